@@ -1,0 +1,202 @@
+"""Exploration settings: each worker has its own. One setting is one class, and its line in `EXPLORATIONS`.
+
+A spec on the command line is ``KIND:VALUES``, several joined by ``+``. VALUES is a number (the same for all workers), a
+list ``a,b,c`` (worker i takes the i-th, round and round), a ladder ``a..b`` (geometric from the first worker to the last)
+or, for epsilon, ``paper`` (each worker draws 0.1, 0.01 or 0.5 with probability 0.4, 0.3, 0.3: Mnih and others 2016,
+section 5.1). ``@STEPS`` after it anneals epsilon linearly from 1 over so many steps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError, unknown
+from asyncrl.heads.rounds import ENTROPY_WEIGHT, EPSILON, TEMPERATURE, RoundArrays
+
+PAPER_EPSILONS, PAPER_PROBABILITIES = (0.1, 0.01, 0.5), (0.4, 0.3, 0.3)
+
+
+@dataclass(frozen=True)
+class EntropyWeight:
+    """Weight of the policy's entropy in this worker's loss."""
+
+    description: ClassVar[str] = "weight of the entropy in the worker's loss"
+    kind: ClassVar[str] = "entropy"
+    turns: ClassVar[str] = "entropy weight"
+    value: float
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        """Why it can't be used with these actions, or None."""
+        return None if self.value >= 0 else "must be >= 0"
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        """Prepare a round: set knobs, fill extra noise. `memory` [E, C] is the setting's own, kept between rounds."""
+        rounds.knobs[ENTROPY_WEIGHT] = self.value
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """With probability epsilon an action is uniform. Annealed linearly from 1 over `anneal_steps` (0: constant)."""
+
+    description: ClassVar[str] = "probability of a uniform action; epsilon:paper draws each worker's, @STEPS anneals from 1"
+    kind: ClassVar[str] = "epsilon"
+    turns: ClassVar[str] = "epsilon"
+    value: float
+    anneal_steps: int = 0
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        """See `EntropyWeight.fits`."""
+        if not 0 <= self.value <= 1:
+            return "must lie between 0 and 1"
+        if spec.action_kind == "box" and not all(map(math.isfinite, (*spec.action_low, *spec.action_high))):
+            return "needs Discrete actions or a Box with finite bounds"
+        return None
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        """See `EntropyWeight.turn`."""
+        done = min(total_steps / self.anneal_steps, 1.0) if self.anneal_steps else 1.0
+        rounds.knobs[EPSILON] = (1.0 - done) + self.value * done
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Divides the logits; multiplies a Gaussian's standard deviation."""
+
+    description: ClassVar[str] = "softmax temperature (for Box actions: factor of the standard deviation)"
+    kind: ClassVar[str] = "temperature"
+    turns: ClassVar[str] = "temperature"
+    value: float
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        """See `EntropyWeight.fits`."""
+        return None if self.value > 0 else "must be > 0"
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        """See `EntropyWeight.turn`."""
+        rounds.knobs[TEMPERATURE] = self.value
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """White noise of this deviation on the action, before bounding (bounded components live in [-1, 1])."""
+
+    description: ClassVar[str] = "white noise on Box actions, deviation in units of half the action range"
+    kind: ClassVar[str] = "gaussian"
+    turns: ClassVar[str] = "action noise"
+    value: float
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        """See `EntropyWeight.fits`."""
+        return _noise_fits(self.value, spec)
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        """See `EntropyWeight.turn`."""
+        generator.standard_normal(out=rounds.extra_noise)
+        rounds.extra_noise *= self.value
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck:
+    """Correlated noise x' = x - theta * x + sigma * normal on the action; sigma is `value`. Runs on across episodes."""
+
+    description: ClassVar[str] = "Ornstein-Uhlenbeck noise on Box actions (theta 0.15), sigma in units of half the action range"
+    kind: ClassVar[str] = "ou"
+    turns: ClassVar[str] = "action noise"
+    value: float
+    theta: ClassVar[float] = 0.15
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        """See `EntropyWeight.fits`."""
+        return _noise_fits(self.value, spec)
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        """See `EntropyWeight.turn`."""
+        generator.standard_normal(out=rounds.extra_noise)
+        for noise in rounds.extra_noise:
+            memory += -self.theta * memory + self.value * noise
+            noise[:] = memory
+
+
+Exploration = EntropyWeight | Epsilon | Temperature | GaussianNoise | OrnsteinUhlenbeck
+
+EXPLORATIONS: dict[str, Any] = {kind.kind: kind for kind in (EntropyWeight, Epsilon, Temperature, GaussianNoise, OrnsteinUhlenbeck)}
+
+
+def _noise_fits(value: float, spec: EnvSpec) -> str | None:
+    if spec.action_kind != "box":
+        return "needs Box actions"
+    return None if value >= 0 else "must be >= 0"
+
+
+def label(settings: list[Exploration]) -> str:
+    """How a worker's settings are called in reports."""
+    return "+".join(f"{setting.kind}:{setting.value:g}" for setting in settings) or "default"
+
+
+def parse_exploration(text: str, workers: int, seed: int) -> list[list[Exploration]]:
+    """The settings of every worker. Raises UserError for a spec that can't be read."""
+    settings: list[list[Exploration]] = [[] for _ in range(workers)]
+    for part in filter(None, (piece.strip() for piece in text.split("+"))):
+        kind, colon, values = part.partition(":")
+        if kind not in EXPLORATIONS:
+            raise unknown("exploration", kind, EXPLORATIONS)
+        values, at, steps = values.partition("@")
+        if not colon or not values or (at and kind != "epsilon"):
+            raise _unreadable(part)
+        extra = (_anneal_steps(steps, part),) if at else ()
+        turned = EXPLORATIONS[kind].turns
+        if any(turned == setting.turns for setting in settings[0]):
+            raise UserError(f"exploration {part!r}: the {turned} is given twice in {text!r}")
+        for worker, value in enumerate(_spread(values, workers, seed, part, kind)):
+            settings[worker].append(EXPLORATIONS[kind](value, *extra))
+    return settings
+
+
+def check_fit(settings: list[list[Exploration]], spec: EnvSpec) -> None:
+    """Raise UserError where a setting does not fit the actions."""
+    for setting in (one for worker in settings for one in worker):
+        reason = setting.fits(spec)
+        if reason:
+            raise UserError(f"exploration {setting.kind}:{setting.value:g} {reason}")
+
+
+def _spread(values: str, workers: int, seed: int, part: str, kind: str) -> list[float]:
+    if values == "paper" and kind == "epsilon":
+        generator = np.random.default_rng([seed, 0xE9])
+        return [float(one) for one in generator.choice(PAPER_EPSILONS, size=workers, p=PAPER_PROBABILITIES)]
+    if ".." in values:
+        first, _, last = values.partition("..")
+        low, high = _number(first, part), _number(last, part)
+        if low <= 0 or high <= 0:
+            raise UserError(f"exploration {part!r}: a ladder a..b needs numbers > 0")
+        return [float(one) for one in np.geomspace(low, high, workers)] if workers > 1 else [low]
+    listed = [_number(one, part) for one in values.split(",")]
+    return [listed[worker % len(listed)] for worker in range(workers)]
+
+
+def _anneal_steps(text: str, part: str) -> int:
+    steps = int(_number(text, part))
+    if steps < 1:
+        raise UserError(f"exploration {part!r}: epsilon is annealed over at least 1 step")
+    return steps
+
+
+def _number(text: str, part: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise _unreadable(part) from None
+    if not math.isfinite(number):
+        raise _unreadable(part)
+    return number
+
+
+def _unreadable(part: str) -> UserError:
+    allowed = "KIND:0.1, KIND:0.1,0.2, KIND:0.01..0.1, epsilon:paper, epsilon:0.1@50000"
+    return UserError(f"exploration {part!r} can't be read (allowed: {allowed})")

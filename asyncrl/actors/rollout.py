@@ -1,0 +1,256 @@
+"""Acting: observation -> action -> trajectory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.actors.exploration import Exploration
+from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault
+from asyncrl.errors import UserError
+from asyncrl.heads.layers import normalise
+from asyncrl.heads.policy import Policy
+from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
+
+
+class EnvironmentFault(UserError):
+    """An environment raised, or gave something that can't be used; names the step."""
+
+
+@njit(cache=True)
+def _settle_rewards(rewards, scale, clip, out):  # type: ignore[no-untyped-def]
+    """out[T, E] = clipped scaled rewards; False where one is not finite."""
+    total = 0.0
+    for t in range(out.shape[0]):
+        for e in range(out.shape[1]):
+            reward = rewards[t, e]
+            total += reward - reward
+            reward *= scale
+            if clip > 0.0:
+                reward = min(max(reward, -clip), clip)
+            out[t, e] = reward
+            total += out[t, e] - out[t, e]  # finite as float32 too
+    return total == 0.0
+
+
+class Actor:
+    """Plays E environments with a policy and fills one trajectory a round. Nothing is allocated or logged per step.
+
+    `on_episode(return, length)` is called at the end of each episode, with the undiscounted sum of the environment's own
+    rewards and the number of steps.
+    """
+
+    def __init__(
+        self,
+        environments: list[gymnasium.Env[Any, Any]],
+        policy: Policy,
+        vector: NDArray[np.float32],
+        steps: int,
+        exploration: list[Exploration],
+        generator: np.random.Generator,
+        reward_scale: float = 1.0,
+        reward_clip: float = 0.0,
+        on_episode: Callable[[float, int], None] = lambda episode_return, length: None,
+    ):
+        self.environments = environments
+        self.policy = policy
+        self.generator = generator
+        self._vector = vector
+        self._exploration = exploration
+        self._reward_scale, self._reward_clip = reward_scale, reward_clip
+        self._on_episode = on_episode
+        envs = len(environments)
+        self.rounds = policy.round_arrays(steps, envs)
+        self.trajectory = self._trajectory(steps, envs)
+        self.exploration_memory = np.zeros((envs, policy.head.components))
+        self.episode_returns = [0.0] * envs
+        self.episode_lengths = [0] * envs
+        self.environment_seconds = 0.0
+        self._image = policy.spec.is_image
+        self._steps = [environment.step for environment in environments]
+        self._raw_rewards = np.zeros((steps, envs))
+        self._raw_rows = [[self.rounds.raw[t, e] for e in range(envs)] for t in range(steps + 1)]
+        self.act = self._light_act() if policy.light else self._torch_act()
+
+    def _trajectory(self, steps: int, envs: int) -> Trajectory:
+        spec, head = self.policy.spec, self.policy.head
+        observation = (spec.observation_shape, spec.observation_dtype)
+        layout = Trajectory.layout(steps, envs, observation, (head.components, head.action_dtype), self.policy.memory_size)
+        trajectory = Trajectory.empty(layout)
+        trajectory.observation, trajectory.action = self.rounds.observation, self.rounds.action
+        return trajectory
+
+    def reset(self, seeds: list[int]) -> None:
+        """Begin an episode in every environment. Raises EnvironmentFault."""
+        for e, seed in enumerate(seeds):
+            self._raw_rows[0][e][...] = self._first_observation(e, seed)
+        self._raw_rows_to_last()
+
+    def _raw_rows_to_last(self) -> None:
+        # A round begins where the last one ended: at the end of the arrays.
+        self.rounds.raw[-1] = self.rounds.raw[0]
+
+    def _first_observation(self, e: int, seed: int | None) -> Any:
+        try:
+            return checked_reset(self.environments[e], self.policy.spec, seed)[0]
+        except UserError as error:
+            raise EnvironmentFault(str(error)) from error
+        except Exception as error:
+            raise EnvironmentFault(f"reset raised {type(error).__name__}: {error}") from error
+
+    def collect(self, version: int, total_steps: float) -> Trajectory:
+        """Act T steps in every environment on the present parameters; the result is overwritten by the next call."""
+        rounds, trajectory = self.rounds, self.trajectory
+        for setting in self._exploration:
+            setting.turn(rounds, total_steps, self.generator, self.exploration_memory)
+        self.policy.head.draw(self.generator, rounds)
+        rounds.raw[0] = rounds.raw[-1]
+        trajectory.version = version
+        trajectory.ended[:] = 0
+        for t in range(self._raw_rewards.shape[0]):
+            if not self.act(t):
+                self._raise_observation_fault(t)
+            began = time.perf_counter()
+            for e in range(len(self._steps)):
+                self._step(t, e)
+            self.environment_seconds += time.perf_counter() - began
+        self._observe_last()
+        if not _settle_rewards(self._raw_rewards, self._reward_scale, self._reward_clip, trajectory.reward):
+            self._raise_reward_fault()
+        return trajectory
+
+    def _step(self, t: int, e: int) -> None:
+        action = self.policy.head.environment_action(self.rounds, t, e)
+        try:
+            observation, reward, terminated, truncated, _ = self._steps[e](action)
+        except Exception as error:
+            raise EnvironmentFault(f"step raised {type(error).__name__}: {error}") from error
+        row = self._raw_rows[t + 1][e]
+        if getattr(observation, "shape", None) != row.shape or (self._image and observation.dtype != row.dtype):
+            fault = observation_fault(observation, self.policy.spec)
+            if fault:
+                raise EnvironmentFault(f"step returned a wrong observation: {fault}")
+        row[...] = observation
+        try:
+            number = float(reward)
+        except (TypeError, ValueError) as error:
+            raise EnvironmentFault(f"step returned a wrong reward: {reward_fault(reward)}") from error
+        self._raw_rewards[t, e] = number
+        self.episode_returns[e] += number
+        self.episode_lengths[e] += 1
+        if terminated or truncated:
+            self._end_episode(t, e, bool(terminated))
+
+    def _end_episode(self, t: int, e: int, terminated: bool) -> None:
+        trajectory, row = self.trajectory, self._raw_rows[t + 1][e]
+        trajectory.ended[t, e] = TERMINATED if terminated else TRUNCATED
+        if not terminated:
+            self._see(row, trajectory.final_observation[t, e])
+        elif not np.isfinite(row).all():
+            self._raise_observation_fault(t + 1)
+        self._on_episode(self.episode_returns[e], self.episode_lengths[e])
+        self.episode_returns[e], self.episode_lengths[e] = 0.0, 0
+        row[...] = self._first_observation(e, None)
+        self._forget(e)
+
+    def _see(self, raw: NDArray[Any], out: NDArray[Any]) -> None:
+        """One observation as the policy sees it."""
+        if self.policy.spec.is_image:
+            out[...] = raw
+        elif not normalise(raw.reshape(1, -1), self.rounds.normaliser, out.reshape(1, -1)):
+            raise EnvironmentFault(f"step returned a wrong observation: {observation_fault(raw, self.policy.spec)}")
+
+    def _observe_last(self) -> None:
+        rounds = self.rounds
+        if not self.policy.spec.is_image and not normalise(rounds.raw[-1], rounds.normaliser, rounds.observation[-1]):
+            self._raise_observation_fault(len(rounds.raw) - 1)
+
+    def _raise_observation_fault(self, t: int) -> None:
+        for raw in self.rounds.raw[t]:
+            fault = observation_fault(raw, self.policy.spec)
+            if fault:
+                raise EnvironmentFault(f"step returned a wrong observation: {fault}")
+        raise EnvironmentFault("step returned an observation that is not finite")
+
+    def _raise_reward_fault(self) -> None:
+        for reward in self._raw_rewards.flat:
+            fault = reward_fault(reward)
+            if fault:
+                raise EnvironmentFault(f"step returned a wrong reward: {fault}")
+        largest = float(np.abs(self._raw_rewards).max())
+        raise EnvironmentFault(f"a reward of magnitude {largest:g} is not finite once multiplied by reward_scale {self._reward_scale:g}")
+
+    # How a step's actions are chosen: one compiled call, or a torch forward and the head's compiled draw.
+
+    def _light_act(self) -> Callable[[int], bool]:
+        kernel, arguments = self.policy.head.light_kernel(self.policy.plan, self._vector, self.rounds)
+
+        def act(t: int) -> bool:
+            return kernel(*arguments, t)
+
+        return act
+
+    def _torch_act(self) -> Callable[[int], bool]:
+        import torch
+
+        module, _ = self.policy.module(self._vector, None)
+        rounds, image = self.rounds, self.policy.spec.is_image
+        self._memory = torch.zeros((2, len(self.environments), self.policy.memory_size))
+        recurrent = self.policy.memory_size > 0
+
+        def act(t: int) -> bool:
+            sound = image or normalise(rounds.raw[t], rounds.normaliser, rounds.observation[t])
+            if recurrent and t == 0:
+                self.trajectory.memory[:] = self._memory.numpy()
+            with torch.inference_mode():
+                observation = torch.from_numpy(rounds.observation[t])
+                if recurrent:
+                    output, _, self._memory = module.recur(observation, self._memory)
+                else:
+                    output, _ = module(observation)
+                rounds.policy_output[:] = output.numpy()
+            self.policy.head.choose(rounds, self._vector, t)
+            return bool(sound)
+
+        return act
+
+    def _forget(self, e: int) -> None:
+        if self.policy.memory_size:
+            self._memory = self._memory.clone()
+            self._memory[:, e] = 0.0
+
+    def forget_all(self) -> None:
+        """Empty a recurrent policy's memory."""
+        for e in range(len(self.environments)):
+            self._forget(e)
+
+    def begin_afresh(self, e: int, first_observation: NDArray[Any]) -> None:
+        """Environment e has just been reset, and nothing is known of its past."""
+        self.rounds.raw[-1][e] = first_observation
+        self.exploration_memory[e] = 0.0
+        self.episode_returns[e], self.episode_lengths[e] = 0.0, 0
+        self._forget(e)
+
+    # What a checkpoint keeps.
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies of the arrays that the next round begins with."""
+        kept = {"raw": self.rounds.raw[-1].copy(), "exploration_memory": self.exploration_memory.copy()}
+        if self.policy.memory_size:
+            kept["memory"] = self._memory.numpy().copy()
+        return kept
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take them back."""
+        self.rounds.raw[-1] = arrays["raw"]
+        self.exploration_memory[:] = arrays["exploration_memory"]
+        if self.policy.memory_size:
+            import torch
+
+            self._memory = torch.from_numpy(arrays["memory"].copy())

@@ -1,0 +1,95 @@
+"""A3C and A2C: advantage actor-critic; every worker acts and computes the gradient of its own rollout.
+
+The CMU slides' Algorithm S3 (seed 004; Mnih and others 2016). For a rollout of N = t_max x environments steps the loss is
+
+    L = r * sum over n of  - log pi(a_n | s_n) A_n  -  beta H(pi(. | s_n))  +  c (R_n - v(s_n))^2
+
+with A = R - v taken as a constant, R the n-step return (or lambda-return) from `estimators.generalised_advantages`.
+
+Where the slides and the field differ:
+- S3 adds the squared value error with weight 1 to a sum over steps. Here c is `value_weight` (0.5, so that its gradient is
+  v - R) and r is 1/N (`reduction` mean). With value_weight 1, reduction sum and gae_lambda 1 the gradient is S3's (a test).
+- S3's gradient *ascends* the policy's objective while it writes the value's descent with the same sign; taken literally
+  one of the two goes the wrong way. Both are written as one loss to descend here.
+- S3 treats every end of an episode as terminal. Here a truncated episode is bootstrapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class A3COptions:
+    """Options of A3C (`--mode async`) and A2C (`--mode sync`)."""
+
+    t_max: int = 20
+    """Steps of each environment in a round (the length of a rollout)."""
+    gamma: float = 0.99
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation; 1 gives the n-step returns of Algorithm S3."""
+    entropy_weight: float = 0.0
+    """Weight of the policy's entropy in the loss (exploration settings may override it per worker)."""
+    value_weight: float = 0.5
+    """Weight of the squared value error."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Whether a rollout's loss is the mean over its steps (the field's habit) or the sum (Algorithm S3)."""
+    max_gradient_norm: float = 0.5
+    """Gradients are scaled down to this Euclidean norm; 0 for no limit."""
+    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
+    """Rule of the update (rmsprop is the A3C paper's)."""
+    learning_rate: float = 1e-3
+    """Step size at the start."""
+    anneal: Literal["linear", "constant"] = "linear"
+    """The learning rate falls to 0 at the last step, or stays."""
+    statistics: Literal["shared", "private"] = "shared"
+    """Optimizer statistics (modes async and bounded): one set for all workers, or one for each."""
+    rmsprop_decay: float = 0.99
+    """RMSProp: decay of the mean square."""
+    rmsprop_epsilon: Literal["inside", "outside"] = "inside"
+    """RMSProp: epsilon under the root (the A3C paper) or beside it (torch)."""
+    optimizer_epsilon: float = 1e-5
+    """RMSProp and Adam: keeps the division finite."""
+    momentum: float = 0.0
+    """SGD's momentum."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Adam: decay of the mean and of the mean square."""
+    amsgrad: bool = False
+    """Adam: divide by the largest mean square so far."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this before learning (reports show the environment's own)."""
+    reward_clip: float = 0.0
+    """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
+    normalize_observations: bool = False
+    """Shift and scale observations by a running mean and deviation that all workers share."""
+    normalize_advantages: bool = False
+    """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
+
+
+def loss(
+    log_prob: Any, entropy: Any, value: Any, advantage: Any, value_target: Any, options: A3COptions, entropy_weight: float
+) -> tuple[Any, dict[str, float]]:
+    """The loss as a torch scalar, and its parts; all arguments are tensors [N], the last two before options constants."""
+    scale = 1.0 / len(value) if options.reduction == "mean" else 1.0
+    policy_loss = -(log_prob * advantage).sum() * scale
+    value_loss = (value_target - value).square().sum() * scale
+    mean_entropy = entropy.mean()
+    total = policy_loss - entropy_weight * entropy.sum() * scale + options.value_weight * value_loss
+    return total, {"policy_loss": policy_loss.item(), "value_loss": value_loss.item(), "entropy": mean_entropy.item()}
+
+
+def output_weights(
+    advantage: NDArray[np.float32], error: NDArray[np.float32], options: A3COptions, entropy_weight: float
+) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
+    """The derivative of `loss` by what a head computes, written out; advantage[N], error[N] = R - v.
+
+    Returns (weight of each log pi(a_n) in the loss [N], coefficient of each entropy, derivative by each v(s_n) [N]).
+    """
+    scale = 1.0 / len(advantage) if options.reduction == "mean" else 1.0
+    return advantage * -scale, -entropy_weight * scale, error * (-2.0 * options.value_weight * scale)

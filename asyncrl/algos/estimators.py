@@ -1,0 +1,45 @@
+"""Arrays to arrays: returns and advantages."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def generalised_advantages(reward, value, next_value, ended, gamma, lam, advantage):  # type: ignore[no-untyped-def]
+    """Write advantage[T, E] of generalised advantage estimation (Schulman and others 2016, equation 16).
+
+        delta_t = r_t + gamma * v'_t - v_t
+        A_t     = delta_t + gamma * lam * A_{t+1}      (A_{t+1} = 0 past the end of an episode or of the rollout)
+
+    with v'_t = next_value[t], the value of the true successor, taken as 0 where ended[t] is 1 (terminated).
+    Where ended[t] is 2 (truncated) next_value[t] must be that of the final observation.
+    With lam = 1 the advantage is R_t - v_t for the n-step returns of the CMU slides' Algorithm S3:
+    R_t = r_t + gamma * R_{t+1}, begun with 0 at a terminal state and with the bootstrap value elsewhere.
+    """
+    g, gl = np.float32(gamma), np.float32(gamma * lam)
+    for e in range(reward.shape[1]):
+        following = np.float32(0.0)
+        for t in range(reward.shape[0] - 1, -1, -1):
+            ahead = np.float32(0.0) if ended[t, e] == 1 else next_value[t, e]
+            if ended[t, e] != 0:
+                following = np.float32(0.0)
+            following = reward[t, e] + g * ahead - value[t, e] + gl * following
+            advantage[t, e] = following
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def standardised(advantage):  # type: ignore[no-untyped-def]
+    """Shift and scale to mean 0 and deviation 1 over all elements, in place."""
+    # Sums in float64: rounding the mean of equal advantages would be blown up to a deviation of its own.
+    mean, square = 0.0, 0.0
+    for element in advantage.flat:
+        mean += element
+    mean /= advantage.size
+    for element in advantage.flat:
+        square += (element - mean) ** 2
+    scale = 1.0 / (np.sqrt(square / advantage.size) + 1e-8)
+    for t in range(advantage.shape[0]):
+        for e in range(advantage.shape[1]):
+            advantage[t, e] = (advantage[t, e] - mean) * scale

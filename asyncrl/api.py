@@ -1,0 +1,144 @@
+"""The Python API: train, run, resume, evaluate, play."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.checkpoint import check, newest, read_part
+from asyncrl.envs import ship, spec_of
+from asyncrl.envs.make import EnvSource, make_env
+from asyncrl.errors import UserError, unknown
+from asyncrl.experiment import Experiment, Result, RunOptions
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.record import env_name, read_experiment
+from asyncrl.session import Session
+from asyncrl.shared.parameters import SharedParameters
+from asyncrl.video import has_screen, record
+from asyncrl.workers.evaluator import Evaluation, Player, Snapshot
+from asyncrl.workers.plan import Task
+
+
+def train(algo: str, env: EnvSource, **settings: Any) -> Result:
+    """Train, as `asyncrl train ALGO ENV` does: ``train("a3c", "CartPole-v1", workers=4, mode="async", steps=200_000)``.
+
+    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions` and of the algorithm's options, by
+    name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
+    travel to the workers by cloudpickle. Raises UserError, WorkerFailed.
+    """
+    if algo not in ALGORITHMS:
+        raise unknown("algorithm", algo, ALGORITHMS)
+    entry = ALGORITHMS[algo]
+    groups = {"options": entry.options_type, "network": NetworkOptions, "run": RunOptions}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in groups}
+    own = {field.name for field in dataclasses.fields(Experiment)} - set(groups)
+    names = {field.name: name for name, kind in groups.items() for field in dataclasses.fields(kind)}
+    top: dict[str, Any] = {"mode": entry.default_mode}
+    for name, value in settings.items():
+        if name in own:
+            top[name] = value
+        elif name in names:
+            parts[names[name]][name] = value
+        else:
+            raise unknown("setting", name, [*own, *names])
+    made = {name: kind(**parts[name]) for name, kind in groups.items()}
+    return run(Experiment(algo, env, **top, **made))
+
+
+def run(experiment: Experiment) -> Result:
+    """Carry an experiment out. Raises UserError for input that can't be used, WorkerFailed where workers kept failing."""
+    return Session(experiment).run()
+
+
+def resume(
+    run_folder: str | Path, steps: int | None = None, quiet: bool = False, env: EnvSource | None = None, network_function: Any = None
+) -> Result:
+    """Go on from the newest whole checkpoint of a run's folder, to its own number of steps or to `steps` in all."""
+    folder = Path(run_folder)
+    experiment = read_experiment(folder, env, network_function)
+    checkpoint = newest(folder)
+    _check_checkpoint(checkpoint, experiment)
+    done = int(read_part(checkpoint, "run")[0]["steps"])
+    target = experiment.steps if steps is None else steps
+    if target <= done:
+        raise UserError(f"run {str(folder)!r} has done {done:,} of {target:,} steps already; go further with --steps")
+    options = dataclasses.replace(experiment.run, quiet=quiet or experiment.run.quiet)
+    return Session(dataclasses.replace(experiment, steps=target, run=options), folder, checkpoint).run()
+
+
+def evaluate(
+    run_folder: str | Path, episodes: int = 10, seed: int = 0, env: EnvSource | None = None, network_function: Any = None
+) -> dict[str, Any]:
+    """Greedy episodes with the newest checkpoint: return_mean, return_std, length_mean, episodes, returns, steps."""
+    _check_episodes(episodes)
+    task, snapshot = _load(Path(run_folder), env, network_function)
+    return _outcome(Player(task, seed).play(snapshot, episodes))
+
+
+def play(
+    run_folder: str | Path,
+    video: str | Path | None = None,
+    episodes: int = 1,
+    seed: int = 0,
+    env: EnvSource | None = None,
+    network_function: Any = None,
+) -> dict[str, Any]:
+    """Show greedy episodes in a window, or write them to a video file (.gif, or .mp4 with the extra `video`)."""
+    _check_episodes(episodes)
+    task, snapshot = _load(Path(run_folder), env, network_function)
+    if video is None and not has_screen():
+        raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
+    if video is None:
+        return _outcome(Player(task, seed, render_mode="human").play(snapshot, episodes))
+    with record(task.env, Path(video)) as environment:
+        return _outcome(Player(task, seed, environment=environment).play(snapshot, episodes))
+
+
+def _check_episodes(episodes: int) -> None:
+    if episodes < 1:
+        raise UserError(f"episodes = {episodes} cannot be used (allowed: whole numbers from 1)")
+
+
+def _outcome(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "return_mean": evaluation.mean,
+        "return_std": float(np.std(evaluation.returns)),
+        "length_mean": float(np.mean(evaluation.lengths)),
+        "episodes": len(evaluation.returns),
+        "returns": evaluation.returns,
+        "steps": evaluation.steps,
+    }
+
+
+def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
+    manifest = check(checkpoint)
+    for name, ours in (("env", env_name(experiment)), ("algo", experiment.algo)):
+        if manifest.get(name) != ours:
+            raise UserError(f"checkpoint {str(checkpoint)!r} is of {name} {manifest.get(name)!r}, this run's is {ours!r}")
+
+
+def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
+    """What playing needs of a run's newest checkpoint."""
+    experiment = read_experiment(folder, env, network_function)
+    checkpoint = newest(folder)
+    _check_checkpoint(checkpoint, experiment)
+    state, arrays = read_part(checkpoint, "run")
+    probe = make_env(experiment.env)
+    spec = spec_of(probe)
+    probe.close()
+    function = None
+    if network_function is not None:
+        import cloudpickle
+
+        function = cloudpickle.dumps(network_function)
+    shape = (1, 1, experiment.steps, experiment.seed)
+    task = Task(ship(experiment.env), spec, experiment.head, experiment.network, function, experiment.options, *shape)
+    size = task.policy().size
+    kept = SharedParameters.layout(size, 0, 1, False)["vectors"][0][1]
+    if arrays["parameters"].size != kept or arrays["normaliser"].shape[1] != spec.observation_size:
+        raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
+    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]))

@@ -1,0 +1,198 @@
+"""Steps per second of the simulator alone (its limit), and of real runs as a share of it. One invocation measures both."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.envs import make_env, ship, unship
+from asyncrl.envs.make import EnvSource
+from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.experiment import Experiment, RunOptions, usable_cores
+from asyncrl.processes import context, settle_in, start, stop_all
+from asyncrl.session import Session
+
+ROWS = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync")
+"""What is measured where nothing is chosen: algorithm:mode."""
+
+ENDLESS = 10**12
+"""Steps of a run that its seconds end."""
+
+ACTIONS = 1024
+"""Random actions that are drawn before the clock runs, and used in turn."""
+
+CHUNK = 32
+"""Steps between looks at the clock."""
+
+PATIENCE_SECONDS = 120.0
+"""Beyond the time measured, how long processes may take to build their environment or to answer."""
+
+Progress = Callable[[str], Any]
+
+
+def bench_throughput(
+    env: EnvSource,
+    workers: int | None = None,
+    seconds: float = 5.0,
+    only: Sequence[str] | None = None,
+    t_max: Sequence[int] = (5, 20),
+    progress: Progress = lambda line: None,
+) -> dict[str, Any]:
+    """Measure the limit, every algorithm and mode with every t_max, and the limit again.
+
+    The limit is the steps per second of as many processes as there are workers, each stepping its own environment (made
+    as workers make it) with random actions drawn beforehand, resetting at the end of episodes, without a policy. It is
+    the mean of a measurement before the runs and one after: a machine's speed drifts. Runs are real ones in a folder
+    that is removed; their steps per second are those of summary.json, first step to last.
+
+    Args:
+        env: an id of gymnasium's, or a function that makes an environment.
+        workers: processes; None for one per core.
+        seconds: of each measurement.
+        only: ``algorithm:mode`` pairs; None for ROWS.
+        t_max: steps of each environment in a round.
+        progress: called with a line of text before each measurement.
+
+    Returns:
+        {"env", "workers", "seconds", "limit_steps_per_second", "limit_before", "limit_after", "rows": [{"algo", "mode",
+        "head", "t_max", "workers", "steps_per_second", "share_of_limit"}]}, all rates in steps a second.
+    """
+    count = usable_cores() if workers is None else workers
+    if not t_max:
+        raise UserError("t_max needs at least one number (allowed: whole numbers from 1)")
+    pairs = ROWS if only is None else only
+    experiments = [_experiment(env, count, seconds, pair, steps) for pair in pairs for steps in t_max]
+    progress(f"limit: {count} processes, no policy")
+    before = measure_limit(env, count, seconds)
+    rows = []
+    for experiment in experiments:
+        progress(f"{experiment.algo}, {experiment.mode}, t_max {experiment.options.t_max}")
+        rows.append(_measure(experiment))
+    progress("limit again")
+    after = measure_limit(env, count, seconds)
+    limit = (before + after) / 2
+    return {
+        "env": env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__),
+        "workers": count,
+        "seconds": seconds,
+        "limit_steps_per_second": limit,
+        "limit_before": before,
+        "limit_after": after,
+        "rows": [{**row, "share_of_limit": row["steps_per_second"] / limit} for row in rows],
+    }
+
+
+def print_throughput(result: dict[str, Any], console: Console | None = None) -> None:
+    """A table: a line per algorithm, mode and t_max, with its share of the limit."""
+    before, after = result["limit_before"], result["limit_after"]
+    noisy = "; they differ by more than a tenth: measure again when the machine is quiet" if abs(before - after) > 0.1 * before else ""
+    table = Table(
+        title=f"{result['env']}, {result['workers']} workers, {result['seconds']:g} s a row",
+        caption=f"limit: {before:,.0f} before, {after:,.0f} after, taken as {result['limit_steps_per_second']:,.0f}{noisy}",
+    )
+    for heading in ("algorithm", "mode", "head"):
+        table.add_column(heading)
+    for heading in ("t_max", "steps/s", "share of limit"):
+        table.add_column(heading, justify="right")
+    for row in result["rows"]:
+        figures = str(row["t_max"]), f"{row['steps_per_second']:,.0f}", f"{row['share_of_limit']:.2f}"
+        table.add_row(row["algo"], row["mode"], row["head"], *figures)
+    (console or Console()).print(table)
+
+
+def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
+    """Steps per second of `workers` processes that step the environment at the same time, and do nothing else."""
+    chosen, shipped = context(), ship(env)
+    started = [start(chosen, step_randomly, f"asyncrl-limit-{i}", (shipped, i, seconds)) for i in range(workers)]
+    processes, connections = [process for process, _ in started], [connection for _, connection in started]
+    try:
+        for connection in connections:
+            _receive(connection)  # built
+        for connection in connections:
+            connection.send(None)  # all begin now
+        return float(sum(_receive(connection, seconds) for connection in connections))
+    finally:
+        for connection in connections:
+            connection.close()
+        stop_all(processes, 2.0)
+        for process in processes:
+            process.close()
+
+
+def step_randomly(env: bytes, rank: int, seconds: float, connection: Connection) -> None:
+    """Process body: build, say so, wait for the others, step for so many seconds, and tell the steps per second."""
+    settle_in(None)
+    try:
+        environment = make_env(unship(env))
+        environment.action_space.seed(rank)
+        actions = [environment.action_space.sample() for _ in range(ACTIONS)]
+        environment.reset(seed=rank)
+        connection.send(0.0)
+        connection.recv()
+        connection.send(_step(environment, actions, seconds))
+    except EOFError:
+        return
+    except Exception as error:
+        connection.send(f"environment raised {type(error).__name__}: {error}")
+        raise SystemExit(1) from error
+
+
+def _step(environment: Any, actions: list[Any], seconds: float) -> float:
+    """Steps per second."""
+    step, reset = environment.step, environment.reset
+    began = now = time.perf_counter()
+    steps = 0
+    while now - began < seconds:
+        for i in range(steps, steps + CHUNK):
+            _, _, terminated, truncated, _ = step(actions[i % ACTIONS])
+            if terminated or truncated:
+                reset()
+        steps += CHUNK
+        now = time.perf_counter()
+    return steps / (now - began)
+
+
+def _receive(connection: Connection, seconds: float = 0.0) -> float:
+    """A process's number. Raises AsyncrlError where it failed, died, or says nothing."""
+    try:
+        if not connection.poll(seconds + PATIENCE_SECONDS):
+            raise AsyncrlError(f"a process that measures the limit said nothing for {seconds + PATIENCE_SECONDS:g} seconds")
+        answer = connection.recv()
+    except EOFError:
+        raise AsyncrlError("a process that measures the limit was killed") from None
+    if isinstance(answer, str):
+        raise UserError(answer)
+    return float(answer)
+
+
+def _experiment(env: EnvSource, workers: int, seconds: float, pair: str, t_max: int) -> Experiment:
+    algo, _, mode = pair.partition(":")
+    options = ALGORITHMS[algo].options_type(t_max=t_max)
+    run = RunOptions(quiet=True, evaluation_episodes=0)
+    return Experiment(algo, env, mode=mode, workers=workers, steps=ENDLESS, seconds=seconds, options=options, run=run)
+
+
+def _measure(experiment: Experiment) -> dict[str, Any]:
+    """One row, without its share."""
+    with tempfile.TemporaryDirectory(prefix="asyncrl-bench-") as folder:
+        run = dataclasses.replace(experiment.run, runs=folder)
+        result = Session(dataclasses.replace(experiment, run=run)).run()
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
+    summary = result.summary
+    return {
+        "algo": experiment.algo,
+        "mode": experiment.mode,
+        "head": summary["head"],
+        "t_max": experiment.options.t_max,
+        "workers": experiment.workers,
+        "steps_per_second": summary["steps_per_second"],
+    }

@@ -1,0 +1,35 @@
+"""What several commands share: arguments given by their place, checks of numbers and files, exit codes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from asyncrl.errors import UserError
+
+EXIT_CODES = {"completed": 0, "interrupted": 130, "failed": 1}
+
+Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Env = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
+
+
+def check_at_least_one(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UserError(f"{name} = {count} cannot be used (allowed: whole numbers from 1)")
+
+
+def check_writable(file: str | None) -> None:
+    """Refuse a file that cannot be written, before the work rather than after it."""
+    if file is not None and (Path(file).is_dir() or not os.access(Path(file).absolute().parent, os.W_OK)):
+        raise UserError(f"{file!r} cannot be written (allowed: a file in a writable folder)")
+
+
+def write_json(file: str | None, result: Any) -> None:
+    if file is not None:
+        from asyncrl.monitor.files import write_json_atomically
+
+        write_json_atomically(file, result)

@@ -1,0 +1,60 @@
+"""`asyncrl list`: the parts that an experiment can be made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from asyncrl.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class List:
+    """Algorithms, modes, heads, explorations and environments, with one line each."""
+
+
+def list_parts(args: list[str]) -> int:
+    """Algorithms, modes, heads, explorations and environments, with one line each."""
+    parse(List, args, "asyncrl list")
+
+    import gymnasium
+
+    from asyncrl.actors.exploration import EXPLORATIONS
+    from asyncrl.algos import ALGORITHMS
+    from asyncrl.heads import HEADS
+    from asyncrl.scheduler import MODES
+
+    for title, parts in (("algorithms", ALGORITHMS), ("modes", MODES), ("heads", HEADS), ("explorations", EXPLORATIONS)):
+        _print_section(title, [(name, part.description) for name, part in parts.items()])
+    title = f"environments, {len(gymnasium.registry)} ids registered here (older versions not shown; others as module:id)"
+    _print_section(title, environments())
+    return 0
+
+
+def environments() -> list[tuple[str, str]]:
+    """Registered environments in their newest version, and the family that each belongs to."""
+    import gymnasium
+
+    newest: dict[tuple[str | None, str], gymnasium.envs.registration.EnvSpec] = {}
+    for spec in gymnasium.registry.values():
+        key = spec.namespace, spec.name
+        if not isinstance(spec.entry_point, str):
+            continue  # stand-ins that only explain what is missing
+        if key not in newest or (spec.version or 0) > (newest[key].version or 0):
+            newest[key] = spec
+    return sorted(((spec.id, _family(spec.entry_point)) for spec in newest.values()), key=lambda row: (row[1], row[0]))
+
+
+def _family(entry_point: object) -> str:
+    """``"mujoco"`` for ``"gymnasium.envs.mujoco.hopper_v5:HopperEnv"``; the first module's name for others."""
+    words = str(entry_point).partition(":")[0].removeprefix("gymnasium.envs.").split(".")
+    return words[0].replace("_", " ")
+
+
+def _print_section(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    rows = list(rows)
+    width = max((len(name) for name, _ in rows), default=0) + 2
+    print(f"{title}:")
+    for name, description in rows:
+        print(f"  {name:<{width}}{description}")
+    print()

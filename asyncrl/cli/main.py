@@ -1,0 +1,95 @@
+"""The first word of the command line, exit codes, and errors on one line.
+
+Exit codes: 0 completed, 2 the user's input, 130 interrupted, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from asyncrl.cli.arguments import EXIT_CODES
+from asyncrl.cli.bench import queues, throughput
+from asyncrl.cli.listing import list_parts
+from asyncrl.cli.parsing import complain
+from asyncrl.cli.runs import evaluate, play, resume
+from asyncrl.cli.train import train
+from asyncrl.errors import AsyncrlError, UserError, unknown
+
+SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+"""Disk, open files, memory, processes: the system's lack of something is no bug of ours that needs a traceback."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code. What is wrong with the input takes one line on stderr."""
+    try:
+        return _dispatch(COMMANDS, "asyncrl", list(sys.argv[1:] if args is None else args))
+    except AsyncrlError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return EXIT_CODES["interrupted"]
+    except BrokenPipeError:
+        # The reader of our output left (`asyncrl list | head`); nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        complain(f"the system has no more to give: {error}")
+        return 1
+    except SystemExit as exit_:
+        if exit_.code:
+            raise
+        return 0  # --help
+
+
+def bench(args: list[str]) -> int:
+    """Measure on this machine: throughput ENV, queues."""
+    return _dispatch(BENCHES, "asyncrl bench", args)
+
+
+class Command(NamedTuple):
+    """A word of the command line; the docstring of what it calls is its line in `--help`."""
+
+    call: Callable[[list[str]], int]
+    usage: str
+
+
+COMMANDS = {
+    "train": Command(train, "ALGO ENV"),
+    "resume": Command(resume, "RUN"),
+    "evaluate": Command(evaluate, "RUN"),
+    "play": Command(play, "RUN"),
+    "bench": Command(bench, "NAME"),
+    "list": Command(list_parts, ""),
+}
+
+BENCHES = {
+    "throughput": Command(throughput, "ENV"),
+    "queues": Command(queues, ""),
+}
+
+
+def _dispatch(commands: Mapping[str, Command], prog: str, args: list[str]) -> int:
+    """Call the command that the first argument names, with the others."""
+    if args and args[0] in commands:
+        return commands[args[0]].call(args[1:])
+    if args and args[0] in ("-h", "--help"):
+        print(f"usage: {prog} COMMAND ... [OPTIONS]\n")
+        for name, command in commands.items():
+            print(f"  {f'{name} {command.usage}':<18}{command.call.__doc__}")
+        print(f"\n{prog} COMMAND --help shows every option, with its default and unit.")
+        return 0
+    if args and args[0] in ("-V", "--version"):
+        from asyncrl import __version__
+
+        print(f"asyncrl {__version__}")
+        return 0
+    if not args:
+        raise UserError(f"a command is missing (allowed: {', '.join(commands)}; see {prog} --help)")
+    raise unknown("command", args[0], commands)

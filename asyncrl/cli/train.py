@@ -1,0 +1,66 @@
+"""`asyncrl train ALGO ENV`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import tyro
+
+from asyncrl.cli.arguments import EXIT_CODES, Env
+from asyncrl.cli.parsing import parse
+from asyncrl.errors import UserError, unknown
+
+
+def train(args: list[str]) -> int:
+    """Train, with a live table, and write a run's folder."""
+    from asyncrl.experiment import Experiment
+    from asyncrl.validate import check_experiment
+
+    algo, rest = _algorithm(args)
+    given = parse(experiment_type(algo), rest, f"asyncrl train {algo}", _train_description(algo))
+    experiment = Experiment(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Experiment)})
+    check_experiment(experiment)
+
+    from asyncrl.api import run
+
+    return EXIT_CODES[run(experiment).status]
+
+
+def _algorithm(args: list[str]) -> tuple[str, list[str]]:
+    """The algorithm, which decides what options there are, and the other arguments."""
+    from asyncrl.algos import ALGORITHMS
+
+    if args and not args[0].startswith("-"):
+        if args[0] not in ALGORITHMS:
+            raise unknown("algorithm", args[0], ALGORITHMS)
+        return args[0], args[1:]
+    if "-h" in args or "--help" in args:
+        return next(iter(ALGORITHMS)), ["--help"]
+    for place, word in enumerate(args):
+        if word in ALGORITHMS:
+            return word, args[:place] + args[place + 1 :]
+    raise UserError(f"an algorithm and an environment are missing (usage: asyncrl train ALGO ENV; algorithms: {', '.join(ALGORITHMS)})")
+
+
+def _train_description(algo: str) -> str:
+    from asyncrl.algos import ALGORITHMS
+
+    others = ", ".join(name for name in ALGORITHMS if name != algo)
+    return f"{algo}: {ALGORITHMS[algo].description}.\nOther algorithms: {others} (asyncrl train ALGO --help)."
+
+
+def experiment_type(algo: str) -> type[Any]:
+    """Experiment, as the command line sees it: the environment by its place, the algorithm's own options, its default mode."""
+    from asyncrl.algos import ALGORITHMS
+    from asyncrl.experiment import Experiment
+
+    entry = ALGORITHMS[algo]
+    options = Annotated[entry.options_type, tyro.conf.arg(name=algo)]  # type: ignore[name-defined]
+    fields = [
+        ("algo", Annotated[str, tyro.conf.Suppress], dataclasses.field(default=algo, kw_only=True)),
+        ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help="Environment: an id of gymnasium's.")], dataclasses.field(kw_only=True)),
+        ("mode", str, dataclasses.field(default=entry.default_mode)),
+        ("options", options, dataclasses.field(default_factory=entry.options_type)),
+    ]
+    return dataclasses.make_dataclass("Train", fields, bases=(Experiment,), frozen=True)

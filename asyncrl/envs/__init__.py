@@ -1,0 +1,21 @@
+"""Environments: made from an id or a function, described, checked, shipped to other processes, saved and restored."""
+
+from asyncrl.envs.make import EnvSource, make_env
+from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault, ship, unship
+from asyncrl.envs.spec import EnvSpec, spec_of
+from asyncrl.envs.state import load_state, save_state, why_not
+
+__all__ = [
+    "EnvSource",
+    "EnvSpec",
+    "checked_reset",
+    "load_state",
+    "make_env",
+    "observation_fault",
+    "reward_fault",
+    "save_state",
+    "ship",
+    "spec_of",
+    "unship",
+    "why_not",
+]

@@ -1,0 +1,164 @@
+"""An environment from an id or a function: errors as one line, observations as one vector or one image."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import error, spaces
+from gymnasium.envs.registration import find_highest_version, get_env_id, load_env_creator, parse_env_id
+from gymnasium.wrappers import FlattenObservation, TransformObservation
+
+from asyncrl.envs.spec import is_image_space
+from asyncrl.errors import UserError, nearest, unknown
+
+EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
+
+
+def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """Make the environment of a gymnasium id (``"CartPole-v1"``, ``"module:Env-v0"``) or of a function without arguments.
+
+    Observations come out as a vector of one dimension, or as a uint8 image with the channels first. An environment
+    that already gives such a vector gets no further wrapper. ``render_mode`` reaches a function only if it has an
+    argument of that name. Raises UserError: unknown id, missing package, something else than an environment.
+    """
+    if isinstance(source, str):
+        env = _from_id(source, render_mode)
+    elif callable(source):
+        env = source(**_render_argument(source, render_mode))
+    else:
+        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
+    if not isinstance(env, gymnasium.Env):
+        name = getattr(source, "__qualname__", repr(source))
+        raise UserError(f"environment {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
+    return _plain_observations(env)
+
+
+def _render_argument(source: Callable[..., Any], render_mode: str | None) -> dict[str, str]:
+    if render_mode is None:
+        return {}
+    try:
+        accepted = "render_mode" in inspect.signature(source).parameters
+    except ValueError:  # some builtins have no signature
+        accepted = False
+    return {"render_mode": render_mode} if accepted else {}
+
+
+def _from_id(name: str, render_mode: str | None) -> Any:
+    try:
+        # gymnasium warns of old versions and lenient ids; in every worker, that is noise
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"gymnasium\.envs\.registration")
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"gymnasium\.")
+            _import_entry_point(name)
+            with _quiet_mujoco():
+                return gymnasium.make(name, disable_env_checker=True, render_mode=render_mode)
+    except (error.UnregisteredEnv, error.DeprecatedEnv) as problem:
+        raise _unknown_id(name) from problem
+    except error.DependencyNotInstalled as problem:
+        raise UserError(f"environment {name!r} needs a package: {_one_line(problem)}{_extra(name, str(problem))}") from problem
+    except ModuleNotFoundError as problem:
+        missing = problem.name or "?"
+        if ":" in name and name.startswith(missing):
+            raise UserError(f"environment {name!r}: there is no module named {missing!r}") from problem
+        raise UserError(f"environment {name!r} needs a package: run `pip install {missing.partition('.')[0]}`") from problem
+    except (ImportError, error.Error) as problem:
+        raise UserError(f"environment {name!r} cannot be made: {_one_line(problem)}") from problem
+
+
+def _import_entry_point(name: str) -> None:
+    """Import the module that an id needs, so that what it imports can be told to be quiet."""
+    module, _, short = name.rpartition(":")
+    if ":" in module:
+        raise error.Error("an id has at most one ':', as in 'module:Env-v0'")
+    if module:
+        importlib.import_module(module)
+    if isinstance(entry_point := _entry_point(short), str):
+        load_env_creator(entry_point)
+
+
+def _entry_point(short: str) -> object:
+    """What makes the environment of an id without module; None for unknown ids."""
+    namespace, word, version = parse_env_id(short)
+    found = gymnasium.registry.get(get_env_id(namespace, word, find_highest_version(namespace, word) if version is None else version))
+    return found.entry_point if found is not None else None
+
+
+@contextlib.contextmanager
+def _quiet_mujoco() -> Iterator[None]:
+    """Keep MuJoCo from telling, on the terminal and in ./MUJOCO_LOG.TXT, what it deprecates in gymnasium's own models.
+
+    Only while models are compiled: later warnings, of unstable simulations, concern the user.
+    """
+    settings = getattr(sys.modules.get("mujoco"), "MjLogConfig", None)
+    if settings is None:  # not loaded, or older than the setting
+        yield
+        return
+    before, silent = settings.get(), settings.get()
+    silent.logto_console = silent.logto_file = False
+    silent.set()
+    try:
+        yield
+    finally:
+        before.set()
+
+
+def _unknown_id(name: str) -> UserError:
+    module, _, short = name.rpartition(":")
+    namespace, word, version = parse_env_id(short)
+    newest = find_highest_version(namespace, word)
+    prefix = f"{module}:" if module else ""
+    registered = list(gymnasium.registry.values())
+    if version is not None and newest is not None:
+        listed = ", ".join(prefix + spec.id for spec in registered if (spec.namespace, spec.name) == (namespace, word))
+        meant = prefix + get_env_id(namespace, word, newest)
+        return UserError(f"unknown environment {name!r}; did you mean {meant!r}? (allowed: {listed})")
+    if namespace is not None and all(spec.namespace != namespace for spec in registered):
+        hint = "" if module else f"; if a package registers it, put its module in front, as in 'module:{name}'"
+        return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{hint}")
+    newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in registered}
+    if prefix:  # the module was imported, so its ids are in the registry
+        return UserError(f"unknown environment {short!r} in module {module!r}{nearest(short, newest_ids)}")
+    return unknown("environment", name, sorted(newest_ids))
+
+
+def _extra(name: str, told: str) -> str:
+    """What to install, where the error does not say it: gymnasium's extras are named like its folders."""
+    folder = re.search(r"gymnasium\.envs\.(\w+)", str(_entry_point(name.rpartition(":")[2])))
+    return "" if "pip install" in told or folder is None else f" (run `pip install \"gymnasium[{folder[1].replace('_', '-')}]\"`)"
+
+
+def _one_line(problem: BaseException) -> str:
+    return " ".join(str(problem).split())
+
+
+def _plain_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    space = env.observation_space
+    if is_image_space(space):
+        return _channels_first(env)
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return env
+    if not space.is_np_flattenable:
+        raise UserError(f"observation space {space} cannot be used: it has no fixed size")
+    return FlattenObservation(env)
+
+
+def _channels_first(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    space = env.observation_space
+    assert isinstance(space, spaces.Box)
+    if space.shape[0] <= space.shape[2]:  # channels are fewer than rows and columns
+        return env
+    low, high = (np.ascontiguousarray(_transposed(bounds)) for bounds in (space.low, space.high))
+    return TransformObservation(env, _transposed, spaces.Box(low, high, dtype=np.uint8))
+
+
+def _transposed(image: np.ndarray) -> np.ndarray:
+    return np.transpose(image, (2, 0, 1))

@@ -1,0 +1,87 @@
+"""An experiment: a frozen dataclass of parts. Imports nothing heavy; `session` wires the parts, `api` is how to run it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asyncrl.algos.a3c import A3COptions
+from asyncrl.heads.options import NetworkOptions
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out, apart from what it learns."""
+
+    runs: str = "runs"
+    """Folder in which the run's own folder is made."""
+    name: str | None = None
+    """Name of the run's folder (default: <algo>-<env>-<mode>-s<seed>-<time>)."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0 for one at the end only."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints are kept (the best one is kept besides)."""
+    evaluate_every: int = 0
+    """Steps between greedy evaluations in a process of their own; 0 for none."""
+    evaluation_episodes: int = 10
+    """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
+    report_seconds: float = 1.0
+    """Seconds between reports to TensorBoard, metrics.jsonl and the terminal."""
+    quiet: bool = False
+    """No live table in the terminal."""
+    pin_cores: bool = False
+    """Keep worker i on core i modulo the number of cores."""
+    hang_seconds: float = 60.0
+    """A worker without progress for this long is reported."""
+    replace_hung: bool = False
+    """Kill and replace a worker that hangs."""
+    max_failures: int = 3
+    """The run gives up when a worker fails this many times in a row without completing a round."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run."""
+
+    algo: str
+    env: str | Callable[[], Any]
+    """A gymnasium id, or a function without arguments that makes an environment (Python API)."""
+    mode: str = "async"
+    """sync | pipelined | bounded:K | async, or a schedule such as async@0,sync@500000 (from which step on)."""
+    workers: int = field(default_factory=usable_cores)
+    """Processes that act and learn."""
+    envs_per_worker: int = 1
+    """Environments that each worker steps in turn."""
+    steps: int = 500_000
+    """Environment steps in all."""
+    seconds: float | None = None
+    """Stop after this many seconds of training, if that comes first."""
+    seed: int = 0
+    """Seed of every random stream."""
+    head: str = "auto"
+    """Policy head; auto picks the one that fits the action space."""
+    explore: str = ""
+    """Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`)."""
+    options: A3COptions = field(default_factory=A3COptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    network_function: Callable[..., Any] | None = None
+    """A network of the user's own (Python API): see `asyncrl.heads.policy.NetworkFunction`."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    status: str
+    """completed | interrupted | failed"""
+    folder: Path
+    summary: dict[str, Any]

@@ -1,0 +1,158 @@
+"""Categorical head: one softmax per component of a Discrete or MultiDiscrete action."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
+from asyncrl.heads.kernels import policy_forward
+from asyncrl.heads.layers import FAST, normalise
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _choose(policy_output, sizes, knobs, noise, action):  # type: ignore[no-untyped-def]
+    """Draw action[E, C] from policy_output[E, P] by inverting each softmax at noise[0, e, c]; noise[1] is for epsilon.
+
+    With probability epsilon (noise[1, e, C] below it) all components of an environment are uniform. Temperature 0 is greedy.
+    """
+    temperature, epsilon = knobs[TEMPERATURE], knobs[EPSILON]
+    for e in range(action.shape[0]):
+        uniform = noise[1, e, sizes.size] < epsilon
+        start = 0
+        for c in range(sizes.size):
+            size = sizes[c]
+            if uniform:
+                action[e, c] = min(int(noise[1, e, c] * size), size - 1)
+            else:
+                action[e, c] = _invert(policy_output[e, start : start + size], temperature, noise[0, e, c])
+            start += size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _invert(logits, temperature, point):  # type: ignore[no-untyped-def]
+    best, highest = 0, logits[0]
+    for k in range(1, logits.size):
+        if logits[k] > highest:
+            best, highest = k, logits[k]
+    if temperature == 0.0:
+        return best
+    total = 0.0
+    for k in range(logits.size):
+        total += np.exp((logits[k] - highest) / temperature)
+    rest = point * total
+    for k in range(logits.size):
+        rest -= np.exp((logits[k] - highest) / temperature)
+        if rest < 0.0:
+            return k
+    return logits.size - 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _act(plan, vector, work, normaliser, raw, observation, policy_output, sizes, knobs, noise, action, t):  # type: ignore[no-untyped-def]
+    sound = normalise(raw[t], normaliser, observation[t])
+    policy_forward(plan, vector, observation[t], work, policy_output)
+    _choose(policy_output, sizes, knobs, noise[:, t], action[t])
+    return sound
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _output_gradient(policy_output, sizes, action, log_prob_weight, entropy_coefficient, d_policy):  # type: ignore[no-untyped-def]
+    """Write d_policy[N, P] of sum over n of log_prob_weight[n] * log pi(a_n) + entropy_coefficient * H_n.
+
+    Returns (that sum's first part, the sum of the entropies).
+    """
+    weighted, entropies = 0.0, 0.0
+    for n in range(policy_output.shape[0]):
+        start = 0
+        for c in range(sizes.size):
+            size = sizes[c]
+            highest = policy_output[n, start]
+            for k in range(start + 1, start + size):
+                highest = max(highest, policy_output[n, k])
+            total = np.float32(0.0)
+            for k in range(start, start + size):
+                total += np.exp(policy_output[n, k] - highest)
+            normal = highest + np.log(total)
+            entropy = np.float32(0.0)
+            for k in range(start, start + size):
+                log_p = policy_output[n, k] - normal
+                entropy -= np.exp(log_p) * log_p
+            for k in range(start, start + size):
+                log_p = policy_output[n, k] - normal
+                p = np.exp(log_p)
+                d_policy[n, k] = -log_prob_weight[n] * p - entropy_coefficient * p * (log_p + entropy)
+            chosen = start + action[n, c]
+            d_policy[n, chosen] += log_prob_weight[n]
+            weighted += log_prob_weight[n] * (policy_output[n, chosen] - normal)
+            entropies += float(entropy)
+            start += size
+    return weighted, entropies
+
+
+class CategoricalHead:
+    """See the module. `policy_output` holds the logits of all components, one after another."""
+
+    name: ClassVar[str] = "categorical"
+    description: ClassVar[str] = "one softmax per component: Discrete and MultiDiscrete actions"
+    action_dtype: ClassVar[type] = np.int64
+
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
+        if spec.action_kind == "box":
+            raise UserError("head 'categorical' needs Discrete or MultiDiscrete actions, this environment's are a Box; use 'gaussian'")
+        self.sizes = np.array(spec.action_sizes, np.int64)
+        self.policy_outputs = int(self.sizes.sum())
+        self.components = len(self.sizes)
+        self.extra = np.zeros(0, np.float32)
+        self._start = np.array(spec.action_start, np.int64)
+        self._first = int(self._start[0])
+        self._single = spec.action_kind == "discrete"
+
+    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
+        """Fill the random numbers of a round: uniform; those for epsilon only where it is on."""
+        generator.random(out=rounds.noise[0])
+        if rounds.knobs[EPSILON] > 0:
+            generator.random(out=rounds.noise[1])
+
+    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
+        """Draw action[t] from rounds.policy_output, the outputs of any network."""
+        _choose(rounds.policy_output, self.sizes, rounds.knobs, rounds.noise[:, t], rounds.action[t])
+
+    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        """(kernel, its arguments but for the last, the step): normalise, run the MLP and draw, in one compiled call."""
+        inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
+        return _act, (*inputs, self.sizes, r.knobs, r.noise, r.action)
+
+    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
+        """What environment e is given for action[t, e]."""
+        if self._single:
+            return int(rounds.action[t, e, 0]) + self._first
+        return rounds.action[t, e] + self._start
+
+    def output_gradient(
+        self, rows: LossRows, vector: NDArray[np.float32], entropy_coefficient: float, gradient: NDArray[np.float32]
+    ) -> tuple[float, float]:
+        """Write rows.d_policy; see `_output_gradient`."""
+        coefficient = np.float32(entropy_coefficient)
+        return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, coefficient, rows.d_policy)
+
+    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any) -> tuple[Any, Any]:
+        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, P], action[N, C]."""
+        import torch
+
+        log_prob: Any = 0.0
+        entropy: Any = 0.0
+        start = 0
+        for c, size in enumerate(self.sizes.tolist()):
+            log_p = torch.log_softmax(policy_output[:, start : start + size], dim=-1)
+            log_prob = log_prob + log_p.gather(1, action[:, c : c + 1]).squeeze(1)
+            finite = log_p.clamp(min=torch.finfo(log_p.dtype).min)  # a network may rule choices out by logits of -inf
+            entropy = entropy - (log_p.exp() * finite).sum(-1)
+            start += size
+        return log_prob, entropy

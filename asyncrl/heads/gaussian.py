@@ -1,0 +1,145 @@
+"""Gaussian head: a diagonal normal distribution with a standard deviation that does not depend on the observation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
+from asyncrl.heads.kernels import policy_forward
+from asyncrl.heads.layers import FAST, normalise
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+
+LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0
+_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _choose(policy_output, log_std, bounds, squash, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
+    """action[E, C] = mean + temperature * deviation * noise[0] + extra_noise; bounded[E, C] is what the environment gets.
+
+    Components with finite bounds live in [-1, 1] and are clipped there (or squashed by tanh), then scaled to the bounds.
+    With probability epsilon (noise[1, e, C] below it) an action is uniform within its bounds.
+    """
+    temperature, epsilon = knobs[TEMPERATURE], knobs[EPSILON]
+    for e in range(action.shape[0]):
+        uniform = noise[1, e, action.shape[1]] < epsilon
+        for c in range(action.shape[1]):
+            deviation = math.exp(min(max(log_std[c], LOG_STD_LOW), LOG_STD_HIGH))
+            u = policy_output[e, c] + temperature * deviation * noise[0, e, c] + extra_noise[e, c]
+            low, high = bounds[0, c], bounds[1, c]
+            finite = low > -np.inf and high < np.inf
+            if uniform and finite:
+                u = 2.0 * noise[1, e, c] - 1.0
+                if squash:
+                    u = math.atanh(u)
+            action[e, c] = u
+            if finite:
+                within = math.tanh(u) if squash else min(max(u, -1.0), 1.0)
+                u = low + 0.5 * (within + 1.0) * (high - low)
+            bounded[e, c] = min(max(u, low), high)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _act(plan, vector, work, normaliser, raw, observation, policy_output, log_std, bounds, squash, knobs, noise, extra, action, bounded, t):  # type: ignore[no-untyped-def]
+    sound = normalise(raw[t], normaliser, observation[t])
+    policy_forward(plan, vector, observation[t], work, policy_output)
+    _choose(policy_output, log_std, bounds, squash, knobs, noise[:, t], extra[t], action[t], bounded[t])
+    return sound
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _output_gradient(policy_output, log_std, action, log_prob_weight, entropy_coefficient, d_policy, d_log_std):  # type: ignore[no-untyped-def]
+    """Write d_policy[N, C] and d_log_std[C] of sum over n of log_prob_weight[n] * log pi(a_n) + entropy_coefficient * H.
+
+    Returns (that sum's first part, the sum of the entropies).
+    """
+    rows = np.float32(policy_output.shape[0])
+    one = np.float32(1.0)
+    weighted, entropies = 0.0, 0.0
+    for c in range(log_std.size):
+        logarithm = min(max(log_std[c], np.float32(LOG_STD_LOW)), np.float32(LOG_STD_HIGH))
+        inverse = np.exp(-logarithm)
+        slope = np.float32(0.0)
+        for n in range(policy_output.shape[0]):
+            z = (action[n, c] - policy_output[n, c]) * inverse
+            d_policy[n, c] = log_prob_weight[n] * z * inverse
+            slope += log_prob_weight[n] * (z * z - one)
+            weighted += log_prob_weight[n] * (np.float32(-0.5) * z * z - logarithm - np.float32(_HALF_LOG_TWO_PI))
+        inside = LOG_STD_LOW <= log_std[c] <= LOG_STD_HIGH
+        d_log_std[c] = slope + entropy_coefficient * rows if inside else np.float32(0.0)
+        entropies += rows * (logarithm + np.float32(0.5 + _HALF_LOG_TWO_PI))
+    return weighted, entropies
+
+
+def _float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The widest float32 numbers within bounds[2, C] = (low, high), as float64, in which the kernel scales exactly."""
+    rounded = bounds.astype(np.float32)
+    inward = np.array([[np.inf], [-np.inf]], np.float32)
+    outside = np.stack([rounded[0] < bounds[0], rounded[1] > bounds[1]])
+    return np.where(outside, np.nextafter(rounded, inward), rounded).astype(np.float64)
+
+
+class GaussianHead:
+    """See the module. `policy_output` is the mean; the logarithm of the deviation ends the parameter vector.
+
+    Log-probability and entropy are those of the normal distribution before bounding. Under `squash` the change of
+    variables would add a term that does not depend on the parameters for a given action, so gradients of log pi agree;
+    the entropy is that of the unsquashed distribution.
+    """
+
+    name: ClassVar[str] = "gaussian"
+    description: ClassVar[str] = "diagonal normal, clipped or squashed into the bounds: Box actions"
+    action_dtype: ClassVar[type] = np.float32
+
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
+        if spec.action_kind != "box":
+            raise UserError(f"head 'gaussian' needs Box actions, this environment's are {spec.action_kind}; use 'categorical'")
+        self.components = self.policy_outputs = spec.action_size
+        self.extra = np.full(self.components, options.initial_log_std, np.float32)
+        self.bounds = _float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
+        self.squash = bool(options.squash)
+        self._shape = spec.action_shape
+
+    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
+        """Fill the random numbers of a round: normal; uniform ones for epsilon only where it is on."""
+        generator.standard_normal(out=rounds.noise[0])
+        if rounds.knobs[EPSILON] > 0:
+            generator.random(out=rounds.noise[1])
+
+    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
+        """Draw action[t] from rounds.policy_output, the outputs of any network."""
+        r, log_std = rounds, vector[vector.size - self.components :]
+        _choose(r.policy_output, log_std, self.bounds, self.squash, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
+
+    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        """(kernel, its arguments but for the last, the step): normalise, run the MLP and draw, in one compiled call."""
+        log_std = vector[vector.size - self.components :]
+        inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
+        return _act, (*inputs, log_std, self.bounds, self.squash, r.knobs, r.noise, r.extra_noise, r.action, r.bounded)
+
+    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
+        """What environment e is given for action[t, e]: its own copy, since environments may keep it."""
+        return rounds.bounded[t, e].reshape(self._shape).copy()
+
+    def output_gradient(
+        self, rows: LossRows, vector: NDArray[np.float32], entropy_coefficient: float, gradient: NDArray[np.float32]
+    ) -> tuple[float, float]:
+        """Write rows.d_policy and the end of `gradient`; see `_output_gradient`."""
+        at = vector.size - self.components
+        coefficient = np.float32(entropy_coefficient)
+        r = rows
+        return _output_gradient(r.policy_output, vector[at:], r.action, r.log_prob_weight, coefficient, r.d_policy, gradient[at:])
+
+    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any) -> tuple[Any, Any]:
+        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, C], extra[C] = log deviation, action[N, C]."""
+        import torch
+
+        normal = torch.distributions.Normal(policy_output, extra.clamp(LOG_STD_LOW, LOG_STD_HIGH).exp(), validate_args=False)
+        return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)

@@ -1,0 +1,127 @@
+"""A policy: a network and a head over one flat vector. Acts with compiled kernels where it can, learns on the same memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError, unknown
+from asyncrl.heads import HEADS
+from asyncrl.heads.kernels import layer_sizes, make_plan, vector_size, workspace_size
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.rounds import KNOBS, TEMPERATURE, RoundArrays
+
+NetworkFunction = Callable[[EnvSpec, int], Any]
+"""A network of the user's own: (spec, policy outputs) -> torch module, observation[N, ...] -> (policy_output[N, P], value[N])."""
+
+
+def head_name(given: str, spec: EnvSpec) -> str:
+    """Resolve ``auto``; raises UserError for an unknown name."""
+    if given == "auto":
+        return "gaussian" if spec.action_kind == "box" else "categorical"
+    if given not in HEADS:
+        raise unknown("head", given, ("auto", *HEADS))
+    return given
+
+
+class Policy:
+    """What every process knows of the policy: sizes and layout. The numbers are in a vector that is passed in.
+
+    The vector holds the network's layers, then the head's own parameters (`head.extra`).
+    """
+
+    def __init__(self, spec: EnvSpec, head: str, options: NetworkOptions, network: NetworkFunction | None = None):
+        self.spec = spec
+        self.options = options
+        self.head = HEADS[head_name(head, spec)](spec, options)
+        if network is not None and options.recurrent:
+            raise UserError(f"recurrent {options.recurrent} needs the built-in network; a network function's own keeps no memory")
+        self.memory_size = options.recurrent
+        self._network = network
+        self.plan: NDArray[np.int64] | None = None
+        if network is None and not options.recurrent and not spec.is_image:
+            hidden = (64, 64) if options.hidden is None else options.hidden
+            shared = options.trunk == "shared"
+            self.plan = make_plan(spec.observation_size, hidden, self.head.policy_outputs, options.activation, shared)
+            self._network_size = vector_size(self.plan)
+        else:
+            from asyncrl.heads.networks import flatten
+
+            self._network_size = flatten(self._fresh_module(0)).size
+        self.size = self._network_size + self.head.extra.size
+
+    @property
+    def light(self) -> bool:
+        """Whether the compiled MLP kernels serve this policy."""
+        return self.plan is not None
+
+    def initial(self, seed: int) -> NDArray[np.float32]:
+        """A fresh vector: orthogonal weights, zero biases, the head's own start."""
+        if self.plan is not None:
+            network = _orthogonal(self.plan, np.random.default_rng(seed))
+        else:
+            from asyncrl.heads.networks import flatten
+
+            network = flatten(self._fresh_module(seed))
+        return np.concatenate([network, self.head.extra]).astype(np.float32)
+
+    def _fresh_module(self, seed: int) -> Any:
+        import torch
+
+        from asyncrl.heads.networks import TorchActorCritic, checked, initialise
+
+        if self._network is not None:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                return checked(self._network(self.spec, self.head.policy_outputs), self.spec, self.head.policy_outputs)
+        module = TorchActorCritic(self.spec, self.options, self.head.policy_outputs)
+        initialise(module, seed)
+        return module
+
+    def module(self, vector: NDArray[np.float32], gradient: NDArray[np.float32] | None) -> tuple[Any, Any]:
+        """(torch module, the head's own parameters as a tensor), views of `vector` with gradients in `gradient`."""
+        import torch
+
+        from asyncrl.heads.networks import MlpActorCritic, bind
+
+        module = self._fresh_module(0) if self.plan is None else MlpActorCritic(self.plan, self.options.activation)
+        at = bind(module, vector, gradient)
+        extra = torch.nn.Parameter(torch.from_numpy(vector)[at:])
+        if gradient is not None:
+            extra.grad = torch.from_numpy(gradient)[at:]
+        return module, extra
+
+    def round_arrays(self, steps: int, envs: int) -> RoundArrays:
+        """Arrays for acting, T = `steps`, E = `envs`."""
+        shape = (steps + 1, envs, *self.spec.observation_shape)
+        components = self.head.components
+        raw = np.zeros(shape, self.spec.observation_dtype)
+        knobs = np.zeros(KNOBS)
+        knobs[TEMPERATURE] = 1.0
+        return RoundArrays(
+            raw=raw,
+            observation=raw if self.spec.is_image else np.zeros(shape, np.float32),
+            policy_output=np.zeros((envs, self.head.policy_outputs), np.float32),
+            action=np.zeros((steps, envs, components), self.head.action_dtype),
+            bounded=np.zeros((steps, envs, components), np.float32),
+            noise=np.zeros((2, steps, envs, components + 1)),
+            extra_noise=np.zeros((steps, envs, components)),
+            knobs=knobs,
+            normaliser=np.zeros((3, self.spec.observation_size), np.float32),
+            work=np.zeros(workspace_size(self.plan, envs) if self.plan is not None else 0, np.float32),
+        )
+
+
+def _orthogonal(plan: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.float32]:
+    parts = []
+    for name, inputs, outputs in layer_sizes(plan):
+        gain = {"policy.out": 0.01, "value.out": 1.0}.get(name, 2.0**0.5)
+        normal = generator.standard_normal((max(inputs, outputs), min(inputs, outputs)))
+        q, r = np.linalg.qr(normal)
+        q *= np.sign(np.diag(r))
+        parts += [gain * (q if inputs >= outputs else q.T).reshape(-1), np.zeros(outputs)]
+    return np.concatenate(parts).astype(np.float32)

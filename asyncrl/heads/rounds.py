@@ -1,0 +1,53 @@
+"""The arrays that a worker acts and learns in: allocated once, used every round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TEMPERATURE, EPSILON, ENTROPY_WEIGHT, KNOBS = range(4)
+"""Positions in a worker's knobs: what its exploration setting can turn."""
+
+
+@dataclass
+class RoundArrays:
+    """What acting reads and writes; T steps, E environments, C action components, P outputs of the policy network.
+
+    raw            [T+1, E, *shape]   observations as the environments gave them
+    observation    [T+1, E, *shape]   as the policy sees them (the same array as raw for images)
+    policy_output  [E, P]             of the newest step
+    action         [T, E, C]          what was chosen (before bounding)
+    bounded        [T, E, C]          float32, what a Box environment is given
+    noise          [2, T, E, C+1]     random numbers of the round
+    extra_noise    [T, E, C]          action noise of the exploration setting
+    knobs          [KNOBS]            float64
+    normaliser     [3, D]             shift, scale, and in [2, 0] whether it is on
+    work                              scratch of the light network
+    """
+
+    raw: NDArray[Any]
+    observation: NDArray[Any]
+    policy_output: NDArray[np.float32]
+    action: NDArray[Any]
+    bounded: NDArray[np.float32]
+    noise: NDArray[np.float64]
+    extra_noise: NDArray[np.float64]
+    knobs: NDArray[np.float64]
+    normaliser: NDArray[np.float32]
+    work: NDArray[np.float32]
+
+
+@dataclass
+class LossRows:
+    """What a written-out gradient reads and writes; N = T x E rows.
+
+    policy_output [N, P], d_policy [N, P], action [N, C], log_prob_weight [N]
+    """
+
+    policy_output: NDArray[np.float32]
+    d_policy: NDArray[np.float32]
+    action: NDArray[Any]
+    log_prob_weight: NDArray[np.float32]

@@ -1,0 +1,150 @@
+"""Learning: trajectory -> gradient, into one flat vector that this process alone owns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.algos.a3c import A3COptions, loss, output_weights
+from asyncrl.algos.estimators import generalised_advantages, standardised
+from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.rounds import LossRows
+from asyncrl.trajectory import TRUNCATED, Trajectory
+
+
+class Losses(NamedTuple):
+    """Parts of the loss of one rollout."""
+
+    policy_loss: float
+    value_loss: float
+    entropy: float
+
+
+class WrittenGradient:
+    """The gradient of the MLP actor-critic, written out and compiled. Equal to `AutogradGradient` up to rounding (a test)."""
+
+    def __init__(self, policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions):
+        assert policy.plan is not None
+        self._policy, self._plan, self._vector, self._options = policy, policy.plan, vector, options
+        self.gradient = np.zeros(policy.size, np.float32)
+        rows = steps * envs
+        outputs = policy.head.policy_outputs
+        self._rows = LossRows(
+            policy_output=np.zeros((rows, outputs), np.float32),
+            d_policy=np.zeros((rows, outputs), np.float32),
+            action=np.zeros(0),
+            log_prob_weight=np.zeros(rows, np.float32),
+        )
+        self._value = np.zeros((rows, 1), np.float32)
+        self._next_value = np.zeros((steps, envs), np.float32)
+        self._advantage = np.zeros((steps, envs), np.float32)
+        self._work = np.zeros(workspace_size(policy.plan, rows), np.float32)
+
+    def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
+        """Overwrite `gradient` with that of the loss of this rollout at the present parameters."""
+        rows, options, advantage = self._rows, self._options, self._advantage
+        steps, envs = trajectory.reward.shape
+        count = steps * envs
+        ended = trajectory.ended
+        network = (self._plan, self._vector)
+        observation = trajectory.observation
+        rollout_forward(
+            *network, observation, trajectory.final_observation, ended, self._work, rows.policy_output, self._value, self._next_value
+        )
+        value = self._value.reshape(steps, envs)
+        generalised_advantages(trajectory.reward, value, self._next_value, ended, options.gamma, options.gae_lambda, advantage)
+        error = advantage.reshape(count).copy()  # R - v, whatever is done to the advantages
+        if options.normalize_advantages:
+            standardised(advantage)
+        weights, coefficient, d_value = output_weights(advantage.reshape(count), error, options, entropy_weight)
+        rows.log_prob_weight[:] = weights
+        rows.action = trajectory.action.reshape(count, -1)
+        policy_loss, entropies = self._policy.head.output_gradient(rows, self._vector, coefficient, self.gradient)
+        inputs = observation[:steps].reshape(count, -1)
+        backward(*network, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self.gradient)
+        scale = 1.0 / count if options.reduction == "mean" else 1.0
+        return Losses(policy_loss, float(error @ error) * scale, entropies / count)
+
+
+class AutogradGradient:
+    """The gradient by torch, for any network: also recurrent ones, by backpropagation through the rollout."""
+
+    def __init__(self, policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions):
+        self._policy, self._options = policy, options
+        self.gradient = np.zeros(policy.size, np.float32)
+        self._module, self._extra = policy.module(vector, self.gradient)
+        self._advantage = np.zeros((steps, envs), np.float32)
+
+    def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
+        """See `WrittenGradient.__call__`."""
+        import torch
+
+        self.gradient[:] = 0.0  # through the flat vector: the parameters' .grad are views of it
+        options, count = self._options, trajectory.reward.size
+        policy_output, value, next_value = self._recurrent(trajectory) if self._policy.memory_size else self._feed_forward(trajectory)
+        value_grid = value.detach().numpy().reshape(trajectory.reward.shape)
+        generalised_advantages(
+            trajectory.reward, value_grid, next_value, trajectory.ended, options.gamma, options.gae_lambda, self._advantage
+        )
+        target = torch.from_numpy((self._advantage + value_grid).reshape(count))
+        if options.normalize_advantages:
+            standardised(self._advantage)
+        action = torch.from_numpy(trajectory.action.reshape(count, -1))
+        log_prob, entropy = self._policy.head.log_prob_and_entropy(policy_output, self._extra, action)
+        advantage = torch.from_numpy(self._advantage.reshape(count))
+        total, parts = loss(log_prob, entropy, value, advantage, target, options, entropy_weight)
+        total.backward()
+        return Losses(**parts)
+
+    def _feed_forward(self, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:
+        """(policy_output[N, P], value[N], next_value[T, E])."""
+        import torch
+
+        observation = torch.from_numpy(trajectory.observation)
+        steps, envs = trajectory.reward.shape
+        policy_output, value = self._module(observation[:steps].flatten(0, 1))
+        next_value = np.empty((steps, envs), np.float32)
+        next_value[:-1] = value.detach().numpy().reshape(steps, envs)[1:]
+        with torch.no_grad():
+            next_value[-1] = self._module(observation[-1])[1].numpy()
+            cut = np.nonzero(trajectory.ended == TRUNCATED)
+            if cut[0].size:
+                next_value[cut] = self._module(torch.from_numpy(trajectory.final_observation[cut]))[1].numpy()
+        return policy_output, value, next_value
+
+    def _recurrent(self, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:
+        """The same, step by step from trajectory.memory, which is emptied where an episode ends."""
+        import torch
+
+        steps, envs = trajectory.reward.shape
+        observation = torch.from_numpy(trajectory.observation)
+        memory = torch.from_numpy(trajectory.memory.copy())
+        outputs, values = [], []
+        next_value = np.empty((steps, envs), np.float32)
+        for t in range(steps):
+            output, value, memory = self._module.recur(observation[t], memory)
+            outputs.append(output)
+            values.append(value)
+            cut = np.nonzero(trajectory.ended[t] == TRUNCATED)[0]
+            if cut.size:
+                with torch.no_grad():
+                    final = torch.from_numpy(trajectory.final_observation[t, cut])
+                    next_value[t, cut] = self._module.recur(final, memory[:, cut])[1].numpy()
+            goes_on = torch.from_numpy((trajectory.ended[t] == 0).astype(np.float32))
+            memory = memory * goes_on[None, :, None]
+        with torch.no_grad():
+            ahead = torch.stack([*values[1:], self._module.recur(observation[-1], memory)[1]]).numpy()
+        known = trajectory.ended != TRUNCATED
+        next_value[known] = ahead[known]
+        return torch.cat(outputs), torch.cat(values), next_value
+
+
+def gradient_of(
+    policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions
+) -> WrittenGradient | AutogradGradient:
+    """The fastest of the two that serves this policy."""
+    kind = WrittenGradient if policy.light else AutogradGradient
+    return kind(policy, vector, steps, envs, options)

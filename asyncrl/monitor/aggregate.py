@@ -1,0 +1,252 @@
+"""From what workers tell to what people read: ledger records and finished episodes in, one flat report out."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asyncrl.progress import LAG_BINS, LOSSES, SHARES, lag_quantile
+from asyncrl.shared.ledger import Ledger
+
+WINDOW = 100
+"""Episodes over which returns and lengths are averaged."""
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode."""
+
+    episode_return: float
+    """Undiscounted."""
+    length: int
+    """In steps."""
+    worker: int
+    steps: int
+    """Steps of all workers when it was collected."""
+
+
+class Aggregate:
+    """Pure bookkeeping: reads a ledger, touches no file, no clock and no process.
+
+    Ledger columns are totals since the beginning, so a report is made of differences to the report before: rates, shares
+    of time, losses and lag describe the interval. Returns and lengths describe the last 100 episodes, whenever they ended.
+    What was in the ledger when the aggregate was made (a resumed run) counts as steps, but not for rates.
+    """
+
+    def __init__(self, ledger: Ledger, explorations: Sequence[str], version: int = 0):
+        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `version` is the one to start from."""
+        if len(explorations) != ledger.workers:
+            raise ValueError(f"{len(explorations)} explorations were given for {ledger.workers} workers")
+        self._ledger = ledger
+        self._explorations = list(explorations)
+        self._settings = list(dict.fromkeys(explorations))
+        self._first = self._previous = ledger.read_all()
+        self._previous_version = self._version = version
+        self._previous_time: float | None = None
+        self._best = -math.inf
+        self._best_steps = 0
+        self._recent: deque[Episode] = deque(maxlen=WINDOW)
+        self._of_worker = [deque[Episode](maxlen=WINDOW) for _ in explorations]
+        self._of_setting = {setting: deque[Episode](maxlen=WINDOW) for setting in self._settings}
+        self.lag_histogram: FloatArray = np.zeros(LAG_BINS)
+        """How often each lag occurred within the interval of the last report, shape (LAG_BINS,)."""
+
+    def episodes(self, worker: int, returns: ArrayLike, lengths: ArrayLike, total_steps: int) -> None:
+        """Take in finished episodes of one worker, oldest first; `returns` and `lengths` have shape (episodes,)."""
+        values, steps = np.asarray(returns, np.float64), np.asarray(lengths, np.int64)
+        before = [episode.episode_return for episode in self._recent][-(WINDOW - 1) :]
+        self._find_best(np.concatenate([before, values]), total_steps)
+        finished = [Episode(float(value), int(length), worker, total_steps) for value, length in zip(values, steps, strict=True)]
+        for window in (self._recent, self._of_worker[worker], self._of_setting[self._explorations[worker]]):
+            window.extend(finished)
+
+    def report(self, now: float, version: int) -> dict[str, float]:
+        """Everything since the report before, under stable names; a name without data is left out, so nothing is NaN.
+
+        `now`: time.monotonic(); `version`: updates of the shared parameters so far (in rounds modes all workers make
+        one together, so their own counts do not add up to it). Names with a slash are TensorBoard's; the others
+        (step, seconds, version, episodes) are for whoever reads the report itself.
+        """
+        records = self._ledger.read_all()
+        change = records - self._previous
+        began = self._began(records)
+        since = self._previous_time if self._previous_time is not None else began
+        interval = now - since if since is not None else 0.0
+        self._version = version
+        self.lag_histogram = self._column(change, "lag_histogram").sum(axis=0)
+        report = {
+            "step": float(self._column(records, "steps").sum()),
+            "seconds": now - began if began is not None else 0.0,
+            "version": float(version),
+            "episodes": float(self._column(records, "episodes").sum()),
+            **self._returns(),
+            **(self._rates(change, interval) if interval > 0 else {}),
+            **self._lag(change, records),
+            **self._shares(change),
+            **self._losses(change, records),
+        }
+        if since is not None:  # until the first round begins there is no interval to close
+            self._previous, self._previous_time, self._previous_version = records, now, version
+        return _finite(report)
+
+    def summary(self) -> dict[str, Any]:
+        """The measured part of summary.json, over the whole run; None where there is nothing to tell."""
+        records = self._ledger.read_all()
+        change = records - self._first
+        began, ended = self._began(records), self._column(records, "ended").max()
+        seconds = float(ended - began) if began is not None and ended > began else 0.0
+        count, maximum = self._total(records, "lag_count"), float(self._column(records, "lag_max").max())
+        histogram = self._column(records, "lag_histogram").sum(axis=0)
+        return {
+            "steps": int(self._total(records, "steps")),
+            "seconds": seconds,
+            "steps_per_second": self._total(change, "steps") / seconds if seconds > 0 else None,
+            "updates": self._version,
+            "episodes": int(self._total(records, "episodes")),
+            "return_mean_last_100": _none(_mean_return(self._recent)),
+            "return_best_mean_100": _none(self._best_mean()),
+            "return_best_steps": self._best_steps if self._best > -math.inf else None,
+            "return_by_exploration": {name: _none(_mean_return(window)) for name, window in self._of_setting.items()},
+            "episode_length_last_100": _none(_mean_length(self._recent)),
+            "lag": {
+                "mean": self._total(records, "lag_sum") / count if count else None,
+                "p50": lag_quantile(histogram, 0.5, maximum) if count else None,
+                "p95": lag_quantile(histogram, 0.95, maximum) if count else None,
+                "max": maximum if count else None,
+            },
+            "time_share": {name.removeprefix("time/"): share for name, share in self._shares(records).items()},
+            "skipped_updates": int(self._total(records, "skipped")),
+            "versions_during_copies": int(self._total(records, "torn")),
+            "lost_episode_records": int(self._total(records, "lost_episodes")),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to keep so that returns go on where they were; standard JSON."""
+        return {
+            "best": _none(self._best),
+            "best_steps": self._best_steps,
+            "recent": _rows(self._recent),
+            "of_worker": [_rows(window) for window in self._of_worker],
+            "of_setting": {name: _rows(window) for name, window in self._of_setting.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`; workers and settings that this run does not have are left out."""
+        self._best = -math.inf if state["best"] is None else float(state["best"])
+        self._best_steps = int(state["best_steps"])
+        self._recent.extend(Episode(*row) for row in state["recent"])
+        for window, rows in zip(self._of_worker, state["of_worker"], strict=False):
+            window.extend(Episode(*row) for row in rows)
+        for name, rows in state["of_setting"].items():
+            if name in self._of_setting:
+                self._of_setting[name].extend(Episode(*row) for row in rows)
+
+    def _find_best(self, values: FloatArray, total_steps: int) -> None:
+        if len(values) >= WINDOW:
+            means = np.lib.stride_tricks.sliding_window_view(values, WINDOW).mean(axis=1)
+            best = float(means.max())
+            if best > self._best:
+                self._best, self._best_steps = best, total_steps
+
+    def _best_mean(self) -> float:
+        # A run with fewer than 100 episodes has one window: what there is. (max: the two means add up in another order.)
+        recent = _mean_return(self._recent)
+        return max(self._best, recent) if self._best > -math.inf else recent
+
+    def _returns(self) -> dict[str, float]:
+        report = {
+            "return/mean": _mean_return(self._recent),
+            "return/best": self._best_mean(),
+            "episode/length": _mean_length(self._recent),
+        }
+        for name, window in self._of_setting.items():
+            report[f"return/by_exploration/{name}"] = _mean_return(window)
+            report[f"episode/length_by_exploration/{name}"] = _mean_length(window)
+        for worker, window in enumerate(self._of_worker):
+            report[f"worker/{worker}/return"] = _mean_return(window)
+        return report
+
+    def _rates(self, change: FloatArray, seconds: float) -> dict[str, float]:
+        steps = self._column(change, "steps")[:, 0] / seconds
+        return {
+            "rate/steps_per_second": float(steps.sum()),
+            "rate/updates_per_second": (self._version - self._previous_version) / seconds,
+            **{f"worker/{worker}/steps_per_second": float(rate) for worker, rate in enumerate(steps)},
+        }
+
+    def _lag(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
+        sums, counts = self._column(change, "lag_sum")[:, 0], self._column(change, "lag_count")[:, 0]
+        if counts.sum() == 0:
+            return {}
+        occurred = np.flatnonzero(self.lag_histogram)
+        maximum = float(occurred[-1]) if len(occurred) else 0.0
+        if maximum >= LAG_BINS - 1:  # the open bin: only the maximum of the whole run is known
+            maximum = float(self._column(records, "lag_max").max())
+        report = {
+            "lag/mean": sums.sum() / counts.sum(),
+            "lag/p50": lag_quantile(self.lag_histogram, 0.5, maximum),
+            "lag/p95": lag_quantile(self.lag_histogram, 0.95, maximum),
+            "lag/max": maximum,
+        }
+        rounds = self._total(change, "rounds")
+        if rounds:
+            report["lag/during_copy"] = self._total(change, "torn") / rounds
+        for setting in self._settings:
+            mine = np.array([name == setting for name in self._explorations])
+            if counts[mine].sum():
+                report[f"lag/by_exploration/{setting}"] = sums[mine].sum() / counts[mine].sum()
+        return report
+
+    def _shares(self, change: FloatArray) -> dict[str, float]:
+        seconds = {share: self._total(change, f"{share}_seconds") for share in SHARES}
+        total = sum(seconds.values())
+        return {f"time/{share}": spent / total for share, spent in seconds.items()} if total > 0 else {}
+
+    def _losses(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
+        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in LOSSES])
+        # In rounds modes nobody updates alone: there each round that was not skipped contributes one gradient.
+        rounds = self._column(change, "rounds")[:, 0] - self._column(change, "skipped")[:, 0]
+        gradients = np.maximum(self._column(change, "updates")[:, 0], rounds)[(sums != 0).any(axis=0)].sum()
+        report = {f"learn/{loss}": float(total) / gradients for loss, total in zip(LOSSES, sums.sum(axis=1))} if gradients else {}
+        skipped = self._total(records, "skipped")
+        return {**report, "learn/skipped_updates": skipped} if skipped else report
+
+    def _began(self, records: FloatArray) -> float | None:
+        started = self._column(records, "started")
+        return float(started[started > 0].min()) if (started > 0).any() else None
+
+    def _column(self, records: FloatArray, name: str) -> FloatArray:
+        return self._ledger.column(records, name)
+
+    def _total(self, records: FloatArray, name: str) -> float:
+        return float(self._ledger.column(records, name).sum())
+
+
+def _mean_return(window: Iterable[Episode]) -> float:
+    returns = [episode.episode_return for episode in window]
+    return math.fsum(returns) / len(returns) if returns else math.nan
+
+
+def _mean_length(window: Iterable[Episode]) -> float:
+    lengths = [episode.length for episode in window]
+    return sum(lengths) / len(lengths) if lengths else math.nan
+
+
+def _rows(window: Iterable[Episode]) -> list[list[Any]]:
+    return [list(astuple(episode)) for episode in window]
+
+
+def _finite(report: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in report.items() if math.isfinite(value)}
+
+
+def _none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

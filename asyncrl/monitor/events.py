@@ -1,0 +1,204 @@
+"""TensorBoard's event file: what it shows, and how it is laid out. Written directly, without a thread in between."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from asyncrl.monitor.files import GrowingFile
+
+CHARTS: dict[str, dict[str, Sequence[str]]] = {
+    "Learning": {
+        "return, mean of the last 100 episodes": ["return/mean"],
+        "return by exploration": ["return/by_exploration/.*"],
+        "return of greedy evaluations": ["evaluation/return"],
+    },
+    "Asynchrony": {
+        "lag in updates: mean and 95 %": ["lag/mean", "lag/p95"],
+        "lag in updates: largest": ["lag/max"],
+        "mean lag by exploration": ["lag/by_exploration/.*"],
+    },
+    "Speed": {
+        "steps per second": ["rate/steps_per_second"],
+        "updates per second": ["rate/updates_per_second"],
+        "shares of the workers' time": ["time/.*"],
+    },
+    "Losses": {
+        "policy loss": ["learn/policy_loss"],
+        "value loss": ["learn/value_loss"],
+        "entropy": ["learn/entropy"],
+    },
+    "Details": {
+        "steps per second, each worker": ["worker/[0-9]+/steps_per_second"],
+        "return, each worker": ["worker/[0-9]+/return"],
+        "episode length": ["episode/length"],
+        "gradient norm": ["learn/gradient_norm"],
+        "updates by others during a copy": ["lag/during_copy"],
+        "memory in MB": ["memory/rss_mb"],
+    },
+}
+"""The page CUSTOM SCALARS: group -> chart -> patterns of whole scalar names. Three charts fill a row."""
+
+METRICS = {
+    "return/mean": "return",
+    "return/best": "best return",
+    "rate/steps_per_second": "steps/s",
+    "rate/updates_per_second": "updates/s",
+    "lag/mean": "lag mean",
+    "lag/p95": "lag p95",
+    "time/environment": "time: environment",
+    "time/wait": "time: wait",
+}
+"""The columns of results on the page HPARAMS; each shows the last value of that scalar."""
+
+FOREMOST = ("algo", "env", "mode", "seed", "workers")
+"""Settings that the page HPARAMS shows at once: it opens with the first five and hides the others behind checkboxes."""
+
+_numbers = count()
+
+
+class EventFile:
+    """One new events.out.tfevents.* file in a folder; every method writes whole records, or raises OSError and writes none."""
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]):
+        """Open the file; the first report is preceded by the layout of charts and the settings of the experiment."""
+        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        self._file = GrowingFile(Path(folder) / name)
+        self._settings = flat_settings(settings)
+        self._head_written = False
+
+    def add_report(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None, wall_time: float) -> None:
+        """One event at ``report["step"]``: every name with a slash as a scalar, and the histogram of lag."""
+        step = int(report["step"])
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in report.items() if "/" in name]
+        if lag_histogram is not None and lag_histogram.any():
+            values.append(Summary.Value(tag="lag/histogram", histo=_histogram(lag_histogram)))
+        event = Event(wall_time=wall_time, step=step, summary=Summary(value=values))
+        if self._head_written:
+            self._write(event)
+        else:
+            self._write(*self._head(step, wall_time), event)
+            self._head_written = True
+
+    def add_end(self, status: str) -> None:
+        """Tell the page HPARAMS how the run ended: "completed" is a success, anything else a failure."""
+        code = api_pb2.STATUS_SUCCESS if status == "completed" else api_pb2.STATUS_FAILURE
+        end = HParamsPluginData(session_end_info=SessionEndInfo(status=code, end_time_secs=time.time()))
+        self._write(Event(wall_time=time.time(), summary=_hparams_summary(hparams.SESSION_END_INFO_TAG, end)))
+
+    def close(self) -> None:
+        """All records are in the file already."""
+        self._file.close()
+
+    def _head(self, step: int, wall_time: float) -> list[Event]:
+        # START at a step hides what an earlier file of the folder holds from there on: a resumed run repeats those steps.
+        return [
+            Event(wall_time=wall_time, file_version="brain.Event:2"),
+            Event(wall_time=wall_time, step=step, session_log=SessionLog(status=SessionLog.START)),
+            Event(wall_time=wall_time, summary=_layout_summary()),
+            *(Event(wall_time=wall_time, summary=summary) for summary in _hparams_summaries(self._settings, wall_time)),
+        ]
+
+    def _write(self, *events: Event) -> None:
+        records = io.BytesIO()
+        writer = RecordWriter(records)
+        for event in events:
+            writer.write(event.SerializeToString())
+        self._file.write(records.getvalue())
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
+    """Nested settings as ``{"options.learning_rate": 0.001}``; None is left out, what is no number or text becomes its text."""
+    flat: dict[str, bool | float | str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(flat_settings(value, f"{prefix}{name}."))
+        elif isinstance(value, bool | int | float | str):
+            flat[prefix + name] = value
+        elif value is not None:
+            flat[prefix + name] = str(value)
+    return flat
+
+
+def _histogram(counts: NDArray[np.float64]) -> HistogramProto:
+    """A bucket of width one around each lag; `counts` (lags,) is not all zero."""
+    lags = np.arange(len(counts), dtype=np.float64)
+    present = np.flatnonzero(counts)
+    first, last = int(present[0]), int(present[-1])  # empty bins at both ends would only stretch the axis
+    return HistogramProto(
+        min=first - 0.5,  # TensorBoard takes this for the left edge of the first bucket
+        max=last + 0.5,
+        num=float(counts.sum()),
+        sum=float(counts @ lags),
+        sum_squares=float(counts @ lags**2),
+        bucket_limit=(lags[first : last + 1] + 0.5).tolist(),
+        bucket=counts[first : last + 1].tolist(),
+    )
+
+
+def _layout_summary() -> Summary:
+    layout = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(
+                title=title,
+                chart=[layout_pb2.Chart(title=name, multiline=_lines(tags)) for name, tags in charts.items()],
+            )
+            for title, charts in CHARTS.items()
+        ]
+    )
+    tensor = TensorProto(dtype="DT_STRING", string_val=[layout.SerializeToString()], tensor_shape=TensorShapeProto())
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=custom_scalar.PLUGIN_NAME))
+    return Summary(value=[Summary.Value(tag=custom_scalar.CONFIG_SUMMARY_TAG, tensor=tensor, metadata=metadata)])
+
+
+def _lines(patterns: Sequence[str]) -> layout_pb2.MultilineChartContent:
+    # TensorBoard matches from the beginning only: without the end, episode/length would draw all that begins so.
+    return layout_pb2.MultilineChartContent(tag=[f"{pattern}$" for pattern in patterns])
+
+
+def _hparams_summaries(settings: Mapping[str, bool | float | str], wall_time: float) -> list[Summary]:
+    start = SessionStartInfo(start_time_secs=wall_time)
+    for name, value in settings.items():
+        kind = "bool_value" if isinstance(value, bool) else "string_value" if isinstance(value, str) else "number_value"
+        setattr(start.hparams[name], kind, value)
+    experiment = api_pb2.Experiment(
+        time_created_secs=wall_time,
+        # What "differs" comes first on the page.
+        hparam_infos=[
+            api_pb2.HParamInfo(name=name, type=_hparam_type(value), differs=name in FOREMOST) for name, value in settings.items()
+        ],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=title) for tag, title in METRICS.items()],
+    )
+    return [
+        _hparams_summary(hparams.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)),
+        _hparams_summary(hparams.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start)),
+    ]
+
+
+def _hparam_type(value: bool | float | str) -> Any:
+    if isinstance(value, bool):
+        return api_pb2.DATA_TYPE_BOOL
+    return api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64
+
+
+def _hparams_summary(tag: str, data: HParamsPluginData) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, metadata=hparams.create_summary_metadata(data), tensor=hparams.NULL_TENSOR)])

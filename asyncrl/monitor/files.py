@@ -1,0 +1,103 @@
+"""Files that are whole at every moment: JSON that is replaced at once, and a file that only grows by whole pieces."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def standard_json(data: Any) -> Any:
+    """The same data as standard JSON knows it: numpy numbers become plain ones, NaN and infinity become None."""
+    if isinstance(data, np.generic | np.ndarray):
+        data = data.tolist()
+    if isinstance(data, dict):
+        return {str(key): standard_json(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [standard_json(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def write_json_atomically(path: str | os.PathLike[str], data: Any) -> None:
+    """Make `path` hold `data` as JSON; a reader sees the old file or the new one, never a part.
+
+    Raises OSError when it cannot be written (a full disk, say): the old file stands, and no temporary file is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(standard_json(data), indent=2, allow_nan=False) + "\n"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+class GrowingFile:
+    """A file that grows by whole pieces: `write` appends all of its bytes or, raising OSError, none of them.
+
+    Without this a disk that is full for a moment would leave a torn record, at which readers of event files stop for ever.
+    One writer. A writer killed inside `write` can leave a torn last piece; `whole_lines` repairs a file of lines.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], whole_lines: bool = False):
+        """With `whole_lines`, a last line without its end, left by a writer that was killed, is cut off first."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._size = os.fstat(self._descriptor).st_size
+        if whole_lines:
+            self._cut_torn_line()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`; raises OSError and leaves the file as it was where there is no room."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            self._truncate()
+            raise
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Give back the descriptor; all bytes are with the operating system already."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _cut_torn_line(self) -> None:
+        end = self._size
+        while end > 0:
+            start = max(0, end - 65536)
+            newline = os.pread(self._descriptor, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < self._size:
+            self._size = end
+            self._truncate()
+
+    def _truncate(self) -> None:
+        # A device such as /dev/full has no length to cut; the error that led here is the one to report.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, self._size)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,193 @@
+"""The main process's end of the writer: reports go in, and nothing that happens to the writer ever comes back as a delay."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.monitor.recorder import End, Report, writer_main
+from asyncrl.processes import start
+
+RESTARTS = 1
+"""How often a writer process that died is started again."""
+
+
+class Writer:
+    """Queues reports and ships one at a time, the next when the process has answered the one before.
+
+    So at most one message is ever in the pipe, an answered pipe is empty, and shipping cannot block. While the writer is
+    slow or stopped, reports wait here; when more than `most_queued` wait, the oldest is dropped and counted. A writer
+    that cannot write (a full disk) is reported once and goes on trying with each new report; one that died is reported
+    and started again once. Neither stops a run.
+
+    Used by one thread. `context` says how processes start; preloading ``asyncrl.monitor.recorder`` in its fork server
+    makes the start fast.
+    """
+
+    def __init__(
+        self, context: BaseContext, folder: str | os.PathLike[str], settings: Mapping[str, Any], most_queued: int = 100
+    ):
+        """`folder` has to exist; `settings` (may be nested) go to the page HPARAMS."""
+        self._context = context
+        self._folder = os.fspath(folder)
+        self._settings = dict(settings)
+        self._queue: deque[Report] = deque()
+        self._most_queued = most_queued
+        self._awaiting: Report | End | None = None
+        self._warned_of_error = False
+        self._warnings: list[str] = []
+        self._restarts_left = RESTARTS
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+        self.dropped = 0
+        """Reports that were not written and never will be."""
+        self.written = 0
+        """Reports that the writer process has confirmed."""
+        self._start()
+
+    @property
+    def process_id(self) -> int | None:
+        """The writer process; None when it was given up or is closed."""
+        return self._process.pid if self._process is not None else None
+
+    def send(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None = None) -> None:
+        """Have a report written, now or later. Returns at once, whatever state the writer is in.
+
+        It needs the name "step"; values that are not finite are left out, for standard JSON has no word for them.
+        """
+        values = {name: float(value) for name, value in report.items() if math.isfinite(value)}
+        self._queue.append(Report(values, lag_histogram, time.time()))
+        self._advance()
+        while len(self._queue) > (self._most_queued if self._process is not None else 0):
+            self._queue.popleft()
+            self.dropped += 1
+
+    def poll(self) -> list[str]:
+        """Take in answers, ship what waits, and return warnings for the user that are new since the last call."""
+        self._advance()
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def close(self, seconds: float = 5.0, status: str = "completed") -> list[str]:
+        """Write what waits and end the process, within `seconds` in all; returns the last warnings.
+
+        `status` is for the page HPARAMS. A process that does not make it in time is killed.
+        """
+        deadline = time.monotonic() + seconds
+        while self._process is not None and (self._queue or self._awaiting):
+            if not self._wait(deadline):
+                break
+        if self._process is not None and self._awaiting is None:
+            self._ship(End(status))
+            while self._awaiting is not None and self._wait(deadline):
+                continue
+        self._end(deadline)
+        if self.dropped:
+            self._warnings.append(f"{self.dropped} reports are missing in the event file and metrics.jsonl of {self._folder}")
+        return self.poll()
+
+    def _advance(self) -> None:
+        while self._connection is not None and self._awaiting is not None:
+            try:
+                if not self._connection.poll():
+                    return
+                self._answered(self._connection.recv())
+            except (EOFError, OSError):
+                self._died()
+            self._ship_next()
+        self._ship_next()
+
+    def _ship_next(self) -> None:
+        while self._queue and self._awaiting is None and self._connection is not None:
+            self._ship(self._queue.popleft())
+
+    def _ship(self, message: Report | End) -> None:
+        assert self._connection is not None
+        self._awaiting = message
+        try:
+            self._connection.send(message)
+        except OSError:
+            self._died()
+
+    def _answered(self, error: str | None) -> None:
+        message, self._awaiting = self._awaiting, None
+        if error is None:
+            self.written += isinstance(message, Report)
+            return
+        self.dropped += isinstance(message, Report)
+        if not self._warned_of_error:
+            self._warned_of_error = True
+            self._warnings.append(f"cannot write reports to {self._folder}: {error}; training goes on, reports are lost while this lasts")
+
+    def _wait(self, deadline: float) -> bool:
+        """Wait for the next answer; False when time is up or there is nobody to answer."""
+        left = deadline - time.monotonic()
+        if left <= 0 or self._connection is None:
+            return False
+        try:
+            answered = self._connection.poll(left)
+        except OSError:
+            answered = True  # _advance meets the same error and settles it
+        self._advance()
+        return answered
+
+    def _start(self) -> None:
+        arguments = (self._folder, self._settings)
+        self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
+
+    def _died(self) -> None:
+        """Settle the death of the process: what it held is lost, a report that it may have half-written is not repeated."""
+        assert self._process is not None
+        assert self._connection is not None
+        self.dropped += isinstance(self._awaiting, Report)
+        at_the_end = isinstance(self._awaiting, End)
+        self._awaiting = None
+        self._process.join(0.2)
+        code = self._process.exitcode
+        reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        self._release()
+        if at_the_end:
+            self._warnings.append(f"the process that writes reports died at the end ({reason})")
+        elif self._restarts_left > 0:
+            self._restarts_left -= 1
+            self._warnings.append(f"the process that writes reports died ({reason}) and is started again")
+            try:
+                self._start()
+            except (OSError, EOFError) as error:
+                self._give_up(f"cannot be started again ({error})")
+        else:
+            self._give_up(f"died again ({reason})")
+
+    def _give_up(self, why: str) -> None:
+        self._release()
+        self.dropped += len(self._queue)
+        self._queue.clear()
+        self._warnings.append(f"the process that writes reports {why}; training goes on without reports")
+
+    def _end(self, deadline: float) -> None:
+        if self._process is None:
+            return
+        self._process.join(max(0.0, deadline - time.monotonic()))
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(1.0)
+            self._warnings.append("the process that writes reports did not finish in time and was killed")
+        self.dropped += len(self._queue) + isinstance(self._awaiting, Report)
+        self._queue.clear()
+        self._awaiting = None
+        self._release()
+
+    def _release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._process = None

@@ -1,0 +1,138 @@
+"""Processes of ours: started by a fork server that has loaded everything heavy once, with one thread each."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing import connection as mp_connection
+from multiprocessing import resource_tracker
+from multiprocessing.context import BaseContext
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+PRELOADED = ["torch", "asyncrl.workers.actor_learner", "asyncrl.workers.evaluator", "asyncrl.monitor.recorder"]
+
+
+def context() -> BaseContext:
+    """The start method: a fork server with our modules loaded, or spawn where there is none."""
+    methods = multiprocessing.get_all_start_methods()
+    chosen = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        chosen.set_forkserver_preload(PRELOADED)
+    return chosen
+
+
+def warm_up(chosen: BaseContext) -> None:
+    """Start the fork server now, so that it loads while the caller goes on with something else."""
+    if chosen.get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        with for_children():
+            forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def for_children() -> Iterator[None]:
+    """While a process is being started: thread caps in the environment, and a main module that is not imported again.
+
+    Ctrl-C is held back meanwhile. So no process is left half-started, and the fork server is born with it blocked, as are
+    all of its children: a terminal sends it to the whole group, but only the main process is to act on it.
+    Environments and networks travel by cloudpickle, functions of the user's script by value. So a child need not run
+    that script once more, and the script needs no ``if __name__ == "__main__"`` guard.
+    """
+    before = {name: os.environ.get(name) for name in THREAD_CAPS}
+    os.environ.update(dict.fromkeys(THREAD_CAPS, "1"))
+    main = sys.modules["__main__"]
+    mask = None
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # first, because starting it unblocks the signal
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if getattr(main, name, None) is not None}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
+        for name, old in before.items():
+            if old is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = old
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def start(chosen: BaseContext, target: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Any, mp_connection.Connection]:
+    """Start ``target(*arguments, connection)``; returns (process, our end of its connection)."""
+    ours, theirs = chosen.Pipe(duplex=True)
+    process = chosen.Process(target=target, name=name, args=(*arguments, theirs), daemon=True)  # type: ignore[attr-defined]
+    with for_children():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+def settle_in(core: int | None) -> None:
+    """First thing in a child: leave Ctrl-C to the main process, end with it, one torch thread, perhaps one core."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        _die_with_fork_server()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+
+
+def _end_with(sentinel: int) -> None:
+    mp_connection.wait([sentinel])
+    os._exit(1)
+
+
+def _die_with_fork_server() -> None:
+    """Let the kernel kill this process when the one that forked it is gone (Linux).
+
+    The thread of `_end_with` needs the interpreter; a simulator that hangs in C without giving it free would survive.
+    The fork server ends when nobody holds the other end of its pipe, so this child must not.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    alive = getattr(server, "_forkserver_alive_fd", None)
+    if alive is not None:
+        os.close(alive)
+        server._forkserver_alive_fd = None
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stop_all(processes: list[Any], seconds: float) -> None:
+    """One deadline for all: wait for them to end by themselves, then terminate, then kill. Idempotent."""
+    alive = [process for process in processes if process.is_alive()]
+    _join(alive, seconds)
+    for process in (process for process in alive if process.is_alive()):
+        process.terminate()
+    _join(alive, min(seconds, 1.0))
+    for process in (process for process in alive if process.is_alive()):
+        process.kill()
+    _join(alive, 5.0)
+
+
+def _join(processes: list[Any], seconds: float) -> None:
+    import time
+
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))

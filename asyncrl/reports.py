@@ -1,0 +1,107 @@
+"""Reports of a run: from the ledger and the rings to TensorBoard, metrics.jsonl, the terminal and the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asyncrl.experiment import Experiment
+from asyncrl.monitor.aggregate import Aggregate
+from asyncrl.monitor.console import Console
+from asyncrl.monitor.memory import MemoryMeter
+from asyncrl.monitor.writer import Writer
+from asyncrl.record import env_name
+from asyncrl.scheduler.pace import Ground
+from asyncrl.shared.arrays import SharedArrays
+from asyncrl.workers.plan import episode_ring
+
+
+class Reports:
+    """Gathers at every tick what is due, and hands it on. Never blocks on a disk or a terminal's reader."""
+
+    def __init__(
+        self,
+        context: BaseContext,
+        folder: Path,
+        experiment: Experiment,
+        ground: Ground,
+        memory: SharedArrays,
+        labels: list[str],
+        title: str,
+    ):
+        settings = dataclasses.asdict(dataclasses.replace(experiment, env=env_name(experiment), network_function=None))
+        for name in ("run", "network_function"):
+            del settings[name]
+        self._ground = ground
+        self._every = experiment.run.report_seconds
+        self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
+        self.aggregate = Aggregate(ground.ledger, labels, 0)
+        self._writer: Writer | None = Writer(context, folder, settings)
+        self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
+        self._memory = MemoryMeter()
+        self._next = 0.0
+
+    def start(self) -> None:
+        """Training begins."""
+        self._next = time.monotonic() + self._every
+
+    def note(self, message: str) -> None:
+        """A warning for the user."""
+        self._console.note(message)
+
+    def say(self, message: str) -> None:
+        """Something that the user should know, and that is no trouble."""
+        self._console.say(message)
+
+    def evaluated(self, steps: int, mean_return: float) -> None:
+        """An evaluation of the parameters as they were after `steps` has come in."""
+        if self._writer is not None:
+            self._writer.send({"step": steps, "evaluation/return": mean_return})
+
+    def tick(self, version: int, restarts: list[int], last: bool = False) -> float:
+        """Report if it is time (or for the last time); returns the seconds until the next report."""
+        now = time.monotonic()
+        if now < self._next and not last:
+            return self._next - now
+        self._next = now + self._every
+        if last:  # what came after the last round is not training
+            ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
+            now = min(now, ended) if ended else now
+        self._drain()
+        report = {**self.aggregate.report(now, version), "memory/rss_mb": self._memory.read(now)}
+        if self._writer is not None:
+            self._writer.send(report, self.aggregate.lag_histogram)
+            for warning in self._writer.poll():
+                self.note(warning)
+        self._console.update(report, restarts)
+        return self._every
+
+    def _drain(self) -> None:
+        total = int(self._ground.ledger.total("steps"))
+        for worker, ring in enumerate(self._rings):
+            records = ring.drain()
+            if len(records["episode_return"]):
+                self.aggregate.episodes(worker, np.asarray(records["episode_return"]), np.asarray(records["length"]), total)
+
+    def summary(self, version: int) -> dict[str, Any]:
+        """The measured part of summary.json."""
+        self._drain()
+        self._memory.read(time.monotonic(), force=True)
+        return {**self.aggregate.summary(), "updates": version, "peak_rss_mb": self._memory.peak_mb}
+
+    def close(self, status: str) -> None:
+        """Flush and end the writer. Idempotent."""
+        self._console.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            for warning in writer.close(5.0 if status == "completed" else 1.5, status):
+                self.note(warning)
+
+    def print_summary(self, summary: dict[str, Any], folder: Path) -> None:
+        """The last thing that the user sees."""
+        self._console.print_summary(summary, str(folder))

@@ -1,0 +1,46 @@
+"""The gate between epochs: where a worker waits for orders, and saves itself when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DELAY, IN_PLACE, OBEYED, OPENED, PHASE, PHASES, STOP
+from asyncrl.scheduler.in_place import InPlacePace
+from asyncrl.scheduler.pace import Books, Ground, Pace
+from asyncrl.scheduler.rounds import RoundsPace
+
+
+def pace_of(ground: Ground, worker: int, books: Books) -> Pace:
+    """The pace of this epoch's mode."""
+    if ground.board.order(DELAY) == IN_PLACE:
+        return InPlacePace(ground, worker, books)
+    return RoundsPace(ground, worker, books)
+
+
+class Gate:
+    """A worker's side of the gate. The launcher's side is `asyncrl.launcher`.
+
+    All live workers arrive; the launcher may then give commands (save your state), which each worker obeys and
+    acknowledges; at last it opens the gate with the orders of the next epoch, or with the order to stop.
+    """
+
+    def __init__(self, ground: Ground, worker: int):
+        self._ground = ground
+        self._worker = worker
+
+    def pass_through(self, books: Books, save: Callable[[], None]) -> Pace | None:
+        """Arrive, obey, wait; returns the pace of the next epoch, or None for the end."""
+        board, parking, worker = self._ground.board, self._ground.parking, self._worker
+        awaited = board.order(OPENED) + 1
+        board.stand(worker, PHASE, PHASES.index("at the gate"))
+        board.stand(worker, ARRIVED, awaited)
+        parking.wake(board.workers)
+        while True:
+            parking.wait(worker, lambda: board.order(OPENED) >= awaited or board.order(COMMAND) > board.stands(worker, OBEYED))
+            if board.order(COMMAND) > board.stands(worker, OBEYED):
+                board.stand(worker, PHASE, PHASES.index("saving"))
+                save()
+                board.stand(worker, OBEYED, board.order(COMMAND))
+                parking.wake(board.workers)
+            if board.order(OPENED) >= awaited:
+                return None if board.order(STOP) else pace_of(self._ground, worker, books)

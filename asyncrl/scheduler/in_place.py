@@ -1,0 +1,85 @@
+"""In place: the modes in which every worker updates the shared parameters itself, without locks (`bounded:K`, `async`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.scheduler.board import BOUND, MARK, OPENED, REQUEST, ROUNDS
+from asyncrl.scheduler.modes import UNBOUNDED
+from asyncrl.scheduler.pace import Books, Clockwork, Ground
+from asyncrl.shared.atomics import load_acquire
+from asyncrl.shared.optimizers import clip_scale, norm
+
+
+class InPlacePace(Clockwork):
+    """Hogwild, with or without a bound on how far anybody may be ahead of the slowest.
+
+    Lag with W workers under `bounded:K`: while a worker is in its round c, another can complete the rounds c - K to
+    c + K at most, so (2K + 1)(W - 1) updates pass at most.
+    Optimizer statistics are shared, or the worker's own where the parameters have them.
+    """
+
+    def __init__(self, ground: Ground, worker: int, books: Books):
+        super().__init__(ground, worker, books)
+        board, parameters = ground.board, ground.parameters
+        self._bound = board.order(BOUND)
+        self._rounds_before = board.order(ROUNDS)
+        self._vector, shared_statistics = parameters.buffer(board.order(ROUNDS))
+        own = parameters.own_statistics
+        self._statistics = own[worker] if len(own) else shared_statistics
+        self._acted_on = 0
+
+    def version(self) -> int:
+        """Updates that the shared parameters have seen: rounds of earlier epochs, and everybody's updates in place."""
+        return self._rounds_before + int(self.ground.ledger.total("updates"))
+
+    def _is_over(self) -> bool:
+        board = self.ground.board
+        return board.order(REQUEST) > board.order(OPENED) or self.ground.ledger.total("steps") >= board.order(MARK)
+
+    def _may_start(self) -> bool:
+        board, clocks = self.ground.board, self.ground.ledger.clocks
+        position = self.ground.ledger.clock(self.worker) - load_acquire(board.base, self.worker)
+        return position - board.slowest(clocks) <= self._bound or self._is_over()
+
+    def start_round(self, local: NDArray[np.float32]) -> int | None:
+        """See `pace.Pace`."""
+        if self._bound < UNBOUNDED:
+            self.wait(self._may_start)
+        if self._is_over():
+            return None
+        self._acted_on = self.version()
+        local[:] = self._vector[: local.size]
+        self.books.add("torn", self.version() - self._acted_on)
+        return self._acted_on
+
+    def records(self) -> Sequence[NDArray[np.float64]]:
+        """See `pace.Pace`: the newest."""
+        return list(self.ground.ledger.read_all())
+
+    def total_steps(self) -> float:
+        """See `pace.Pace`."""
+        return self.ground.ledger.total("steps")
+
+    def finish_round(self, gradient: NDArray[np.float32]) -> None:
+        """See `pace.Pace`."""
+        began = time.perf_counter()
+        length = norm(gradient)
+        if self.usable(length):
+            ground = self.ground
+            version = self.version()
+            rate = ground.rule.rate(ground.ledger.total("steps"))
+            scale = clip_scale(length, ground.rule.longest)
+            place = (self._vector, self._statistics)
+            ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, version + 1)
+            self.books.lag(version - self._acted_on)
+            self.books.add("updates", 1)
+            self.books.add("gradient_norm_sum", length)
+        self.books.add("apply_seconds", time.perf_counter() - began)
+        self.ground.ledger.publish(self.worker, self.books.draft)
+        if self._bound < UNBOUNDED:
+            self.ground.parking.wake_all()

@@ -1,0 +1,129 @@
+"""What all paces share: the parts of a worker's turn, and the books it keeps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.progress import LAG_BINS
+from asyncrl.scheduler.board import Board
+from asyncrl.shared.ledger import Ledger
+from asyncrl.shared.optimizers import Optimizer
+from asyncrl.shared.parameters import SharedParameters
+from asyncrl.shared.parking import Parking
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """How a gradient becomes an update."""
+
+    optimizer: Optimizer
+    rate: Callable[[float], float]
+    """Total steps -> learning rate."""
+    longest: float
+    """Largest norm of a gradient; 0 for no limit."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The shared parts that every pace works on."""
+
+    board: Board
+    ledger: Ledger
+    parameters: SharedParameters
+    parking: Parking
+    rule: UpdateRule
+
+
+class Books:
+    """The private draft of a worker's ledger record. A pace publishes it with every round."""
+
+    def __init__(self, ledger: Ledger, worker: int):
+        self.draft = ledger.draft_of(worker)
+        self._positions = {name: ledger.position(name) for name in ledger.columns}
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.draft[self._positions[name]])
+
+    def add(self, name: str, value: float) -> None:
+        """Add to a column of one number."""
+        self.draft[self._positions[name]] += value
+
+    def put(self, name: str, value: float) -> None:
+        """Overwrite a column of one number."""
+        self.draft[self._positions[name]] = value
+
+    def round_done(self, steps: int, losses: Sequence[float], seconds: Sequence[float], lost: int, now: float) -> None:
+        """Count a round: its steps, (policy_loss, value_loss, entropy), seconds of (environment, act, learn), lost episodes."""
+        draft, positions = self.draft, self._positions
+        draft[positions["steps"]] += steps
+        draft[positions["rounds"]] += 1
+        at = positions["policy_loss_sum"]
+        if math.isfinite(losses[0] + losses[1] + losses[2]):  # else every sum would stay infinite
+            draft[at] += losses[0]
+            draft[at + 1] += losses[1]
+            draft[at + 2] += losses[2]
+        at = positions["environment_seconds"]
+        draft[at] += seconds[0]
+        draft[at + 1] += seconds[1]
+        draft[at + 2] += seconds[2]
+        draft[positions["lost_episodes"]] = lost
+        draft[positions["ended"]] = now
+
+    def lag(self, lag: int) -> None:
+        """Count one use of experience that was `lag` updates old."""
+        draft, positions = self.draft, self._positions
+        draft[positions["lag_histogram"] + min(lag, LAG_BINS - 1)] += 1
+        draft[positions["lag_sum"]] += lag
+        draft[positions["lag_count"]] += 1
+        if lag > draft[positions["lag_max"]]:
+            draft[positions["lag_max"]] = lag
+
+
+class Pace(Protocol):
+    """One worker's side of an update mode, for one epoch."""
+
+    def start_round(self, local: NDArray[np.float32]) -> int | None:
+        """Wait for permission, copy the parameters into `local`; returns their version, None when it is time for the gate."""
+
+    def finish_round(self, gradient: NDArray[np.float32]) -> None:
+        """Hand over (rounds modes) or apply (in place) the gradient of the round, and publish the books.
+
+        A gradient that is not finite is left out and counted.
+        """
+
+    def records(self) -> Sequence[NDArray[np.float64]]:
+        """Ledger records of all workers as this round may know them: in rounds modes the same for everybody."""
+
+    def total_steps(self) -> float:
+        """Steps of all workers as this round may know them."""
+
+
+class Clockwork:
+    """Waiting and its bookkeeping, for one worker."""
+
+    def __init__(self, ground: Ground, worker: int, books: Books):
+        self.ground = ground
+        self.worker = worker
+        self.books = books
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Park until `condition()` holds; the time counts as waiting."""
+        if condition():
+            return
+        began = time.perf_counter()
+        self.ground.parking.wait(self.worker, condition)
+        self.books.add("wait_seconds", time.perf_counter() - began)
+
+    def usable(self, length: float) -> bool:
+        """Whether a gradient of this norm may be applied; counts those that may not."""
+        if math.isfinite(length):
+            return True
+        self.books.add("skipped", 1)
+        return False

@@ -1,0 +1,331 @@
+"""A session: one run from its experiment to its summary. The one place where the parts are wired together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from asyncrl.actors.exploration import check_fit, label, parse_exploration
+from asyncrl.checkpoint import read_part
+from asyncrl.envs import checked_reset, make_env, ship, spec_of
+from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.evaluations import Evaluations
+from asyncrl.experiment import Experiment, Result, usable_cores
+from asyncrl.heads.policy import Policy
+from asyncrl.launcher import Launcher, Watch
+from asyncrl.monitor.files import write_json_atomically
+from asyncrl.processes import context, warm_up
+from asyncrl.record import env_name, make_folder, write_experiment
+from asyncrl.reports import Reports
+from asyncrl.scheduler.modes import Mode, parse_modes
+from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.parking import Parking
+from asyncrl.state import RunState
+from asyncrl.validate import check_experiment
+from asyncrl.workers.evaluator import Evaluation
+from asyncrl.workers.plan import Task, WorkerPlan, ground_of, memory_layout
+
+GATE_SECONDS = 2.0
+"""After an interruption, how long workers may take to finish their round."""
+
+
+class Session:
+    """Builds everything that a run needs, drives it epoch by epoch, and tidies up whatever happens."""
+
+    def __init__(self, experiment: Experiment, folder: Path | None = None, checkpoint: Path | None = None):
+        """`folder` and `checkpoint`: of the run that is continued."""
+        check_experiment(experiment) if folder is None else None
+        self._began = time.monotonic()
+        self._experiment = experiment
+        self._stages = parse_modes(experiment.mode)
+        self._context = context()
+        warm_up(self._context)
+        self._settings = parse_exploration(experiment.explore, experiment.workers, experiment.seed)
+        self._task, self._policy = self._probe(experiment)
+        self._memory = SharedArrays.allocate(memory_layout(self._task, self._policy.size))
+        parking = Parking.allocate(self._memory["parking/sleeping"])
+        self._pipes = parking.carried()
+        self._ground = ground_of(self._task, self._policy.size, self._memory, self._pipes)
+        self.state = RunState(self._ground, self._task)
+        self._checkpoint = checkpoint
+        saved = read_part(checkpoint, "run") if checkpoint is not None else None
+        if saved is None:
+            self.state.begin(self._policy.initial(experiment.seed))
+        else:
+            self.state.restore(*saved)
+        self._new = folder is None
+        self.folder = make_folder(experiment) if folder is None else folder
+        self._interrupted = False
+        self._training = False
+        self._launcher: Launcher | None = None
+        self._reports: Reports | None = None
+        self._evaluations: Evaluations | None = None
+        self._saved_report = None if saved is None else saved[0].get("monitor")
+
+    def _probe(self, experiment: Experiment) -> tuple[Task, Policy]:
+        """Make the environment once here, so that what is wrong with it is said before anything is started."""
+        shipped = ship(experiment.env)
+        environment = make_env(experiment.env)
+        try:
+            spec = spec_of(environment)
+            _first_reset(environment, spec, env_name(experiment))
+        finally:
+            environment.close()
+        check_fit(self._settings, spec)
+        function = None
+        if experiment.network_function is not None:
+            import cloudpickle
+
+            function = cloudpickle.dumps(experiment.network_function)
+        task = Task(
+            env=shipped,
+            spec=spec,
+            head=experiment.head,
+            network=experiment.network,
+            network_function=function,
+            options=experiment.options,
+            workers=experiment.workers,
+            envs_per_worker=experiment.envs_per_worker,
+            target_steps=experiment.steps,
+            seed=experiment.seed,
+        )
+        return task, task.policy()
+
+    # The run.
+
+    def run(self) -> Result:
+        """Train to the end, an interruption or a failure; in any case leave a tidy folder and no process."""
+        try:
+            with self._signals():
+                try:
+                    return self._run()
+                finally:
+                    self._tidy_up()
+        except BaseException:
+            if self._new and self.state.steps == 0:
+                shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
+            raise
+        finally:
+            self._ground.parking.close()
+            self._memory.close()
+
+    def _tidy_up(self) -> None:
+        """End all processes and give back what the system lent, in whatever state we are."""
+        if self._launcher is not None:
+            self._launcher.stop()
+        if self._evaluations is not None:
+            self._evaluations.close()
+        if self._reports is not None:
+            self._reports.close("failed")
+
+    def _run(self) -> Result:
+        experiment = self._experiment
+        if self._new:
+            write_experiment(self.folder, experiment, {"spec": dataclasses.asdict(self._task.spec), "parameters": self._policy.size})
+        labels = [label(settings) for settings in self._settings]
+        self._reports = Reports(self._context, self.folder, experiment, self._ground, self._memory, labels, self._title())
+        if self._saved_report is not None:
+            self._reports.aggregate.restore(self._saved_report)
+        self._warn_of_cores()
+        self._evaluations = Evaluations(self._context, self._task, experiment.run.evaluation_episodes, experiment.seed)
+        watch = Watch(
+            experiment.run.max_failures,
+            experiment.run.hang_seconds,
+            experiment.run.replace_hung,
+            self._reports.note,
+            self._reports.say,
+            lambda worker: f"worker {worker} ({env_name(experiment)}, seed {experiment.seed})",
+        )
+        self._launcher = Launcher(self._context, self._ground, self._plan_of, watch)
+        status = "completed"
+        try:
+            self._launcher.start()
+            self._startup_seconds = time.monotonic() - self._began
+            self._train()
+            status = "interrupted" if self._interrupted else "completed"
+        except AsyncrlError:
+            if self.state.steps == 0:
+                raise
+            self._finish("failed")
+            raise
+        return self._finish(status)
+
+    def _title(self) -> str:
+        e = self._experiment
+        return f"{e.algo} on {env_name(e)}, {e.mode}, {e.workers} worker{'s' * (e.workers > 1)}, seed {e.seed}"
+
+    def _plan_of(self, worker: int, generation: int) -> WorkerPlan:
+        # A resumed run's replacements must not repeat the streams of the first session's.
+        first = generation == 0
+        cores = usable_cores()
+        return WorkerPlan(
+            task=self._task,
+            worker=worker,
+            generation=generation + self.state.generations,
+            exploration=tuple(self._settings[worker]),
+            memory=self._memory,
+            pipes=self._pipes,
+            core=worker % cores if self._experiment.run.pin_cores else None,
+            restore_from=self._checkpoint if first else None,
+            run_folder=self.folder,
+        )
+
+    def _warn_of_cores(self) -> None:
+        cores, workers = usable_cores(), self._experiment.workers
+        if workers > cores and self._reports is not None:
+            self._reports.note(f"{workers} workers of one thread each share {cores} cores")
+
+    def _train(self) -> None:
+        """Epoch by epoch: each under one mode, up to the next change of mode, checkpoint or end."""
+        assert self._launcher is not None and self._reports is not None
+        experiment = self._experiment
+        self._training = True
+        self._deadline = None if experiment.seconds is None else time.monotonic() + experiment.seconds
+        self._reports.start()
+        while not self._over():
+            mode, mark = self._stage()
+            self._launcher.open_gate(mode, mark)
+            if not self._await_gate():
+                self._reports.note("not every worker finished its round in time; the run ends without waiting for it")
+                break
+            self._launcher.close_epoch()
+            if self._over() or self._due():
+                self._save()
+        self._training = False
+
+    def _over(self) -> bool:
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        return self._interrupted or late or self.state.steps >= self._experiment.steps
+
+    def _stage(self) -> tuple[Mode, int]:
+        """The mode that holds now, and the step at which the gate is next."""
+        steps, every = self.state.steps, self._experiment.run.checkpoint_every
+        marks = [self._experiment.steps] + [step for step, _ in self._stages if step > steps]
+        if every:
+            marks.append((steps // every + 1) * every)
+        mode = [mode for step, mode in self._stages if step <= steps][-1]
+        return mode, min(marks)
+
+    def _due(self) -> bool:
+        every = self._experiment.run.checkpoint_every
+        return bool(every) and self.state.steps // every > self.state.saved_steps // every
+
+    def _await_gate(self) -> bool:
+        """Turn until all are at the gate; False when an interruption or the end of the time could not wait for them."""
+        assert self._launcher is not None and self._reports is not None
+        asked = interrupted = math.inf
+        while not self._launcher.all_at_gate():
+            now = time.monotonic()
+            if asked == math.inf and (self._interrupted or (self._deadline is not None and now >= self._deadline)):
+                self._launcher.request_gate()
+                asked = now
+            if self._interrupted:
+                interrupted = min(interrupted, now)
+            if now >= interrupted + GATE_SECONDS or now >= asked + self._experiment.run.hang_seconds:
+                return False
+            wait = self._reports.tick(self._launcher.version(), [slot.restarts for slot in self._launcher.slots])
+            assert self._evaluations is not None
+            self._evaluations.tick(self._experiment.run.evaluate_every, self.state, self._reports)
+            self._launcher.turn(min(wait, 0.1) if asked < math.inf or self._deadline else wait)
+        return True
+
+    def _save(self) -> None:
+        """Write a checkpoint; a full disk is a warning, and the older ones stay."""
+        assert self._launcher is not None and self._reports is not None
+        monitor = self._reports.aggregate
+        try:
+            missing = self.state.save(self.folder, self._launcher, monitor, self._manifest(), self._experiment.run.keep_checkpoints)
+        except OSError as error:
+            self._reports.note(f"the checkpoint at step {self.state.steps} could not be written: {error.strerror}")
+            return
+        if missing:
+            names = ", ".join(str(worker) for worker in missing)
+            self._reports.note(
+                f"the checkpoint at step {self.state.steps} lacks the episodes of worker {names}; if the run is resumed from it, "
+                "they begin anew, with new random streams"
+            )
+
+    def _manifest(self) -> dict[str, Any]:
+        return {"algo": self._experiment.algo, "env": env_name(self._experiment)}
+
+    def _finish(self, status: str) -> Result:
+        """Stop the workers, evaluate, write the summary."""
+        assert self._launcher is not None and self._reports is not None
+        experiment, launcher, reports = self._experiment, self._launcher, self._reports
+        launcher.stop()
+        if self.state.saved_steps < self.state.steps:  # some were not waited for, or failed
+            self._save()
+        reports.tick(launcher.version(), [slot.restarts for slot in launcher.slots], last=True)
+        evaluation = self._last_evaluation(status)
+        summary = {
+            "status": status,
+            "algo": experiment.algo,
+            "env": env_name(experiment),
+            "mode": experiment.mode,
+            "head": self._policy.head.name,
+            "workers": experiment.workers,
+            "seed": experiment.seed,
+            **reports.summary(launcher.version()),
+            "startup_seconds": getattr(self, "_startup_seconds", None),
+            "evaluation_return": None if evaluation is None else evaluation.mean,
+            "restarts": sum(slot.restarts for slot in launcher.slots),
+        }
+        reports.close(status)
+        reports.print_summary(summary, self.folder)
+        try:
+            write_json_atomically(self.folder / "summary.json", summary)
+        except OSError as error:
+            raise AsyncrlError(f"{str(self.folder / 'summary.json')!r} could not be written: {error.strerror}") from error
+        return Result(status, self.folder, summary)
+
+    def _last_evaluation(self, status: str) -> Evaluation | None:
+        assert self._evaluations is not None and self._reports is not None
+        if status == "completed":
+            try:
+                self._evaluations.final(self.state, self._reports)
+            except KeyboardInterrupt:
+                self._reports.note("the last evaluation was interrupted")
+        newest = self._evaluations.newest
+        self._evaluations.close()
+        return newest
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM: while training, finish the round, save, summarise; before it, just stop."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: Any) -> None:
+            if not self._training or self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            self._ground.parking.wake(self._experiment.workers)
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _first_reset(environment: Any, spec: Any, name: str) -> None:
+    try:
+        checked_reset(environment, spec, 0)
+    except AsyncrlError:
+        raise
+    except Exception as error:
+        import traceback
+
+        text = "".join(traceback.format_exception(error)).rstrip()
+        raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error
+

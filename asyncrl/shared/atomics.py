@@ -1,0 +1,117 @@
+"""Atomic operations on int64 numpy arrays that live in shared memory.
+
+numpy's own loads and stores have no memory order, and ``array[i] += 1`` is a load and a store with a gap between them.
+These functions compile (numba, LLVM) to the machine's atomic instructions, so they also hold on ARM. They work from
+Python, about 0.2 microseconds a call, and inline into other compiled kernels.
+
+The array must be a C-contiguous, writable, one-dimensional int64 array; the index is not checked.
+A payload is written first, then published by `store_release`; whoever sees the value through `load_acquire` sees the
+payload too. `fence` orders a store before a later load (Dekker's pattern, see `parking`), which neither of them does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_INT64_BYTES = 8
+
+
+def _word_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Address of element `index` of a one-dimensional C-contiguous array."""
+    structure = context.make_array(array_type)(context, builder, array)
+    return cgutils.gep(builder, structure.data, index)
+
+
+def _check(array: Any) -> None:
+    if not (isinstance(array, types.Array) and array.dtype == types.int64 and array.ndim == 1 and array.layout == "C"):
+        raise TypeError(f"atomics need a one-dimensional contiguous int64 array, not {array}")
+
+
+@intrinsic
+def _load(typing_context, array, index):  # type: ignore[no-untyped-def]
+    _check(array)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _word_pointer(context, builder, array, arguments[0], arguments[1])
+        return builder.load_atomic(pointer, "acquire", _INT64_BYTES)
+
+    return types.int64(array, types.intp), generate
+
+
+@intrinsic
+def _store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+    _check(array)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _word_pointer(context, builder, array, arguments[0], arguments[1])
+        builder.store_atomic(arguments[2], pointer, "release", _INT64_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), generate
+
+
+@intrinsic
+def _add(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+    _check(array)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _word_pointer(context, builder, array, arguments[0], arguments[1])
+        return builder.atomic_rmw("add", pointer, arguments[2], "acq_rel")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+@intrinsic
+def _swap_if(typing_context, array, index, expected, value):  # type: ignore[no-untyped-def]
+    _check(array)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _word_pointer(context, builder, array, arguments[0], arguments[1])
+        pair = builder.cmpxchg(pointer, arguments[2], arguments[3], "acq_rel", "acquire")
+        return builder.extract_value(pair, 0)
+
+    return types.int64(array, types.intp, types.int64, types.int64), generate
+
+
+@intrinsic
+def _fence(typing_context):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@njit(cache=True)
+def load_acquire(array, index):  # type: ignore[no-untyped-def]
+    """Read word `index`; what its writer stored before publishing it is visible afterwards."""
+    return _load(array, index)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def store_release(array, index, value):  # type: ignore[no-untyped-def]
+    """Write word `index`, after everything that this process has stored before."""
+    _store(array, index, value)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def fetch_add(array, index, value):  # type: ignore[no-untyped-def]
+    """Add to word `index` in one step; returns the value before."""
+    return _add(array, index, value)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def compare_and_swap(array, index, expected, value):  # type: ignore[no-untyped-def]
+    """Write `value` if word `index` holds `expected`; returns what it held."""
+    return _swap_if(array, index, expected, value)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def fence():  # type: ignore[no-untyped-def]
+    """Full barrier: every store before it is visible before any load after it is made."""
+    _fence()  # type: ignore[call-arg]
+

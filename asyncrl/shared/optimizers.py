@@ -1,0 +1,166 @@
+"""Optimizers as one fused pass, in place, over flat float32 vectors.
+
+Every rule updates the elements start <= i < stop of the parameters [N] and of its statistics [S, N]: all of them for a
+Hogwild step, a shard in rounds modes. Each equals its namesake in torch.optim in one process, up to rounding
+(tests/test_optimizers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Place = tuple[FloatArray, FloatArray]
+"""(parameters [N], statistics [S, N])"""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sgd(vector, velocity, gradient, scale, rate, momentum, first):  # type: ignore[no-untyped-def]
+    if momentum == np.float32(0.0):
+        for i in range(vector.size):
+            vector[i] -= rate * (scale * gradient[i])
+        return
+    for i in range(vector.size):
+        v = scale * gradient[i] if first else momentum * velocity[i] + scale * gradient[i]
+        velocity[i] = v
+        vector[i] -= rate * v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rmsprop(vector, square, gradient, scale, rate, decay, epsilon, inside):  # type: ignore[no-untyped-def]
+    rest = np.float32(1.0) - decay
+    if inside:
+        for i in range(vector.size):
+            g = scale * gradient[i]
+            s = decay * square[i] + rest * g * g
+            square[i] = s
+            vector[i] -= rate * g / np.sqrt(s + epsilon)
+    else:
+        for i in range(vector.size):
+            g = scale * gradient[i]
+            s = decay * square[i] + rest * g * g
+            square[i] = s
+            vector[i] -= rate * g / (np.sqrt(s) + epsilon)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _adam(vector, mean, square, largest, gradient, scale, step, root, beta1, beta2, epsilon, amsgrad):  # type: ignore[no-untyped-def]
+    one = np.float32(1.0)
+    for i in range(vector.size):
+        g = scale * gradient[i]
+        m = beta1 * mean[i] + (one - beta1) * g
+        s = beta2 * square[i] + (one - beta2) * g * g
+        mean[i] = m
+        square[i] = s
+        if amsgrad:
+            s = max(s, largest[i])
+            largest[i] = s
+        vector[i] -= step * m / (np.sqrt(s) / root + epsilon)
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """theta -= rate * v, with v = momentum * v + g (torch.optim.SGD; the first v is g)."""
+
+    momentum: float = 0.0
+
+    @property
+    def statistics(self) -> int:
+        """Vectors of statistics that the rule keeps."""
+        return 1 if self.momentum else 0
+
+    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
+        """Update `part` of `place` = (parameters [N], statistics [S, N]); `count` is 1 at the first update."""
+        vector, statistics = place
+        f = np.float32
+        _sgd(vector[part], statistics[0, part], gradient[part], f(scale), f(rate), f(self.momentum), count == 1)
+
+
+@dataclass(frozen=True)
+class Rmsprop:
+    """s = decay * s + (1 - decay) * g**2; theta -= rate * g / sqrt(s + epsilon).
+
+    So in the A3C paper (Mnih and others 2016, section 4, "Shared RMSProp"). torch.optim.RMSprop divides by
+    sqrt(s) + epsilon instead: `inside=False`.
+    """
+
+    decay: float = 0.99
+    epsilon: float = 1e-5
+    inside: bool = True
+
+    @property
+    def statistics(self) -> int:
+        """Vectors of statistics that the rule keeps."""
+        return 1
+
+    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
+        """See `Sgd.step`."""
+        vector, statistics = place
+        f = np.float32
+        numbers = (f(scale), f(rate), f(self.decay), f(self.epsilon))
+        _rmsprop(vector[part], statistics[0, part], gradient[part], *numbers, self.inside)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """torch.optim.Adam, with AMSGrad as an option; `count` corrects the bias, so it must be shared like the rest."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    amsgrad: bool = False
+
+    @property
+    def statistics(self) -> int:
+        """Vectors of statistics that the rule keeps."""
+        return 3 if self.amsgrad else 2
+
+    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
+        """See `Sgd.step`."""
+        vector, statistics = place
+        f = np.float32
+        beta1, beta2 = self.betas
+        numbers = (f(scale), f(rate / (1.0 - beta1**count)), f(np.sqrt(1.0 - beta2**count)), f(beta1), f(beta2), f(self.epsilon))
+        kept = (statistics[0, part], statistics[1, part], statistics[-1, part])
+        _adam(vector[part], *kept, gradient[part], *numbers, self.amsgrad)
+
+
+Optimizer = Sgd | Rmsprop | Adam
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": Rmsprop, "adam": Adam, "sgd": Sgd}
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def norm(gradient):  # type: ignore[no-untyped-def]
+    """Euclidean norm of a flat vector; NaN or infinity where any element is."""
+    total = 0.0
+    for i in range(gradient.size):
+        total += np.float64(gradient[i]) * np.float64(gradient[i])
+    return np.sqrt(total)
+
+
+def clip_scale(length: float, longest: float) -> float:
+    """The factor that brings a gradient of this norm down to `longest` (0: no limit), as torch's clip_grad_norm_ has it."""
+    return min(1.0, longest / (length + 1e-6)) if longest > 0 else 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def weighted_mean(slots, parity, weights, out):  # type: ignore[no-untyped-def]
+    """out[N] = sum over i of weights[i] * slots[i, parity] / sum of weights, in the order of i; returns the sum of weights."""
+    total = np.float32(0.0)
+    for i in range(weights.size):
+        total += weights[i]
+    out[:] = np.float32(0.0)
+    if total == np.float32(0.0):
+        return total
+    for i in range(weights.size):
+        if weights[i] != np.float32(0.0):
+            share = weights[i] / total
+            slot = slots[i, parity]
+            for j in range(out.size):
+                out[j] += share * slot[j]
+    return total

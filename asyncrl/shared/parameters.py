@@ -1,0 +1,130 @@
+"""Parameters as flat vectors in shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.shared.arrays import WORDS_PER_LINE, Layout
+from asyncrl.shared.atomics import fence, load_acquire, store_release
+
+FLOATS_PER_LINE = 16
+
+
+class SharedParameters:
+    """Two buffers of parameters and optimizer statistics, and two gradient slots for each worker.
+
+    Rounds modes read one buffer and write the other, so an update that was cut off is simply made again; in-place modes
+    use the buffer of the last round and leave the other alone. Which buffer is current is the scheduler's business.
+
+    Writers:  in-place modes: every worker, anywhere in the current buffer, without locks (Hogwild).
+              Rounds modes: worker i its shard (`shard(i)`) of the other buffer, and its own gradient slots.
+    Readers:  every worker, at any time.
+    Torn:     in-place: a copy may mix several updates, and concurrent updates of one element may lose one: that is
+              Hogwild's premise; the worker counts how many versions passed while it copied. Rounds modes: never,
+              since nobody writes a buffer that may still be read.
+    When full: nothing grows.
+    Crash:    in-place: the last update of the dead worker may have reached memory in part. Rounds modes: its shard
+              is made again from the untouched buffer, its gradient slot counts with weight 0 unless handed over.
+    """
+
+    def __init__(self, size: int, arrays: Mapping[str, NDArray[np.float32]]):
+        self.size = size
+        self.vectors = arrays["vectors"]  # [2, N]
+        self.statistics = arrays["statistics"]  # [2, S, N]
+        self.own_statistics = arrays["own_statistics"]  # [W or 0, S, N]: worker i writes row i
+        self.gradients = arrays["gradients"]  # [W, 2, N]: worker i writes row i
+        self.workers = self.gradients.shape[0]
+
+    @staticmethod
+    def layout(size: int, statistics: int, workers: int, own_statistics: bool) -> Layout:
+        """`size`: parameters; `statistics`: vectors that the optimizer keeps."""
+        padded = -(-size // FLOATS_PER_LINE) * FLOATS_PER_LINE
+        kept = max(statistics, 1)
+        return {
+            "vectors": ((2, padded), np.float32),
+            "statistics": ((2, kept, padded), np.float32),
+            "own_statistics": ((workers if own_statistics else 0, kept, padded), np.float32),
+            "gradients": ((workers, 2, padded), np.float32),
+        }
+
+    def shard(self, worker: int) -> slice:
+        """The elements that `worker` updates in rounds modes: whole cache lines, equal shares."""
+        lines = self.vectors.shape[1] // FLOATS_PER_LINE
+        start, stop = lines * worker // self.workers, lines * (worker + 1) // self.workers
+        return slice(start * FLOATS_PER_LINE, stop * FLOATS_PER_LINE)
+
+    def buffer(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(parameters [N], statistics [S, N]) of buffer `index` modulo 2."""
+        return self.vectors[index & 1], self.statistics[index & 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _publish(versions, buffers, vector):  # type: ignore[no-untyped-def]
+    version = versions[0] + 1
+    store_release(versions, WORDS_PER_LINE, version)  # "about to write version": readers of its buffer turn away
+    fence()
+    buffers[version % buffers.shape[0]] = vector
+    store_release(versions, 0, version)
+    return version
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _copy(versions, buffers, wanted, out):  # type: ignore[no-untyped-def]
+    count = buffers.shape[0]
+    while True:
+        version = load_acquire(versions, 0)
+        if wanted >= 0:
+            if wanted > version or wanted <= version - count:
+                return -1
+            version = wanted
+        out[:] = buffers[version % count]
+        fence()
+        if load_acquire(versions, WORDS_PER_LINE) < version + count:
+            return version
+        if wanted >= 0:
+            return -1  # its buffer is being overwritten, and by a writer that died there it stays so
+
+
+class Snapshots:
+    """Whole parameter vectors by version, from one writer to many readers (a sequence lock over several buffers).
+
+    Writers:  one (the learner). It never waits. Word 0 holds the newest whole version, the word on the next cache line
+              the version whose buffer is being written.
+    Readers:  anybody, at any time; `copy` is repeated when the writer came round meanwhile.
+    Torn:     never. Stale: by what is published during the copy.
+    When full: publishing overwrites the oldest of the buffers.
+    Crash:    of the writer: the newest whole version stays. A new writer goes on from it.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray]):
+        self._versions: NDArray[np.int64] = arrays["versions"]
+        self._buffers: NDArray[np.float32] = arrays["buffers"]
+
+    @staticmethod
+    def layout(size: int, buffers: int = 4) -> Layout:
+        """`size`: elements of the vector."""
+        return {"versions": ((2 * WORDS_PER_LINE,), np.int64), "buffers": ((buffers, size), np.float32)}
+
+    @property
+    def version(self) -> int:
+        """The newest whole version."""
+        return load_acquire(self._versions, 0)
+
+    def publish(self, vector: NDArray[np.float32]) -> int:
+        """Make `vector` the next version; returns its number (the first is 1; version 0 is the zeroed start)."""
+        return _publish(self._versions, self._buffers, vector)
+
+    def restore(self, vector: NDArray[np.float32], version: int) -> None:
+        """Begin with `vector` as that version (at the start: 0). Before anybody reads."""
+        self._buffers[version % len(self._buffers)] = vector
+        store_release(self._versions, WORDS_PER_LINE, version)
+        store_release(self._versions, 0, version)
+
+    def copy(self, out: NDArray[np.float32], version: int | None = None) -> int | None:
+        """Copy the newest version (or that very one) into `out`; returns its number, None where it is not (or no longer) there."""
+        copied = _copy(self._versions, self._buffers, -1 if version is None else version, out)
+        return None if copied < 0 else copied

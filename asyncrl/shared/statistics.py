@@ -1,0 +1,54 @@
+"""Running mean and variance that many writers feed and any reader merges exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def fold(count, mean, square, rows):  # type: ignore[no-untyped-def]
+    """Fold rows[N, D] into (mean[D], square[D]), the sum of squared deviations, in place; returns the new count.
+
+    Chan, Golub and LeVeque's pairwise update, one row at a time (Welford), in float64.
+    """
+    for n in range(rows.shape[0]):
+        count += 1.0
+        for d in range(mean.size):
+            delta = rows[n, d] - mean[d]
+            mean[d] += delta / count
+            square[d] += delta * (rows[n, d] - mean[d])
+    return count
+
+
+@njit(cache=True)
+def merge(counts, means, squares, mean, square):  # type: ignore[no-untyped-def]
+    """Merge the statistics of all writers (counts[W], means[W, D], squares[W, D]) into mean[D], square[D], in writer order.
+
+    Exact: equal to the statistics of all rows together, up to rounding. Returns the count of all.
+    """
+    total = 0.0
+    mean[:] = 0.0
+    square[:] = 0.0
+    for w in range(counts.size):
+        if counts[w] == 0.0:
+            continue
+        both = total + counts[w]
+        for d in range(mean.size):
+            delta = means[w, d] - mean[d]
+            mean[d] += delta * counts[w] / both
+            square[d] += squares[w, d] + delta * delta * total * counts[w] / both
+        total = both
+    return total
+
+
+@njit(cache=True)
+def standardise(count, mean, square, shift, scale):  # type: ignore[no-untyped-def]
+    """shift = mean, scale = 1 / sqrt(variance + 1e-8) as float32; the identity while fewer than two rows are known."""
+    for d in range(mean.size):
+        if count < 2.0:
+            shift[d] = np.float32(0.0)
+            scale[d] = np.float32(1.0)
+        else:
+            shift[d] = np.float32(mean[d])
+            scale[d] = np.float32(1.0 / np.sqrt(square[d] / count + 1e-8))

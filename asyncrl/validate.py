@@ -1,0 +1,180 @@
+"""What is wrong with an experiment, as far as can be said without its environment. Pure checks; nothing is made.
+
+Names of heads and explorations are looked up by those who own them, when the experiment is wired.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import multiprocessing
+import os
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.errors import UserError, unknown
+
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from asyncrl.experiment import Experiment
+
+
+class Range(NamedTuple):
+    """Allowed numbers: from low to high, both included unless open."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    whole: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Whether a value is a finite number of the range; booleans are no numbers here."""
+        if isinstance(value, bool) or not (_is_whole(value) if self.whole else _is_number(value)):
+            return False
+        number = float(typing.cast(Any, value))
+        above = number > self.low if self.open_low else number >= self.low
+        below = number < self.high if self.open_high else number <= self.high
+        return math.isfinite(number) and above and below
+
+    def __str__(self) -> str:
+        limits = []
+        if self.low > -math.inf:
+            limits.append(f"{'above' if self.open_low else 'from'} {self.low:g}")
+        if self.high < math.inf:
+            limits.append(f"{'below' if self.open_high else 'to'} {self.high:g}")
+        return " ".join(["whole numbers" if self.whole else "finite numbers", *limits])
+
+
+FILES, FILES_PER_WORKER = 25, 5
+"""Open files of the main process, measured: pipes, connections and sentinels of the workers, and those of the helpers."""
+
+MOST_WORKERS = 120
+"""A fork server is handed at most 256 files for a process, two of them for every worker's place to sleep."""
+
+COUNT = Range(1, whole=True)
+COUNT_OR_NONE = Range(0, whole=True)
+POSITIVE = Range(0, open_low=True)
+NOT_NEGATIVE = Range(0)
+PROBABILITY = Range(0, 1)
+DECAY = Range(0, 1, open_high=True)
+
+# Every number of an experiment, by the name of its field. An algorithm that brings new numbers adds its lines.
+RANGES: dict[str, Range] = {
+    "workers": COUNT,
+    "envs_per_worker": COUNT,
+    "steps": COUNT,
+    "seconds": POSITIVE,
+    "seed": COUNT_OR_NONE,
+    "t_max": COUNT,
+    "gamma": PROBABILITY,
+    "gae_lambda": PROBABILITY,
+    "entropy_weight": NOT_NEGATIVE,
+    "value_weight": NOT_NEGATIVE,
+    "max_gradient_norm": NOT_NEGATIVE,
+    "learning_rate": POSITIVE,
+    "rmsprop_decay": DECAY,
+    "optimizer_epsilon": POSITIVE,
+    "momentum": DECAY,
+    "adam_betas": DECAY,
+    "reward_scale": Range(),
+    "reward_clip": NOT_NEGATIVE,
+    "hidden": COUNT,
+    "recurrent": COUNT_OR_NONE,
+    "initial_log_std": Range(),
+    "checkpoint_every": COUNT_OR_NONE,
+    "keep_checkpoints": COUNT,
+    "evaluate_every": COUNT_OR_NONE,
+    "evaluation_episodes": COUNT_OR_NONE,
+    "report_seconds": POSITIVE,
+    "hang_seconds": POSITIVE,
+    "max_failures": COUNT,
+}
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Raise UserError for the first thing that cannot work: one line, what was given and what is allowed."""
+    if experiment.algo not in ALGORITHMS:
+        raise unknown("algorithm", experiment.algo, ALGORITHMS)
+    for part in (experiment, experiment.options, experiment.network, experiment.run):
+        check_fields(part)
+    t_max = getattr(experiment.options, "t_max", 1)
+    if experiment.steps < t_max:
+        raise UserError(f"steps = {experiment.steps} is less than t_max = {t_max}: not even one rollout would fit")
+    check_run_folder(Path(experiment.run.runs), experiment.run.name)
+    _check_mode(experiment.mode)
+    check_processes(experiment.workers)
+
+
+def _check_mode(mode: str) -> None:
+    from asyncrl.scheduler.modes import parse_modes
+
+    parse_modes(mode)
+
+
+def check_processes(workers: int) -> None:
+    """Check that so many processes can be started and watched: each takes a few open files of the main process."""
+    if workers > MOST_WORKERS and "forkserver" in multiprocessing.get_all_start_methods():
+        raise UserError(f"workers = {workers} cannot be used (allowed: at most {MOST_WORKERS}, which is what a fork server can be handed)")
+    if resource is None:
+        return
+    needed, allowed = FILES + FILES_PER_WORKER * workers, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and needed > allowed:
+        raise UserError(
+            f"too many open files: {workers} workers need about {needed}, {allowed} are allowed (raise the limit with `ulimit -n`)"
+        )
+
+
+def check_fields(part: Any) -> None:
+    """Check the numbers and the choices of one frozen dataclass. Fields that are nested dataclasses are left alone."""
+    for name, value, hint in _fields(part):
+        if typing.get_origin(hint) is Literal:
+            if value not in typing.get_args(hint):
+                raise unknown(name, str(value), typing.get_args(hint))
+        elif name in RANGES and not (value is None and type(None) in typing.get_args(hint)):
+            check_number(name, value, RANGES[name])
+
+
+def check_number(name: str, value: object, allowed: Range) -> None:
+    """Check a number, or each of several."""
+    several = isinstance(value, tuple | list)
+    for item in typing.cast(Any, value) if several else (value,):
+        if not allowed.allows(item):
+            given = f"{value} contains {item}" if several else value
+            raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
+
+
+def check_run_folder(runs: Path, name: str | None) -> None:
+    """Check that a run's folder can be made and does not exist yet. The default name is free of clashes by itself."""
+    if name is not None:
+        if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", "..") or len(name.encode()) > 255:
+            raise UserError(f"name = {name!r} cannot be used (allowed: one folder's name, without slashes; `runs` says where it is made)")
+        if os.path.lexists(runs / name):
+            raise UserError(f"the run's folder {str(runs / name)!r} exists already (give another name, or `asyncrl resume {runs / name}`)")
+    present = next(folder for folder in (runs, *runs.absolute().parents) if os.path.exists(folder))
+    if not present.is_dir():
+        raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not a folder")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not writable")
+
+
+def _fields(part: Any) -> Iterator[tuple[str, Any, Any]]:
+    hints = typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):
+        yield field.name, getattr(part, field.name), hints[field.name]
+
+
+def _is_whole(value: object) -> bool:
+    return hasattr(value, "__index__")  # numpy's integers too
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) or hasattr(value, "__float__")

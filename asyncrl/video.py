@@ -1,0 +1,124 @@
+"""Videos of episodes: GIF with what is installed anyway, MP4 with the extra `video`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+from PIL import Image
+
+from asyncrl.envs import make_env, unship
+from asyncrl.errors import UserError
+
+FASTEST_GIF = 25.0
+"""Frames per second. Viewers slow faster ones down, so frames are left out instead."""
+
+
+class VideoFile(Protocol):
+    """Where frames go."""
+
+    def add(self, frame: Any) -> None:
+        """One more frame, uint8 [height, width, 3]."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class Gif:
+    """Kept as palette images until the end: a third of the frames' memory."""
+
+    def __init__(self, path: Path, fps: float):
+        self._path = path
+        self._keep = math.ceil(fps / FASTEST_GIF)
+        self._milliseconds = 1000.0 * self._keep / fps
+        self._images: list[Image.Image] = []
+        self._count = 0
+
+    def add(self, frame: Any) -> None:
+        """See `VideoFile`."""
+        if self._count % self._keep == 0:
+            self._images.append(Image.fromarray(frame).quantize(method=Image.Quantize.FASTOCTREE))
+        self._count += 1
+
+    def close(self) -> None:
+        """See `VideoFile`."""
+        first, *others = self._images
+        first.save(self._path, format="GIF", save_all=True, append_images=others, duration=self._milliseconds, loop=0)
+
+
+class Mp4:
+    """Encoded as the frames come."""
+
+    def __init__(self, path: Path, fps: float):
+        missing = [name for name in ("imageio", "imageio_ffmpeg") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise UserError(f"writing .mp4 needs {missing[0]}; install it with: pip install 'asyncrl[video]' (or write a .gif)")
+        import imageio.v2
+
+        self._writer = imageio.v2.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)  # type: ignore[arg-type]
+
+    def add(self, frame: Any) -> None:
+        """See `VideoFile`."""
+        self._writer.append_data(frame)
+
+    def close(self) -> None:
+        """See `VideoFile`."""
+        self._writer.close()
+
+
+FORMATS: dict[str, Any] = {".gif": Gif, ".mp4": Mp4}
+
+
+class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Hands a frame of every state to a video."""
+
+    def __init__(self, environment: gymnasium.Env[Any, Any], video: VideoFile):
+        super().__init__(environment)
+        self._video = video
+
+    def reset(self, **options: Any) -> Any:
+        """As the environment's."""
+        result = self.env.reset(**options)
+        self._video.add(self.env.render())
+        return result
+
+    def step(self, action: Any) -> Any:
+        """As the environment's."""
+        result = self.env.step(action)
+        self._video.add(self.env.render())
+        return result
+
+
+def has_screen() -> bool:
+    """Whether a window could be opened (or somebody chose what to draw on instead)."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
+
+
+@contextlib.contextmanager
+def record(env: bytes, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
+    """An environment that is filmed; the file appears when the block ends without an error. Raises UserError."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"video {str(path)!r}: unknown format {path.suffix!r} (allowed: {', '.join(FORMATS)})")
+    if not path.parent.is_dir():
+        raise UserError(f"video {str(path)!r}: there is no folder {str(path.parent)!r}")
+    if not has_screen():
+        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own choice needs a screen even for pictures
+    environment = make_env(unship(env), "rgb_array")
+    unfinished = path.with_stem(path.stem + ".unfinished")
+    try:
+        if environment.render_mode != "rgb_array":
+            raise UserError(f"the environment cannot be filmed: its render mode is {environment.render_mode}, not rgb_array")
+        video = FORMATS[path.suffix.lower()](unfinished, float(environment.metadata.get("render_fps") or 30))
+        yield Filmed(environment, video)
+        video.close()
+        unfinished.replace(path)
+    finally:
+        environment.close()
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""What a worker process is handed when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asyncrl.actors.exploration import Exploration
+from asyncrl.algos.a3c import A3COptions
+from asyncrl.checkpoint import folder_of
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.policy import Policy
+from asyncrl.progress import COLUMNS, EPISODE_FIELDS
+from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.pace import Ground, UpdateRule
+from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.ledger import Ledger
+from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd
+from asyncrl.shared.parameters import SharedParameters
+from asyncrl.shared.parking import Parking, PipesToCarry
+from asyncrl.shared.rings import Ring
+
+EPISODE_SLOTS = 4096
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned, the same for all workers of a run."""
+
+    env: bytes
+    """From `asyncrl.envs.ship`."""
+    spec: EnvSpec
+    head: str
+    network: NetworkOptions
+    network_function: bytes | None
+    """A network of the user's own, from cloudpickle."""
+    options: A3COptions
+    workers: int
+    envs_per_worker: int
+    target_steps: int
+    seed: int
+
+    def policy(self) -> Policy:
+        """The policy, without numbers."""
+        function: Callable[..., Any] | None = None
+        if self.network_function is not None:
+            import cloudpickle
+
+            function = cloudpickle.loads(self.network_function)
+        return Policy(self.spec, self.head, self.network, function)
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """One worker's share."""
+
+    task: Task
+    worker: int
+    generation: int
+    """How many processes have had this slot before; its random streams differ from theirs."""
+    exploration: tuple[Exploration, ...]
+    memory: SharedArrays
+    pipes: PipesToCarry
+    core: int | None
+    restore_from: Path | None
+    """A checkpoint's folder, for the first generation of a resumed run."""
+    run_folder: Path
+    """Where this worker writes its part of a checkpoint."""
+
+    def checkpoint_folder(self, steps: int) -> Path:
+        """The folder of the checkpoint that is being made; the launcher has begun it."""
+        return folder_of(self.run_folder, steps)
+
+
+def optimizer_of(options: A3COptions) -> Optimizer:
+    """The update rule that the options name."""
+    if options.optimizer == "sgd":
+        return Sgd(options.momentum)
+    if options.optimizer == "adam":
+        return Adam(options.adam_betas, options.optimizer_epsilon, options.amsgrad)
+    return Rmsprop(options.rmsprop_decay, options.optimizer_epsilon, options.rmsprop_epsilon == "inside")
+
+
+def ledger_columns(task: Task) -> dict[str, int]:
+    """Columns of the workers' ledger: progress, the scheduler's, and the observations' statistics where they are kept."""
+    size = task.spec.observation_size if normalises(task) else 0
+    statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **statistics}
+
+
+def normalises(task: Task) -> bool:
+    """Whether observations are shifted and scaled (never images)."""
+    return task.options.normalize_observations and not task.spec.is_image
+
+
+def memory_layout(task: Task, policy_size: int) -> Layout:
+    """Everything that the workers of a run share."""
+    private = task.options.statistics == "private"
+    kept = optimizer_of(task.options).statistics
+    layout = {
+        **prefixed("ledger", Ledger.layout(ledger_columns(task), task.workers)),
+        **prefixed("board", Board.layout(task.workers)),
+        **prefixed("parking", Parking.layout(task.workers + 1)),
+        **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private)),
+    }
+    for worker in range(task.workers):
+        layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
+    return layout
+
+
+def linear_or_constant(options: A3COptions, target_steps: int) -> Callable[[float], float]:
+    """Total steps -> learning rate."""
+    first = options.learning_rate
+    if options.anneal == "constant":
+        return lambda steps: first
+    return lambda steps: first * max(0.0, 1.0 - steps / target_steps)
+
+
+def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
+    """The shared parts over that memory, the same in every process."""
+    rate = linear_or_constant(task.options, task.target_steps)
+    return Ground(
+        board=Board(memory.part("board")),
+        ledger=Ledger(ledger_columns(task), memory.part("ledger")),
+        parameters=SharedParameters(policy_size, memory.part("parameters")),
+        parking=Parking(memory["parking/sleeping"], pipes.pipes),
+        rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm),
+    )
+
+
+def episode_ring(memory: SharedArrays, worker: int) -> Ring:
+    """Finished episodes of a worker on their way to the monitor; the oldest are dropped (and counted) when it is late."""
+    return Ring(memory.part(f"episodes-{worker}"), when_full="drop_oldest")
+
+
+def stream(seed: int, worker: int, generation: int) -> np.random.SeedSequence:
+    """The root of a worker's random streams: its own for every run, worker and generation."""
+    return np.random.SeedSequence([seed, worker, generation])

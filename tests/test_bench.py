@@ -1,0 +1,114 @@
+"""`asyncrl bench throughput`: what it measures, against a second clock, and what it leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from environments import CountingEnv, HangingEnv, RaisingEnv
+from rich.console import Console
+
+import asyncrl
+from asyncrl.bench.throughput import bench_throughput, measure_limit, print_throughput
+from asyncrl.errors import AsyncrlError, UserError
+
+
+class PacedEnv(CountingEnv):
+    """A step takes a millisecond and a half at least, so that its limit is known."""
+
+    def step(self, action):
+        time.sleep(0.0015)
+        return super().step(action)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return bench_throughput("CartPole-v1", workers=2, seconds=0.5, only=["a3c:async", "a2c:sync"], t_max=(5, 20))
+
+
+def test_the_result_has_the_documented_form(result):
+    assert {"env", "workers", "limit_steps_per_second", "rows"} <= result.keys()
+    assert (result["env"], result["workers"]) == ("CartPole-v1", 2)
+    assert [(row["algo"], row["mode"], row["t_max"]) for row in result["rows"]] == [
+        ("a3c", "async", 5),
+        ("a3c", "async", 20),
+        ("a2c", "sync", 5),
+        ("a2c", "sync", 20),
+    ]
+    for row in result["rows"]:
+        assert row.keys() == {"algo", "mode", "head", "t_max", "workers", "steps_per_second", "share_of_limit"}
+        assert (row["head"], row["workers"]) == ("categorical", 2)
+        assert row["share_of_limit"] == pytest.approx(row["steps_per_second"] / result["limit_steps_per_second"])
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_the_limit_is_the_mean_of_before_and_after(result):
+    assert result["limit_steps_per_second"] == pytest.approx((result["limit_before"] + result["limit_after"]) / 2)
+
+
+def test_a_policy_costs_something(result):
+    for row in result["rows"]:
+        assert 0.0 < row["share_of_limit"] < 1.0
+
+
+def test_the_limit_of_an_environment_that_sleeps():
+    one, two = measure_limit(PacedEnv, 1, 0.4), measure_limit(PacedEnv, 2, 0.4)
+    assert 200 < one < 1 / 0.0015
+    assert 1.4 < two / one < 2.2, "processes step at the same time"
+
+
+def test_the_table_shows_every_row(result):
+    console = Console(file=io.StringIO(), width=120)
+    print_throughput(result, console)
+    shown = console.file.getvalue()
+    for row in result["rows"]:
+        assert f"{row['steps_per_second']:,.0f}" in shown
+        assert f"{row['share_of_limit']:.2f}" in shown
+    assert f"{result['limit_before']:,.0f} before" in shown
+
+
+def test_what_is_wrong_with_the_environment_ends_it():
+    with pytest.raises(UserError, match="unknown environment"):
+        bench_throughput("CartPol-v1", workers=1, seconds=0.2)
+    with pytest.raises(UserError, match="RuntimeError: raised at step 5"):
+        measure_limit(lambda: RaisingEnv(5), 2, 0.2)
+
+
+def test_a_process_that_says_nothing_ends_it(monkeypatch):
+    monkeypatch.setattr("asyncrl.bench.throughput.PATIENCE_SECONDS", 0.5)
+    with pytest.raises(AsyncrlError, match="said nothing"):
+        measure_limit(HangingEnv, 1, 0.2)
+    assert len(psutil.Process().children(recursive=True)) <= 2, "the fork server and the tracker of resources"
+
+
+def test_steps_per_second_holds_against_another_clock(tmp_path):
+    """The summary's figure is from first to last step: all the time of training, and nothing of the start."""
+    result = asyncrl.train("a3c", PacedEnv, workers=2, seconds=1.0, steps=10**9, runs=str(tmp_path), quiet=True, evaluation_episodes=0)
+    summary = result.summary
+    assert 0.9 < summary["seconds"] < 1.5
+    assert summary["steps_per_second"] == pytest.approx(summary["steps"] / summary["seconds"])
+    assert summary["steps_per_second"] < 2 / 0.0015, "two environments cannot be faster than their sleep"
+    assert summary["steps_per_second"] > 0.5 * measure_limit(PacedEnv, 2, 0.4)
+    rounds = summary["steps"] / 20
+    assert rounds == int(rounds)
+
+
+def test_the_command(tmp_path):
+    env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    args = "bench throughput CartPole-v1 --workers 2 --seconds 0.3 --only a3c:pipelined --t-max 5 --json out.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncrl", *args.split()], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert (row["algo"], row["mode"], row["t_max"]) == ("a3c", "pipelined", 5)
+    assert "pipelined" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "tmp"]
+    assert [path for path in (tmp_path / "tmp").iterdir() if "bench" in path.name] == []

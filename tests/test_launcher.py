@@ -1,0 +1,423 @@
+"""Starting, watching, interrupting and ending a run: signals, failing and hanging workers, limits, what is left behind."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from environments import CountingEnv, HangingEnv, RaisingEnv, SlowEnv
+from running import Run, children, command, kill, resume, train, wait_for
+
+from asyncrl.checkpoint import newest
+from asyncrl.errors import UserError
+
+TESTS = str(Path(__file__).parent)
+LONG = ["--steps", "1000000000", "--workers", "2", "--quiet"]
+
+
+class HoldsTheInterpreter(CountingEnv):
+    """From step 30 on it hangs in C and never lets another Python thread run."""
+
+    def step(self, action: Any) -> Any:
+        if self.total == 30:
+            import ctypes
+
+            ctypes.PyDLL(None).sleep(3600)
+        return super().step(action)
+
+
+class Huge(CountingEnv):
+    """A reward that no float32 gradient survives, in every third episode."""
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, (1e38 if self.episode % 3 == 2 else 1.0), terminated, truncated, info
+
+
+def raising() -> Any:
+    return RaisingEnv(50)
+
+
+def begin(folder: Path, *arguments: str, python: str | None = None) -> subprocess.Popen[str]:
+    """A run in a program of its own, in a process group of its own."""
+    line = [sys.executable, "-c", python] if python else command(folder, *arguments)
+    environment = {**os.environ, "PYTHONPATH": TESTS}
+    return subprocess.Popen(line, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def program(folder: Path, env: str, **options: Any) -> str:
+    settings = {"workers": 2, "steps": 10**9, "quiet": True, "runs": str(folder), **options}
+    return (
+        "import asyncrl, sys, environments, test_launcher\n"
+        f"result = asyncrl.train('a3c', {env}, **{settings!r})\n"
+        "sys.exit({'completed': 0, 'interrupted': 130}[result.status])\n"
+    )
+
+
+def trains(folder: Path) -> Path:
+    """Wait until metrics show that workers train; returns the run's folder."""
+
+    def found() -> Path | None:
+        for metrics in folder.glob("*/metrics.jsonl"):
+            if '"step"' in metrics.read_text():
+                return metrics.parent
+        return None
+
+    return wait_for(found, 40)
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process], seconds: float) -> None:
+    alive = psutil.wait_procs(processes, seconds)[1]
+    alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    for one in alive:
+        one.kill()
+    assert alive == []
+
+
+# Interruption.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, number):
+    process = begin(tmp_path, "train", "a3c", "CartPole-v1", "--mode", "sync", *LONG)
+    run = trains(tmp_path)
+    descendants = family(process)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does it: to all of them
+    else:
+        process.send_signal(number)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5.0
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    gone(descendants, 1.0)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert newest(run).name == f"step-{summary['steps']}"
+
+
+HANGING = "lambda: environments.HangingEnv(at_step=300)"
+
+
+@pytest.mark.parametrize(("env", "mode"), [(HANGING, "async"), ("test_launcher.HoldsTheInterpreter", "sync")])
+def test_an_interruption_does_not_wait_for_a_worker_that_hangs(tmp_path, env, mode):
+    process = begin(tmp_path, python=program(tmp_path, env, mode=mode))
+    run = trains(tmp_path)
+    time.sleep(1.0)  # by now it hangs
+    descendants = family(process)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5.0
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    gone(descendants, 1.0)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert summary["steps"] > 0
+    assert newest(run).name == f"step-{summary['steps']}"
+
+
+@pytest.mark.parametrize("seconds", [0.8, 2.5])
+def test_ctrl_c_during_start_up_leaves_nothing(tmp_path, seconds):
+    process = begin(tmp_path, "train", "a3c", "CartPole-v1", *LONG)
+    time.sleep(seconds)
+    descendants = family(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    gone(descendants, 2.0)
+    if seconds > 1:  # earlier, Python itself is still starting
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
+    assert [folder for folder in tmp_path.iterdir() if not (folder / "summary.json").exists()] == []
+
+
+@pytest.mark.parametrize("env", ["'CartPole-v1'", "test_launcher.HoldsTheInterpreter"])
+def test_all_go_when_the_main_process_is_killed(tmp_path, env):
+    shared = set(os.listdir("/dev/shm"))
+    process = begin(tmp_path, python=program(tmp_path, env, mode="sync"))
+    trains(tmp_path)
+    time.sleep(0.5)
+    descendants = family(process)
+    assert len(descendants) >= 4  # fork server, two workers, the writer of reports
+    process.kill()
+    process.communicate(timeout=10)
+    gone(descendants, 2.0)
+    assert set(os.listdir("/dev/shm")) <= shared
+
+
+# Workers that raise or hang.
+
+
+def test_a_worker_that_raises_is_replaced_and_given_up_at_the_same_place(tmp_path):
+    run = train(tmp_path, raising, mode="async", workers=1, steps=10_000, seed=9)
+    assert isinstance(run.error, UserError)
+    text = str(run.error)
+    first = text.splitlines()[0]
+    for wanted in ("worker 0", "raising", "seed 9", "step 120", "3 times", "step raised RuntimeError: raised at step 50, as asked"):
+        assert wanted in first, (wanted, first)
+    assert "Traceback" in text
+    assert "in step" in text
+    assert len([note for note in run.notes if "it is being replaced" in note]) == 2
+    summary = json.loads(next(tmp_path.glob("*/summary.json")).read_text())
+    assert summary["status"] == "failed"
+    assert summary["steps"] == 120  # two rounds of each of the three
+
+
+def test_one_that_raises_now_and_then_does_not_end_the_run(tmp_path):
+    run = train(tmp_path, functools.partial(RaisingEnv, 500), mode="sync", workers=2, steps=1800, max_failures=20)
+    assert run.summary["restarts"] >= 2
+    assert run.summary["steps"] >= 1800
+    run.check_books(20)
+
+
+def test_one_that_cannot_be_built_ends_the_run_at_once(tmp_path):
+    began = time.monotonic()
+    run = train(tmp_path, RaisesInWorkers(), mode="async", workers=2, steps=1000)
+    assert isinstance(run.error, UserError)
+    assert "reset raised RuntimeError: not here" in str(run.error)
+    assert time.monotonic() - began < 15
+    assert list(tmp_path.iterdir()) == []  # nothing was learned, nothing is left
+
+
+class RaisesInWorkers:
+    """Makes an environment whose reset fails everywhere but in the process that made this object."""
+
+    __qualname__ = "RaisesInWorkers"
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __call__(self) -> Any:
+        return _Elsewhere(self.pid)
+
+
+class _Elsewhere(CountingEnv):
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid = pid
+
+    def reset(self, **options: Any) -> Any:
+        if os.getpid() != self.pid:
+            raise RuntimeError("not here")
+        return super().reset(**options)
+
+
+def test_a_worker_that_hangs_is_reported(tmp_path):
+    options = {"mode": "sync", "workers": 2, "steps": 10**9, "hang_seconds": 0.5, "seconds": 2.0}
+    run = train(tmp_path, functools.partial(HangingEnv, 100), **options)
+    assert any("has made no progress for" in note and "while acting" in note and "--replace-hung" in note for note in run.notes), run.notes
+    assert len([note for note in run.notes if "no progress" in note]) == 2  # once each
+    assert run.summary["restarts"] == 0
+    run.check_books(20)
+
+
+def test_a_worker_that_hangs_is_replaced_if_asked(tmp_path):
+    options = {"mode": "sync", "workers": 2, "steps": 300, "hang_seconds": 0.5, "replace_hung": True}
+    run = train(tmp_path, functools.partial(HangingEnv, 100), **options)
+    assert run.summary["restarts"] >= 2
+    assert run.summary["steps"] >= 300
+    run.check_books(20)
+
+
+def test_waiting_for_a_slow_worker_is_not_hanging(tmp_path):
+    options = {"mode": "sync", "workers": 2, "steps": 24, "t_max": 3, "hang_seconds": 0.7}
+    run = train(tmp_path, SlowInOne(), **options)
+    assert all("worker 1" in note for note in run.notes if "no progress" in note), run.notes
+
+
+class SlowInOne:
+    """The second environment to be made (by seed order) sleeps 0.4 s a step."""
+
+    def __call__(self) -> Any:
+        return _SleepsIfSeeded()
+
+
+class _SleepsIfSeeded(CountingEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.slow = seed == int(np.random.SeedSequence([0, 1, 0]).spawn(2)[1].generate_state(1)[0])
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        if self.slow:
+            time.sleep(0.4)
+        return super().step(action)
+
+
+# How a run is used.
+
+
+def test_more_workers_than_cores_is_said(tmp_path):
+    run = train(tmp_path, "CartPole-v1", mode="sync", workers=4, steps=160)
+    cores = len(os.sched_getaffinity(0))
+    assert any("4 workers" in note and f"{cores} cores" in note for note in run.notes) == (cores < 4)
+
+
+def test_two_runs_one_after_the_other_leave_no_open_file(tmp_path):
+    train(tmp_path, "CartPole-v1", mode="sync", workers=2, steps=400, name="first")
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("second", "third"):
+        train(tmp_path, "CartPole-v1", mode="async", workers=2, steps=400, name=name)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_script_without_a_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import asyncrl, gymnasium\n"
+        "print('script')\n"
+        "class Mine(gymnasium.Wrapper):\n"
+        "    pass\n"
+        "def make():\n"
+        "    return Mine(gymnasium.make('CartPole-v1'))\n"
+        f"print(asyncrl.train('a3c', make, workers=2, steps=400, quiet=True, runs={str(tmp_path)!r}).status)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.split() == ["script", "completed"], done.stderr
+
+
+def test_gradients_that_are_not_finite_are_left_out_and_counted(tmp_path):
+    for mode in ("sync", "async"):
+        options = {"workers": 2, "steps": 1200, "t_max": 10, "max_gradient_norm": 0.0}
+        run = train(tmp_path, Huge, mode=mode, name=mode, **options)
+        rounds = sum(run.column("rounds"))
+        assert run.summary["skipped_updates"] == pytest.approx(rounds / 3, abs=4)
+        run.check_books(10)
+
+
+def test_the_limit_in_seconds(tmp_path):
+    run = train(tmp_path, "CartPole-v1", mode="sync", workers=2, steps=10**9, seconds=1.0)
+    assert run.summary["status"] == "completed"
+    assert 0.8 < run.summary["seconds"] < 2.0
+    run.check_books(20)
+
+
+def test_evaluations_while_training(tmp_path):
+    options = {"workers": 1, "steps": 10**9, "seconds": 4.0, "evaluate_every": 1000, "evaluation_episodes": 2}
+    run = train(tmp_path, "CartPole-v1", mode="sync", **options)
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert len([line for line in lines if "evaluation/return" in line]) >= 2
+    assert run.summary["evaluation_return"] > 5
+
+
+def test_a_killed_evaluator_is_said_and_the_run_goes_on(tmp_path):
+    def kill_it(run: Run) -> None:
+        from asyncrl.evaluations import Evaluations
+
+        found: list[Any] = []
+        original = Evaluations.tick
+
+        def tick(evaluations: Evaluations, *arguments: Any) -> None:
+            original(evaluations, *arguments)
+            if evaluations._ready and not found:
+                found.append(evaluations._process.pid)
+                kill(evaluations._process.pid)
+
+        Evaluations.tick = tick  # type: ignore[method-assign]
+        try:
+            wait_for(lambda: found, 20)
+            wait_for(lambda: any("evaluator was killed" in note for note in run.notes))
+        finally:
+            Evaluations.tick = original  # type: ignore[method-assign]
+
+    options = {"workers": 1, "steps": 10**9, "seconds": 5.0, "evaluate_every": 1000, "evaluation_episodes": 2}
+    run = train(tmp_path, "CartPole-v1", kill_it, mode="sync", **options)
+    assert run.summary["status"] == "completed"
+    assert run.summary["evaluation_return"] > 5  # by another one
+
+
+def test_workers_and_their_successors_have_streams_of_their_own(tmp_path):
+    folder = tmp_path / "seen"
+    folder.mkdir()
+
+    def kill_worker_0(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 100)
+        kill(run.pids()[0])
+        wait_for(lambda: len(list(folder.iterdir())) >= 4)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    train(tmp_path, functools.partial(Tells, str(folder)), kill_worker_0, mode="async", workers=3, steps=10**9)
+    first = [path.read_text() for path in folder.iterdir()]
+    assert len(first) >= 4
+    assert len({one.split()[0] for one in first}) == len(first)  # what the environments drew
+    assert len({one.split()[1] for one in first}) == len(first)  # how the policy acted
+
+
+class Tells(CountingEnv):
+    """Writes down what it drew at first and the first 40 actions that it was given."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(length=1000)
+        self.folder, self.actions = folder, ""
+
+    def step(self, action: Any) -> Any:
+        time.sleep(0.0005)
+        self.actions += str(int(action))
+        if len(self.actions) == 40:
+            Path(self.folder, str(os.getpid())).write_text(f"{self.np_random.random()} {self.actions}")
+        return super().step(action)
+
+
+def test_waiting_costs_no_processor_time(tmp_path):
+    spent: dict[str, float] = {}
+
+    def measure(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 0)
+        everybody = [psutil.Process(), *(psutil.Process(pid) for pid in run.pids().values())]
+        before = [sum(one.cpu_times()[:2]) for one in everybody]
+        began = time.monotonic()
+        time.sleep(3.0)
+        seconds = time.monotonic() - began
+        spent.update({str(i): (sum(one.cpu_times()[:2]) - b) / seconds for i, (one, b) in enumerate(zip(everybody, before))})
+
+    run = train(tmp_path, functools.partial(SlowEnv, 0.05), measure, mode="sync", workers=2, steps=10**9, seconds=4.5, t_max=10)
+    print({who: f"{share:.1%}" for who, share in spent.items()})
+    assert max(spent.values()) < 0.10
+    assert run.summary["time_share"]["wait"] > 0.02
+
+
+def test_the_launcher_sleeps_while_workers_are_busy(tmp_path):
+    """Thousands of rounds a second concern it no more than a few."""
+    spent: list[float] = []
+
+    def measure(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 0)
+        before = psutil.Process().cpu_times()
+        time.sleep(2.0)
+        after = psutil.Process().cpu_times()
+        spent.append((after.user + after.system - before.user - before.system) / 2.0)
+
+    train(tmp_path, "CartPole-v1", measure, mode="sync", workers=2, steps=10**9, seconds=3.0, report_seconds=1.0)
+    assert spent[0] < 0.10, spent
+
+
+def test_a_resumed_run_takes_up_where_it_was(tmp_path):
+    first = train(tmp_path, "CartPole-v1", mode="async", workers=2, steps=1000)
+    second = resume(first.folder, steps=2000)
+    assert second.summary["steps"] >= 2000
+    second.check_books(20)
+    third = resume(first.folder, steps=3000)
+    assert third.summary["updates"] == sum(third.column("rounds"))
+    assert children() == []

@@ -1,0 +1,202 @@
+"""What the monitor makes of ledger records and episodes: against numbers computed by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.util import tensor_util
+
+from asyncrl.monitor.aggregate import Aggregate
+from asyncrl.monitor.events import EventFile
+from asyncrl.monitor.files import write_json_atomically
+from asyncrl.monitor.memory import MemoryMeter
+from asyncrl.progress import COLUMNS, LAG_BINS
+from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.ledger import Ledger
+
+EXPLORATIONS = ["entropy:0.01", "entropy:0.1"]
+
+
+def make_ledger(workers: int = 2) -> Ledger:
+    return Ledger(COLUMNS, SharedArrays.allocate(Ledger.layout(COLUMNS, workers)))
+
+
+def record(ledger: Ledger, worker: int, lags: tuple[int, ...] = (), **columns: float) -> None:
+    """Add to the columns of a worker and publish."""
+    draft = ledger.draft_of(worker)
+    for name, value in columns.items():
+        ledger.column(draft, name)[:] = value if name in ("started", "ended") else ledger.column(draft, name) + value
+    for lag in lags:
+        ledger.column(draft, "lag_histogram")[min(lag, LAG_BINS - 1)] += 1
+        ledger.column(draft, "lag_sum")[:] += lag
+        ledger.column(draft, "lag_count")[:] += 1
+        ledger.column(draft, "lag_max")[:] = max(lag, ledger.column(draft, "lag_max")[0])
+    ledger.publish(worker, draft)
+
+
+def test_report_describes_the_interval_and_not_the_whole_run():
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    record(ledger, 0, (0, 1, 1), started=100.0, ended=110.0, steps=50, rounds=10, updates=10, policy_loss_sum=20.0, act_seconds=3.0)
+    record(ledger, 1, (5,), started=101.0, ended=110.0, steps=30, rounds=5, updates=6, policy_loss_sum=-4.0, wait_seconds=1.0, torn=3)
+    first = aggregate.report(110.0, version=16)
+    assert first["step"] == 80
+    assert first["seconds"] == 10
+    assert first["rate/steps_per_second"] == 8
+    assert first["rate/updates_per_second"] == 1.6
+    assert first["worker/0/steps_per_second"] == 5
+    assert first["learn/policy_loss"] == 1.0
+    assert first["time/act"] == 0.75
+    assert first["time/wait"] == 0.25
+    assert first["lag/mean"] == 7 / 4
+    assert (first["lag/p50"], first["lag/p95"], first["lag/max"]) == (1, 5, 5)
+    assert first["lag/by_exploration/entropy:0.01"] == 2 / 3
+    assert first["lag/during_copy"] == 3 / 15
+
+    record(ledger, 0, (2, 2), steps=10, rounds=2, updates=2, policy_loss_sum=1.0, act_seconds=1.0, ended=112.0)
+    second = aggregate.report(112.0, version=18)
+    assert second["step"] == 90
+    assert second["rate/steps_per_second"] == 5
+    assert second["worker/1/steps_per_second"] == 0
+    assert second["rate/updates_per_second"] == 1
+    assert second["learn/policy_loss"] == 0.5
+    assert second["time/act"] == 1
+    assert (second["lag/mean"], second["lag/max"]) == (2, 2)
+    assert "lag/by_exploration/entropy:0.1" not in second
+    assert aggregate.lag_histogram[2] == 2
+    assert aggregate.lag_histogram.sum() == 2
+
+
+def test_without_data_a_name_is_left_out_and_nothing_is_nan():
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    assert aggregate.report(5.0, version=0) == {"step": 0, "seconds": 0, "version": 0, "episodes": 0}
+    record(ledger, 0, steps=4, rounds=1, started=9.0, ended=9.5, value_loss_sum=math.nan)
+    aggregate.episodes(1, [math.nan], [3], 4)
+    report = aggregate.report(10.0, version=1)
+    assert report["rate/steps_per_second"] == 4  # since the first round began, not since the empty report
+    assert all(math.isfinite(value) for value in report.values())
+    assert not {"return/mean", "learn/value_loss", "lag/mean"} & set(report)
+
+
+def test_losses_in_rounds_modes_are_means_over_gradients():
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    record(ledger, 0, started=1.0, rounds=4, skipped=1, entropy_sum=3.0)
+    record(ledger, 1, started=1.0, rounds=4, entropy_sum=11.0)
+    report = aggregate.report(2.0, version=4)
+    assert report["learn/entropy"] == 2.0
+    assert report["learn/skipped_updates"] == 1
+
+
+def test_lag_beyond_the_bins_keeps_its_maximum():
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    record(ledger, 0, (1, 500), started=1.0)
+    report = aggregate.report(2.0, version=4)
+    assert report["lag/max"] == report["lag/p95"] == 500
+
+
+def test_returns_are_those_of_the_last_hundred_episodes():
+    aggregate = Aggregate(make_ledger(), EXPLORATIONS)
+    aggregate.episodes(0, np.full(100, 7.0), np.full(100, 20), 2000)
+    aggregate.episodes(1, np.arange(30.0), np.arange(30) + 1, 2500)
+    report = aggregate.report(1.0, version=0)
+    assert report["return/mean"] == pytest.approx((70 * 7.0 + sum(range(30))) / 100)
+    assert report["return/by_exploration/entropy:0.01"] == 7
+    assert report["return/by_exploration/entropy:0.1"] == 14.5
+    assert report["episode/length"] == pytest.approx((70 * 20 + sum(range(1, 31))) / 100)
+    assert report["episode/length_by_exploration/entropy:0.1"] == 15.5
+    assert report["worker/1/return"] == 14.5
+
+
+@pytest.mark.parametrize("most", [2, 40, 250])
+def test_best_mean_is_the_best_window_of_a_plain_loop(most):
+    aggregate, random = Aggregate(make_ledger(), EXPLORATIONS), np.random.default_rng(3)
+    returns = 10 * np.sin(np.arange(700) / 60) + random.normal(size=700)
+    position = 0
+    while position < 700:
+        size = int(random.integers(1, most))
+        aggregate.episodes(0, returns[position : position + size], np.ones(len(returns[position : position + size]), int), position)
+        position += size
+    best = max(returns[end - 100 : end].mean() for end in range(100, 701))
+    assert aggregate.summary()["return_best_mean_100"] == pytest.approx(best, rel=1e-12)
+
+
+def test_summary_covers_the_run_and_is_standard_json(tmp_path):
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    write_json_atomically(tmp_path / "summary.json", aggregate.summary())
+    record(ledger, 0, (0, 3), started=10.0, ended=19.0, steps=60, episodes=2, act_seconds=1.0, skipped=2)
+    record(ledger, 1, (4, 4), started=11.0, ended=20.0, steps=40, act_seconds=1.0, learn_seconds=2.0)
+    aggregate.episodes(0, [1.0, 2.0], [30, 30], 90)
+    aggregate.report(20.0, version=7)
+    write_json_atomically(tmp_path / "summary.json", aggregate.summary())
+    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert (summary["steps"], summary["seconds"], summary["steps_per_second"]) == (100, 10, 10)
+    assert (summary["updates"], summary["episodes"], summary["skipped_updates"]) == (7, 2, 2)
+    assert summary["return_mean_last_100"] == summary["return_best_mean_100"] == 1.5
+    assert summary["lag"] == {"mean": 11 / 4, "p50": 3, "p95": 4, "max": 4}
+    assert summary["time_share"] == {"environment": 0, "act": 0.5, "learn": 0.5, "apply": 0, "wait": 0}
+
+
+def test_a_resumed_aggregate_goes_on_where_the_other_stopped():
+    ledger = make_ledger()
+    whole, first = Aggregate(ledger, EXPLORATIONS), Aggregate(ledger, EXPLORATIONS)
+    for aggregate in (whole, first):
+        aggregate.episodes(0, np.arange(120.0), np.ones(120, int), 500)
+    record(ledger, 0, steps=500)
+    second = Aggregate(ledger, EXPLORATIONS)
+    second.restore(json.loads(json.dumps(first.state())))
+    for aggregate in (whole, second):
+        aggregate.episodes(1, np.arange(50.0, 0.0, -1), np.ones(50, int), 900)
+    record(ledger, 0, steps=400, started=1.0, ended=5.0)
+    names = ("return/mean", "return/best", "return/by_exploration/entropy:0.01", "worker/1/return")
+    one, two = whole.report(5.0, version=0), second.report(5.0, version=0)
+    assert [one[name] for name in names] == [two[name] for name in names]
+    assert two["step"] == 900
+    assert two["rate/steps_per_second"] == 100  # the first 500 steps were another session's
+
+
+def test_charts_show_names_that_reports_have_and_no_others(tmp_path):
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    losses = {"policy_loss_sum": 1.0, "value_loss_sum": 1.0, "entropy_sum": 1.0, "gradient_norm_sum": 1.0}
+    for worker in range(2):
+        record(ledger, worker, (0, 1), started=1.0, ended=2.0, steps=5, rounds=1, updates=1, act_seconds=1.0, **losses)
+        aggregate.episodes(worker, [1.0], [5], 5)
+    events = EventFile(tmp_path, {"algo": "a3c"})
+    events.add_report(aggregate.report(2.0, version=2) | {"evaluation/return": 1.0, "memory/rss_mb": 1.0}, None, time.time())
+    events.close()
+    seen = EventAccumulator(str(tmp_path)).Reload()
+    tensor = seen.Tensors("custom_scalars__config__")[0].tensor_proto
+    layout = layout_pb2.Layout.FromString(tensor_util.make_ndarray(tensor).item())
+    shown = {}
+    for category in layout.category:
+        for chart in category.chart:
+            # re.match is what TensorBoard's page does with a pattern.
+            found = [[name for name in seen.Tags()["scalars"] if re.match(pattern, name)] for pattern in chart.multiline.tag]
+            assert all(found), f"{chart.title}: a pattern that fits no name"
+            shown[chart.title] = [name for names in found for name in names]
+    assert shown["episode length"] == ["episode/length"]
+    assert shown["lag in updates: mean and 95 %"] == ["lag/mean", "lag/p95"]
+    assert shown["steps per second, each worker"] == ["worker/0/steps_per_second", "worker/1/steps_per_second"]
+    assert len(shown["shares of the workers' time"]) == 5
+
+
+def test_memory_counts_this_process_and_spaces_its_measurements():
+    meter = MemoryMeter()
+    begin = time.perf_counter()
+    first = meter.read(0.0)
+    cost = time.perf_counter() - begin
+    assert 20 < first < 20_000
+    ballast = np.ones(20_000_000)
+    assert meter.read(cost * 100) == first == meter.peak_mb
+    assert meter.read(cost * 100, force=True) > first + ballast.nbytes / 2e6
