@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +9,7 @@ from typing import Any
 
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.heads.options import NetworkOptions
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from asyncrl.processes import usable_cores
 
 
 @dataclass(frozen=True)

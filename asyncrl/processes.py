@@ -19,6 +19,11 @@ THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 PRELOADED = ["torch", "asyncrl.workers.actor_learner", "asyncrl.workers.evaluator", "asyncrl.monitor.recorder"]
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def context() -> BaseContext:
     """The start method: a fork server with our modules loaded, or spawn where there is none."""
     methods = multiprocessing.get_all_start_methods()

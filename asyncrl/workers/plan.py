@@ -15,6 +15,7 @@ from asyncrl.checkpoint import folder_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.processes import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Ground, UpdateRule
@@ -22,7 +23,7 @@ from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd
 from asyncrl.shared.parameters import SharedParameters
-from asyncrl.shared.parking import Parking, PipesToCarry
+from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
 
 EPISODE_SLOTS = 4096
@@ -124,11 +125,14 @@ def linear_or_constant(options: A3COptions, target_steps: int) -> Callable[[floa
 def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
     """The shared parts over that memory, the same in every process."""
     rate = linear_or_constant(task.options, task.target_steps)
+    parking = Parking(memory["parking/sleeping"], pipes.pipes)
+    if task.workers <= usable_cores():
+        parking.spins = PATIENT_SPINS
     return Ground(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(task), memory.part("ledger")),
         parameters=SharedParameters(policy_size, memory.part("parameters")),
-        parking=Parking(memory["parking/sleeping"], pipes.pipes),
+        parking=parking,
         rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm),
     )
 
