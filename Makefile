@@ -34,3 +34,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find asyncrl -name __pycache__ -prune -exec rm -rf {} +
