@@ -57,17 +57,21 @@ def run(experiment: Experiment) -> Result:
 def resume(
     run_folder: str | Path, steps: int | None = None, quiet: bool = False, env: EnvSource | None = None, network_function: Any = None
 ) -> Result:
-    """Go on from the newest whole checkpoint of a run's folder, to its own number of steps or to `steps` in all."""
+    """Go on from the newest whole checkpoint of a run's folder, to the number of steps it was meant to reach or to `steps` in all.
+
+    A limit of seconds held for the first session only.
+    """
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder)
     _check_checkpoint(checkpoint, experiment)
-    done = int(read_part(checkpoint, "run")[0]["steps"])
-    target = experiment.steps if steps is None else steps
+    saved = read_part(checkpoint, "run")[0]
+    done = int(saved["steps"])
+    target = int(saved["target_steps"]) if steps is None else steps
     if target <= done:
         raise UserError(f"run {str(folder)!r} has done {done:,} of {target:,} steps already; go further with --steps")
     options = dataclasses.replace(experiment.run, quiet=quiet or experiment.run.quiet)
-    return Session(dataclasses.replace(experiment, steps=target, run=options), folder, checkpoint).run()
+    return Session(dataclasses.replace(experiment, steps=target, seconds=None, run=options), folder, checkpoint).run()
 
 
 def evaluate(
@@ -136,7 +140,7 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[T
 
         function = cloudpickle.dumps(network_function)
     shape = (1, 1, experiment.steps, experiment.seed)
-    task = Task(ship(experiment.env), spec, experiment.head, experiment.network, function, experiment.options, *shape)
+    task = Task(ship(experiment.env), spec, experiment.head, experiment.network, function, experiment.algo, experiment.options, *shape)
     size = task.policy().size
     kept = SharedParameters.layout(size, 0, 1, False)["vectors"][0][1]
     if arrays["parameters"].size != kept or arrays["normaliser"].shape[1] != spec.observation_size:

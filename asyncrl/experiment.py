@@ -35,11 +35,11 @@ class RunOptions:
     pin_cores: bool = False
     """Keep worker i on core i modulo the number of cores."""
     hang_seconds: float = 60.0
-    """A worker without progress for this long is reported."""
+    """A worker that takes longer than this for a round is reported."""
     replace_hung: bool = False
     """Kill and replace a worker that hangs."""
     max_failures: int = 3
-    """The run gives up when a worker fails this many times in a row without completing a round."""
+    """The run gives up when a worker fails so often in a row without completing a round, or workers raise so often at one place."""
 
 
 @dataclass(frozen=True)

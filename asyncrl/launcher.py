@@ -26,6 +26,7 @@ from asyncrl.workers.messages import Failed, Go, Ready
 from asyncrl.workers.plan import WorkerPlan
 
 BACK_OFF_SECONDS = 0.25
+LONGEST_BACK_OFF_SECONDS = 30.0
 SILENT_SECONDS = 4.0
 PATIENCE_SECONDS = 3.0
 
@@ -148,7 +149,7 @@ class Launcher:
                 waiting[slot.process.sentinel] = worker
                 waiting[slot.connection] = worker
         doors = [parking.fileno(place) for place in [self._place, *dead]]
-        idle = self._ground_is_quiet()
+        idle = not self._stand_in()  # once more after announcing, so that nothing was missed
         woken = mp_connection.wait([*waiting, *doors], timeout=seconds if idle else 0.0)
         for place in [self._place, *dead]:
             parking.arise(place)
@@ -158,10 +159,6 @@ class Launcher:
         self._stand_in()
         self._replace()
         self._check_hung()
-
-    def _ground_is_quiet(self) -> bool:
-        """After announcing: no move for a dead worker and no arrival was missed."""
-        return not self._stand_in()
 
     def _hear(self, worker: int) -> None:
         slot = self.slots[worker]
@@ -198,7 +195,7 @@ class Launcher:
         self._ground.parking.wake_all()  # whoever waited for its clock need not any more
         self._judge(worker, code, was_built)
         slot.restarts += 1
-        delay = BACK_OFF_SECONDS * 2 ** (slot.failures - 2) if slot.failures > 1 else 0.0
+        delay = min(BACK_OFF_SECONDS * 2 ** min(slot.failures - 2, 10), LONGEST_BACK_OFF_SECONDS) if slot.failures > 1 else 0.0
         slot.start_at = time.monotonic() + delay
         how = f"failed: {slot.failed.text}" if slot.failed else f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"
         watch.note(f"{watch.name_of(worker)} {how}; it is being replaced")

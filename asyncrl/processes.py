@@ -24,6 +24,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def core_numbers() -> list[int]:
+    """The numbers of those cores."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def context() -> BaseContext:
     """The start method: a fork server with our modules loaded, or spawn where there is none."""
     methods = multiprocessing.get_all_start_methods()

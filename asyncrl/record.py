@@ -1,4 +1,4 @@
-"""A run's folder: experiment.json, summary.json, and the state of a run within a checkpoint."""
+"""A run's folder and its experiment.json."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ class Reports:
         self._ground = ground
         self._every = experiment.run.report_seconds
         self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
-        self.aggregate = Aggregate(ground.ledger, labels, 0)
+        version = ground.board.applied_by_all() + int(ground.ledger.total("updates"))
+        self.aggregate = Aggregate(ground.ledger, labels, version)
         self._writer: Writer | None = Writer(context, folder, settings)
         self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
         self._memory = MemoryMeter()
@@ -72,7 +73,7 @@ class Reports:
         if last:  # what came after the last round is not training
             ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
             now = min(now, ended) if ended else now
-        self._drain()
+        self.drain()
         report = {**self.aggregate.report(now, version), "memory/rss_mb": self._memory.read(now)}
         if self._writer is not None:
             self._writer.send(report, self.aggregate.lag_histogram)
@@ -81,7 +82,7 @@ class Reports:
         self._console.update(report, restarts)
         return self._every
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
         total = int(self._ground.ledger.total("steps"))
         for worker, ring in enumerate(self._rings):
             records = ring.drain()
@@ -90,7 +91,7 @@ class Reports:
 
     def summary(self, version: int) -> dict[str, Any]:
         """The measured part of summary.json."""
-        self._drain()
+        self.drain()
         self._memory.read(time.monotonic(), force=True)
         return {**self.aggregate.summary(), "updates": version, "peak_rss_mb": self._memory.peak_mb}
 

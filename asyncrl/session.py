@@ -22,7 +22,7 @@ from asyncrl.experiment import Experiment, Result, usable_cores
 from asyncrl.heads.policy import Policy
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
-from asyncrl.processes import context, warm_up
+from asyncrl.processes import context, core_numbers, warm_up
 from asyncrl.record import env_name, make_folder, write_experiment
 from asyncrl.reports import Reports
 from asyncrl.scheduler.modes import Mode, parse_modes
@@ -42,7 +42,7 @@ class Session:
 
     def __init__(self, experiment: Experiment, folder: Path | None = None, checkpoint: Path | None = None):
         """`folder` and `checkpoint`: of the run that is continued."""
-        check_experiment(experiment) if folder is None else None
+        check_experiment(experiment, new=folder is None)
         self._began = time.monotonic()
         self._experiment = experiment
         self._stages = parse_modes(experiment.mode)
@@ -91,11 +91,13 @@ class Session:
             head=experiment.head,
             network=experiment.network,
             network_function=function,
+            algo=experiment.algo,
             options=experiment.options,
             workers=experiment.workers,
             envs_per_worker=experiment.envs_per_worker,
             target_steps=experiment.steps,
             seed=experiment.seed,
+            a_core_each=experiment.workers <= usable_cores(),
         )
         return task, task.policy()
 
@@ -165,7 +167,7 @@ class Session:
     def _plan_of(self, worker: int, generation: int) -> WorkerPlan:
         # A resumed run's replacements must not repeat the streams of the first session's.
         first = generation == 0
-        cores = usable_cores()
+        cores = core_numbers()
         return WorkerPlan(
             task=self._task,
             worker=worker,
@@ -173,7 +175,7 @@ class Session:
             exploration=tuple(self._settings[worker]),
             memory=self._memory,
             pipes=self._pipes,
-            core=worker % cores if self._experiment.run.pin_cores else None,
+            core=cores[worker % len(cores)] if self._experiment.run.pin_cores else None,
             restore_from=self._checkpoint if first else None,
             run_folder=self.folder,
         )
@@ -240,6 +242,7 @@ class Session:
     def _save(self) -> None:
         """Write a checkpoint; a full disk is a warning, and the older ones stay."""
         assert self._launcher is not None and self._reports is not None
+        self._reports.drain()
         monitor = self._reports.aggregate
         try:
             missing = self.state.save(self.folder, self._launcher, monitor, self._manifest(), self._experiment.run.keep_checkpoints)
@@ -276,6 +279,7 @@ class Session:
             **reports.summary(launcher.version()),
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
+            "evaluation_steps": None if evaluation is None else evaluation.steps,
             "restarts": sum(slot.restarts for slot in launcher.slots),
         }
         reports.close(status)
@@ -284,6 +288,8 @@ class Session:
             write_json_atomically(self.folder / "summary.json", summary)
         except OSError as error:
             raise AsyncrlError(f"{str(self.folder / 'summary.json')!r} could not be written: {error.strerror}") from error
+        if status == "completed" and self.state.saved_steps < self.state.steps:
+            raise AsyncrlError("the run came to its end, but what it learned could not be saved (see the warnings)")
         return Result(status, self.folder, summary)
 
     def _last_evaluation(self, status: str) -> Evaluation | None:

@@ -31,7 +31,7 @@ class RunState:
         self.generations = 0
         """Processes per slot that earlier sessions of this run had: random streams are never used twice."""
         self._best = -np.inf
-        self._best_folder: Path | None = None
+        self._best_steps: int | None = None
 
     @property
     def steps(self) -> int:
@@ -64,6 +64,8 @@ class RunState:
             ledger.column(record, "ended")[:] = 0.0
             ledger.publish(worker, record)
         self.saved_steps, self.generations = self.steps, state["generations"]
+        if state["best"] is not None:
+            self._best, self._best_steps = state["best"]
 
     def current(self) -> NDArray[np.float32]:
         """The current parameters [padded N]. In rounds modes whole; in place it may mix updates."""
@@ -111,6 +113,7 @@ class RunState:
             "mode": str(board.mode()),
             "generations": self.generations + max(slot.generation for slot in launcher.slots),
             "monitor": monitor.state(),
+            "target_steps": self._task.target_steps,
             "saved_at": time.time(),
         }
         arrays: dict[str, NDArray[Any]] = {
@@ -120,12 +123,13 @@ class RunState:
             "ledger": ledger.read_all(),
             "normaliser": self.snapshot().normaliser,
         }
+        score = monitor.summary()["return_mean_last_100"]
+        if score is not None and score > self._best:
+            self._best, self._best_steps = score, steps
+        state["best"] = None if self._best_steps is None else [self._best, self._best_steps]
         write_part(folder, "run", state, arrays)
         written = parts(folder)
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps
-        score = monitor.summary()["return_mean_last_100"]
-        if score is not None and score > self._best:
-            self._best, self._best_folder = score, folder
-        prune(run, keep, self._best_folder)
+        prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
         return [worker for worker in range(ledger.workers) if f"worker-{worker}" not in written]

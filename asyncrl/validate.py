@@ -100,8 +100,11 @@ RANGES: dict[str, Range] = {
 }
 
 
-def check_experiment(experiment: Experiment) -> None:
-    """Raise UserError for the first thing that cannot work: one line, what was given and what is allowed."""
+def check_experiment(experiment: Experiment, new: bool = True) -> None:
+    """Raise UserError for the first thing that cannot work: one line, what was given and what is allowed.
+
+    `new`: a run that makes its folder; a resumed one has it.
+    """
     if experiment.algo not in ALGORITHMS:
         raise unknown("algorithm", experiment.algo, ALGORITHMS)
     for part in (experiment, experiment.options, experiment.network, experiment.run):
@@ -109,7 +112,8 @@ def check_experiment(experiment: Experiment) -> None:
     t_max = getattr(experiment.options, "t_max", 1)
     if experiment.steps < t_max:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {t_max}: not even one rollout would fit")
-    check_run_folder(Path(experiment.run.runs), experiment.run.name)
+    if new:
+        check_run_folder(Path(experiment.run.runs), experiment.run.name)
     _check_mode(experiment.mode)
     check_processes(experiment.workers)
 

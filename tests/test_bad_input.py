@@ -120,7 +120,7 @@ def test_an_existing_run_folder(capsys):
 
 def test_a_run_folder_that_appears_meanwhile(monkeypatch):
     """Two commands with one name at a time: the second must not take, nor remove, the first one's folder."""
-    monkeypatch.setattr("asyncrl.session.check_experiment", lambda experiment: None)
+    monkeypatch.setattr("asyncrl.session.check_experiment", lambda experiment, new: None)
     Path("runs/mine").mkdir(parents=True)
     assert "exists already" in refused("CartPole-v1", name="mine")
     assert Path("runs/mine").is_dir()

@@ -217,7 +217,7 @@ def test_descending_the_gradient_descends_the_value_error():
         policy = Policy(spec, "auto", NetworkOptions(hidden=(16,)))
         vector, trajectory = policy.initial(0), rollout(policy, 6, 2)
         trajectory.ended[:] = TERMINATED  # fixed targets
-        learner = gradient_of(policy, vector, 6, 2, A3COptions())
+        learner = gradient_of(policy, vector, 6, 2, A3COptions(), "a3c")
         losses = []
         for _ in range(30):
             losses.append(learner(trajectory, 0.0).value_loss)
@@ -231,9 +231,9 @@ def test_descending_the_gradient_descends_the_value_error():
 def test_the_fastest_that_serves():
     light, image = Policy(BOX, "auto", SMALL), Policy(IMAGE, "auto", SMALL)
     recurrent = Policy(BOX, "auto", NetworkOptions(recurrent=4))
-    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM), WrittenGradient)
+    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, "a3c"), WrittenGradient)
     for policy in (recurrent, image):
-        assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM), AutogradGradient)
+        assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM, "a3c"), AutogradGradient)
 
 
 def recurrent_loops(policy, vector, trajectory, options, entropy_weight):
@@ -294,7 +294,7 @@ def test_a_recurrent_gradient_is_that_of_the_steps_one_by_one(spec):
 def test_convolutions_take_pixels_as_parts_of_one_and_learn():
     policy = Policy(IMAGE, "auto", NetworkOptions())
     vector, trajectory = policy.initial(0), rollout(policy, 3, 2)
-    learner = gradient_of(policy, vector, 3, 2, A3COptions())
+    learner = gradient_of(policy, vector, 3, 2, A3COptions(), "a3c")
     losses = learner(trajectory, 0.01)
     assert np.isfinite(losses).all() and np.isfinite(learner.gradient).all()
     module, _ = policy.module(vector, learner.gradient)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "asyncrl"
 
 # From the top down. A module may import from its own layer and those below it.
 LAYERS = [
-    {"__main__", "cli", "study"},
+    {"__main__", "cli"},
     {"__init__", "api", "bench"},
     {"session"},
     {"reports", "evaluations"},

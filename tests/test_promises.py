@@ -73,7 +73,7 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
     run = train(tmp_path, "CartPole-v1", mode="async", workers=1, steps=steps, seed=seed, optimizer=optimizer)
     environment = make_env("CartPole-v1")
     shape = (1, 1, steps, seed)
-    task = Task(ship("CartPole-v1"), spec_of(environment), "auto", NetworkOptions(), None, options, *shape)
+    task = Task(ship("CartPole-v1"), spec_of(environment), "auto", NetworkOptions(), None, "a3c", options, *shape)
     policy = task.policy()
     streams = stream(seed, 0, 0).spawn(2)
     vector = policy.initial(seed).copy()

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos.a3c import A3COptions, loss, output_weights
+from asyncrl.algos import ALGORITHMS, AlgorithmEntry
+from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.estimators import generalised_advantages, standardised
 from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
@@ -26,8 +27,17 @@ class Losses(NamedTuple):
 class WrittenGradient:
     """The gradient of the MLP actor-critic, written out and compiled. Equal to `AutogradGradient` up to rounding (a test)."""
 
-    def __init__(self, policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions):
+    def __init__(
+        self,
+        policy: Policy,
+        vector: NDArray[np.float32],
+        steps: int,
+        envs: int,
+        options: A3COptions,
+        algorithm: AlgorithmEntry = ALGORITHMS["a3c"],
+    ):
         assert policy.plan is not None
+        self._output_weights = algorithm.output_weights
         self._policy, self._plan, self._vector, self._options = policy, policy.plan, vector, options
         self.gradient = np.zeros(policy.size, np.float32)
         rows = steps * envs
@@ -59,7 +69,7 @@ class WrittenGradient:
         error = advantage.reshape(count).copy()  # R - v, whatever is done to the advantages
         if options.normalize_advantages:
             standardised(advantage)
-        weights, coefficient, d_value = output_weights(advantage.reshape(count), error, options, entropy_weight)
+        weights, coefficient, d_value = self._output_weights(advantage.reshape(count), error, options, entropy_weight)
         rows.log_prob_weight[:] = weights
         rows.action = trajectory.action.reshape(count, -1)
         policy_loss, entropies = self._policy.head.output_gradient(rows, self._vector, coefficient, self.gradient)
@@ -72,8 +82,16 @@ class WrittenGradient:
 class AutogradGradient:
     """The gradient by torch, for any network: also recurrent ones, by backpropagation through the rollout."""
 
-    def __init__(self, policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions):
-        self._policy, self._options = policy, options
+    def __init__(
+        self,
+        policy: Policy,
+        vector: NDArray[np.float32],
+        steps: int,
+        envs: int,
+        options: A3COptions,
+        algorithm: AlgorithmEntry = ALGORITHMS["a3c"],
+    ):
+        self._policy, self._options, self._loss = policy, options, algorithm.loss
         self.gradient = np.zeros(policy.size, np.float32)
         self._module, self._extra = policy.module(vector, self.gradient)
         self._advantage = np.zeros((steps, envs), np.float32)
@@ -95,7 +113,7 @@ class AutogradGradient:
         action = torch.from_numpy(trajectory.action.reshape(count, -1))
         log_prob, entropy = self._policy.head.log_prob_and_entropy(policy_output, self._extra, action)
         advantage = torch.from_numpy(self._advantage.reshape(count))
-        total, parts = loss(log_prob, entropy, value, advantage, target, options, entropy_weight)
+        total, parts = self._loss(log_prob, entropy, value, advantage, target, options, entropy_weight)
         total.backward()
         return Losses(**parts)
 
@@ -143,8 +161,8 @@ class AutogradGradient:
 
 
 def gradient_of(
-    policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions
+    policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions, algorithm: str
 ) -> WrittenGradient | AutogradGradient:
-    """The fastest of the two that serves this policy."""
+    """The fastest of the two that serves this policy; `algorithm` is a name of the registry."""
     kind = WrittenGradient if policy.light else AutogradGradient
-    return kind(policy, vector, steps, envs, options)
+    return kind(policy, vector, steps, envs, options, ALGORITHMS[algorithm])

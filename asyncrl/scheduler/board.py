@@ -24,7 +24,6 @@ IN_PLACE = -1
 ARRIVED, OBEYED, HEARTBEAT, PHASE = range(4)
 PHASES = ("starting", "waiting", "acting", "learning", "applying", "at the gate", "saving")
 
-NEVER = UNBOUNDED
 
 
 @njit(cache=True)
@@ -53,6 +52,7 @@ class Board:
     Writers:  ``orders``, ``base`` and ``live``: the launcher. Line i of ``station`` and word i of
               ``applied``: worker i; once it is confirmed dead, the launcher, until it grants the slot to a successor.
     Readers:  everybody.
+    When full: nothing grows.
     Stale:    orders of an epoch are written before OPENED is moved and stay until all have arrived at the next gate;
               REQUEST may be seen late, so rounds modes agree on it through the ledger (column ``gate``).
     Crash:    a dead worker's words are settled by the launcher (see `rounds.RoundsPace.stand_in`).

@@ -30,16 +30,16 @@ ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learnin
 
 def run_actor_learner(plan: WorkerPlan, connection: Connection) -> None:
     """Process body: build, report, take over the slot, work until told to stop. Failures go to the launcher."""
-    settle_in(plan.core)
     worker = None
     try:
+        settle_in(plan.core)
         worker = ActorLearner(plan)
         connection.send(Ready(worker.notes))
         worker.work(_await_go(connection))
     except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the launcher
         steps = worker.steps_done if worker else 0
-        place = traceback.extract_tb(error.__traceback__)[-1]
         cause = error.__cause__ if isinstance(error, EnvironmentFault) and error.__cause__ is not None else error
+        place = traceback.extract_tb(cause.__traceback__)[-1]
         where = f"{type(cause).__name__} at {place.filename}:{place.lineno}"
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ class ActorLearner:
         self._ring = episode_ring(plan.memory, plan.worker)
         self._local = np.zeros(self._policy.size, np.float32)
         shape = (task.options.t_max, task.envs_per_worker)
-        self._learner = gradient_of(self._policy, self._local, *shape, task.options)
+        self._learner = gradient_of(self._policy, self._local, *shape, task.options, task.algo)
         self._steps_a_round = shape[0] * shape[1]
         streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
         source = unship(task.env)

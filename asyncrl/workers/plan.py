@@ -15,7 +15,6 @@ from asyncrl.checkpoint import folder_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.processes import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Ground, UpdateRule
@@ -40,11 +39,14 @@ class Task:
     network: NetworkOptions
     network_function: bytes | None
     """A network of the user's own, from cloudpickle."""
+    algo: str
     options: A3COptions
     workers: int
     envs_per_worker: int
     target_steps: int
     seed: int
+    a_core_each: bool = False
+    """Whether there are cores for all workers: then they wait patiently before they sleep."""
 
     def policy(self) -> Policy:
         """The policy, without numbers."""
@@ -126,7 +128,7 @@ def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesTo
     """The shared parts over that memory, the same in every process."""
     rate = linear_or_constant(task.options, task.target_steps)
     parking = Parking(memory["parking/sleeping"], pipes.pipes)
-    if task.workers <= usable_cores():
+    if task.a_core_each:
         parking.spins = PATIENT_SPINS
     return Ground(
         board=Board(memory.part("board")),
