@@ -124,12 +124,12 @@ class RunState:
             "normaliser": self.snapshot().normaliser,
         }
         score = monitor.summary()["return_mean_last_100"]
-        if score is not None and score > self._best:
-            self._best, self._best_steps = score, steps
-        state["best"] = None if self._best_steps is None else [self._best, self._best_steps]
+        best, best_steps = (score, steps) if score is not None and score > self._best else (self._best, self._best_steps)
+        state["best"] = None if best_steps is None else [best, best_steps]
         write_part(folder, "run", state, arrays)
         written = parts(folder)
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps
+        self._best, self._best_steps = best, best_steps  # only now: a checkpoint that failed is not the best
         prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
         return [worker for worker in range(ledger.workers) if f"worker-{worker}" not in written]
