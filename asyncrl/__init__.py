@@ -1,17 +1,19 @@
 """asyncrl: asynchronous reinforcement learning on one multicore workstation.
 
-``train``, ``run``, ``resume``, ``evaluate``, ``play`` and ``Experiment`` are the Python API; they load when first used.
+``train``, ``run``, ``resume``, ``evaluate``, ``play``, ``minimize`` and ``Experiment`` are the Python API; they load when
+first used.
 """
 
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "Result", "evaluate", "play", "resume", "run", "train"]
+__all__ = ["Experiment", "Minimum", "Result", "evaluate", "minimize", "play", "resume", "run", "train"]
+
+_PLACES = {"Experiment": "experiment", "Result": "experiment", "minimize": "minimization", "Minimum": "minimization"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'asyncrl' has no attribute {name!r}")
-    module = "asyncrl.experiment" if name in ("Experiment", "Result") else "asyncrl.api"
-    return getattr(import_module(module), name)
+    return getattr(import_module(f"asyncrl.{_PLACES.get(name, 'api')}"), name)

@@ -10,17 +10,16 @@ import numpy as np
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.checkpoint import check, newest, read_part
-from asyncrl.envs import ship, spec_of
-from asyncrl.envs.make import EnvSource, make_env
+from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, Result, RunOptions
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.record import env_name, read_experiment
 from asyncrl.session import Session
-from asyncrl.shared.parameters import SharedParameters
+from asyncrl.shared.parameters import FLOATS_PER_LINE
+from asyncrl.topologies import task_of
 from asyncrl.video import has_screen, record
-from asyncrl.workers.evaluator import Evaluation, Player, Snapshot
-from asyncrl.workers.plan import Task
+from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot
 
 
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
@@ -80,7 +79,7 @@ def evaluate(
     """Greedy episodes with the newest checkpoint: return_mean, return_std, length_mean, episodes, returns, steps."""
     _check_episodes(episodes)
     task, snapshot = _load(Path(run_folder), env, network_function)
-    return _outcome(Player(task, seed).play(snapshot, episodes))
+    return _outcome(task.player(seed).play(snapshot, episodes))
 
 
 def play(
@@ -97,9 +96,9 @@ def play(
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
     if video is None:
-        return _outcome(Player(task, seed, render_mode="human").play(snapshot, episodes))
-    with record(task.env, Path(video)) as environment:
-        return _outcome(Player(task, seed, environment=environment).play(snapshot, episodes))
+        return _outcome(task.player(seed, render_mode="human").play(snapshot, episodes))
+    with record(task.shipped, Path(video)) as environment:
+        return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
 
 
 def _check_episodes(episodes: int) -> None:
@@ -125,24 +124,14 @@ def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
             raise UserError(f"checkpoint {str(checkpoint)!r} is of {name} {manifest.get(name)!r}, this run's is {ours!r}")
 
 
-def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
+def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Evaluated, Snapshot]:
     """What playing needs of a run's newest checkpoint."""
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder)
     _check_checkpoint(checkpoint, experiment)
     state, arrays = read_part(checkpoint, "run")
-    probe = make_env(experiment.env)
-    spec = spec_of(probe)
-    probe.close()
-    function = None
-    if network_function is not None:
-        import cloudpickle
-
-        function = cloudpickle.dumps(network_function)
-    shape = (1, 1, experiment.steps, experiment.seed)
-    task = Task(ship(experiment.env), spec, experiment.head, experiment.network, function, experiment.algo, experiment.options, *shape)
-    size = task.policy().size
-    kept = SharedParameters.layout(size, 0, 1, False)["vectors"][0][1]
-    if arrays["parameters"].size != kept or arrays["normaliser"].shape[1] != spec.observation_size:
+    task = task_of(experiment)
+    size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
+    if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
     return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]))

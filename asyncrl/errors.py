@@ -2,7 +2,8 @@
 
     AsyncrlError                 anything of ours; the command line prints its text on one line
     ├── UserError                the user's input cannot be used: exit code 2
-    │   └── SharedMemoryError    (asyncrl.shared.arrays) there is too little of it
+    │   ├── SharedMemoryError    (asyncrl.shared.arrays) there is too little of it
+    │   └── Hopeless             a worker found that another try would come to the same
     └── WorkerFailed             a worker died or raised, and could not be replaced: exit code 1
 """
 
@@ -22,6 +23,10 @@ class UserError(AsyncrlError):
     """The input cannot be used. The text says what was given, what is allowed, and what comes nearest."""
 
     exit_code = 2
+
+
+class Hopeless(UserError):
+    """What a worker raises where its replacement would do the same: the run ends at once."""
 
 
 class WorkerFailed(AsyncrlError):

@@ -8,10 +8,9 @@ from typing import Any
 
 from asyncrl.processes import start, stop_all
 from asyncrl.reports import Reports
-from asyncrl.state import RunState
-from asyncrl.workers.evaluator import Evaluation, run_evaluator
+from asyncrl.topologies.topology import Topology
+from asyncrl.workers.evaluator import Evaluated, Evaluation, run_evaluator
 from asyncrl.workers.messages import Failed, Ready
-from asyncrl.workers.plan import Task
 
 
 class Evaluations:
@@ -20,7 +19,7 @@ class Evaluations:
     An evaluator that was killed is started again when the next evaluation is due; one that raised is not.
     """
 
-    def __init__(self, context: BaseContext, task: Task, episodes: int, seed: int):
+    def __init__(self, context: BaseContext, task: Evaluated, episodes: int, seed: int):
         self._context, self._task, self._episodes, self._seed = context, task, episodes, seed
         self._process: Any = None
         self._connection: Connection | None = None
@@ -30,19 +29,19 @@ class Evaluations:
         self._failed = episodes == 0
         self.newest: Evaluation | None = None
 
-    def tick(self, every: int, state: RunState, reports: Reports) -> None:
+    def tick(self, every: int, topology: Topology, reports: Reports) -> None:
         """Take in what has come; start an evaluation if one is due every so many steps (0: never). Waits for nothing."""
         while self._connection is not None and self._connection.poll():
             self._receive(reports)
-        if not every or self._failed or self._busy or state.steps < self._next:
+        if not every or self._failed or self._busy or topology.steps < self._next:
             return
         if self._connection is None:
             self._start()
         elif self._ready:
-            self._next = (state.steps // every + 1) * every
-            self._send(state, reports)
+            self._next = (topology.steps // every + 1) * every
+            self._send(topology, reports)
 
-    def final(self, state: RunState, reports: Reports) -> Evaluation | None:
+    def final(self, topology: Topology, reports: Reports) -> Evaluation | None:
         """Evaluate what was learned in the end, and wait for it."""
         while self._busy:
             self._receive(reports)
@@ -53,7 +52,7 @@ class Evaluations:
         while self._connection is not None and not self._ready:
             self._receive(reports)
         if self._ready:
-            self._send(state, reports)
+            self._send(topology, reports)
         while self._busy:
             self._receive(reports)
         return self.newest
@@ -62,10 +61,10 @@ class Evaluations:
         arguments = (self._task, self._seed + 1_000_003, self._episodes)
         self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
 
-    def _send(self, state: RunState, reports: Reports) -> None:
+    def _send(self, topology: Topology, reports: Reports) -> None:
         assert self._connection is not None
         try:
-            self._connection.send(state.snapshot())
+            self._connection.send(topology.snapshot())
             self._busy = True
         except OSError:
             self._lost(reports)

@@ -65,7 +65,8 @@ class Experiment:
     """Policy head; auto picks the one that fits the action space."""
     explore: str = ""
     """Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`)."""
-    options: A3COptions = field(default_factory=A3COptions)
+    options: Any = field(default_factory=A3COptions)
+    """The algorithm's own: an object of its entry's `options_type`."""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     run: RunOptions = field(default_factory=RunOptions)
     network_function: Callable[..., Any] | None = None

@@ -15,15 +15,11 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from asyncrl.errors import UserError, WorkerFailed
+from asyncrl.estates import Estate, SharedGround
 from asyncrl.processes import start, stop_all
-from asyncrl.scheduler.board import ARRIVED, COMMAND, HEARTBEAT, MARK, OBEYED, OPENED, PHASE, PHASES, REQUEST, ROUNDS, STOP, UPDATES
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, HEARTBEAT, MARK, OBEYED, OPENED, PHASE, PHASES, REQUEST, STOP
 from asyncrl.scheduler.modes import Mode
-from asyncrl.scheduler.pace import Books, Ground
-from asyncrl.scheduler.rounds import RoundsPace
-from asyncrl.shared.atomics import load_acquire, store_release
-from asyncrl.workers.actor_learner import run_actor_learner
-from asyncrl.workers.messages import Failed, Go, Ready
-from asyncrl.workers.plan import WorkerPlan
+from asyncrl.workers.messages import Failed, Go, Note, Ready
 
 BACK_OFF_SECONDS = 0.25
 LONGEST_BACK_OFF_SECONDS = 30.0
@@ -44,7 +40,6 @@ class Slot:
     """The process owns the slot's words; otherwise the launcher does."""
     start_at: float | None = None
     """When a replacement is to be started."""
-    stand_in: RoundsPace | None = None
     failures: int = 0
     """Processes in a row that did not complete a round."""
     rounds_at_grant: float = 0.0
@@ -70,14 +65,18 @@ class Watch:
     """Where workers raised, and how often."""
 
 
+Body = Callable[[int, int], tuple[Callable[..., None], Any]]
+
+
 class Launcher:
     """See the module."""
 
-    def __init__(self, context: BaseContext, ground: Ground, plan_of: Callable[[int, int], WorkerPlan], watch: Watch):
-        """`plan_of(worker, generation)` makes what a process is handed."""
+    def __init__(self, context: BaseContext, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
+        """`body_of(worker, generation)`: the function that a process runs, and what it is handed."""
         self._context = context
         self._ground = ground
-        self._plan_of = plan_of
+        self._estate = estate
+        self._body_of = body_of
         self._watch = watch
         self._place = ground.board.workers
         self.slots = [Slot() for _ in range(ground.board.workers)]
@@ -101,16 +100,15 @@ class Launcher:
 
     def _start(self, worker: int) -> None:
         slot = self.slots[worker]
-        plan = self._plan_of(worker, slot.generation)
-        name = f"asyncrl-worker-{worker}"
-        slot.process, slot.connection = start(self._context, run_actor_learner, name, (plan,))
+        body, plan = self._body_of(worker, slot.generation)
+        slot.process, slot.connection = start(self._context, body, f"asyncrl-worker-{worker}", (plan,))
         slot.start_at, slot.ready, slot.granted, slot.failed, slot.told_hung = None, False, False, None, False
         slot.generation += 1
 
     def _grant(self, worker: int) -> None:
         """Hand the slot's words to its process; the launcher writes none of them from now on."""
-        slot, board, ledger = self.slots[worker], self._ground.board, self._ground.ledger
-        slot.stand_in, slot.granted = None, True
+        slot, board = self.slots[worker], self._ground.board
+        slot.granted = True
         slot.rounds_at_grant = self._rounds(worker)
         self._ground.parking.arise(worker)
         board.stand(worker, HEARTBEAT, time.monotonic_ns())
@@ -119,12 +117,7 @@ class Launcher:
         # its part of a checkpoint that has been sealed without it.
         board.stand(worker, ARRIVED, board.order(OPENED))
         board.stand(worker, OBEYED, board.order(COMMAND))
-        if self._epoch_runs and board.mode().delay is None and board.live.any():
-            # At least level with the slowest, so that nobody waits for it to make up what was missed. Never set back,
-            # since others count on how far this slot can still go while they are in their round.
-            level = max(board.slowest(ledger.clocks), ledger.clock(worker) - load_acquire(board.base, worker))
-            store_release(board.base, worker, ledger.clock(worker) - level)
-        store_release(board.live, worker, 1)
+        self._estate.grant(worker, self._epoch_runs)
         assert slot.connection is not None
         with contextlib.suppress(OSError):  # it died just now: its sentinel tells
             slot.connection.send(Go(self._epoch_runs))
@@ -173,6 +166,8 @@ class Launcher:
                         self._watch.note(note)
                     if self._epoch_runs or self._starting:
                         self._grant(worker)
+                elif isinstance(message, Note):
+                    self._watch.note(message.text)
                 elif isinstance(message, Failed):
                     slot.failed = message
         if not slot.process.is_alive():
@@ -189,10 +184,8 @@ class Launcher:
         was_built = slot.ready
         slot.failures = 0 if slot.granted and self._rounds(worker) > slot.rounds_at_grant else slot.failures + 1
         slot.process, slot.connection, slot.ready, slot.granted = None, None, False, False
-        store_release(self._ground.board.live, worker, 0)
-        if self._epoch_runs and self._ground.board.mode().delay is not None:
-            slot.stand_in = RoundsPace(self._ground, worker, Books(self._ground.ledger, worker))
-        self._ground.parking.wake_all()  # whoever waited for its clock need not any more
+        self._estate.bury(worker, self._epoch_runs)
+        self._ground.parking.wake_all()  # whoever waited for it need not any more
         self._judge(worker, code, was_built)
         slot.restarts += 1
         delay = min(BACK_OFF_SECONDS * 2 ** min(slot.failures - 2, 10), LONGEST_BACK_OFF_SECONDS) if slot.failures > 1 else 0.0
@@ -204,27 +197,34 @@ class Launcher:
         """Raise where replacing would not help."""
         slot, watch = self.slots[worker], self._watch
         count = slot.failures
+        if slot.failed is None and self._estate.irreplaceable(worker):
+            raise WorkerFailed(
+                f"{watch.name_of(worker)} died (exit code {code}), and with it what it had learned since the last checkpoint; "
+                "go on from there with `asyncrl resume`"
+            )
         if slot.failed is not None:
             count = max(count, watch.same_place.get(slot.failed.where, 0) + 1)
             watch.same_place[slot.failed.where] = count
         never_built = slot.failed is not None and not was_built and slot.generation == 1
-        if count < watch.max_failures and not never_built:
+        hopeless = slot.failed is not None and slot.failed.hopeless
+        if count < watch.max_failures and not never_built and not hopeless and not self._estate.irreplaceable(worker):
             return
         if slot.failed is None:
             raise WorkerFailed(f"{watch.name_of(worker)} died {count} times in a row (exit code {code})")
         kind = UserError if slot.failed.of_the_user else WorkerFailed
         times = f" ({count} times)" if count > 1 else ""
-        raise kind(f"{watch.name_of(worker)}, step {slot.failed.steps}{times}: {slot.failed.text}\n{slot.failed.traceback.rstrip()}")
+        line, trace = f"{watch.name_of(worker)}, step {slot.failed.steps}{times}: {slot.failed.text}", slot.failed.traceback.rstrip()
+        if not hopeless:
+            raise kind(f"{line}\n{trace}")
+        error = kind(line)
+        error.add_note(trace)
+        raise error
 
     def _stand_in(self) -> bool:
         """Make the moves that the dead owe the living. Returns whether any was made."""
         if not self._epoch_runs or not any(slot.granted for slot in self.slots):
             return False
-        moved = False
-        for slot in self.slots:
-            while slot.stand_in is not None and slot.stand_in.stand_in():
-                moved = True
-        return moved
+        return self._estate.stand_in()
 
     def _replace(self) -> None:
         now = time.monotonic()
@@ -255,21 +255,19 @@ class Launcher:
 
     # The gate.
 
-    def open_gate(self, mode: Mode, mark: int) -> None:
-        """Begin an epoch: all are at the gate; go on under `mode` until the total of steps reaches `mark`."""
-        board, ledger = self._ground.board, self._ground.ledger
+    def open_gate(self, mode: Mode, mark: int, drain: int = 0) -> None:
+        """Begin an epoch: all are at the gate; go on under `mode` until the steps reach `mark`.
+
+        `drain`: from so many steps on another mode holds; 0: none.
+        """
+        board = self._ground.board
         board.set_mode(mode)
         board.set_order(MARK, mark)
-        board.set_order(ROUNDS, board.applied_by_all())
-        board.set_order(UPDATES, self.version())
-        for worker, slot in enumerate(self.slots):
-            store_release(board.base, worker, ledger.clock(worker))
-            store_release(board.live, worker, int(slot.granted))
+        board.set_order(DRAIN, drain)
+        self._estate.open(mode, [slot.granted for slot in self.slots])
         self._open()
         self._epoch_runs = True
         for worker, slot in enumerate(self.slots):
-            if not slot.granted and mode.delay is not None:
-                slot.stand_in = RoundsPace(self._ground, worker, Books(ledger, worker))
             if slot.ready and not slot.granted:
                 self._grant(worker)
 
@@ -293,15 +291,14 @@ class Launcher:
         for worker, slot in enumerate(self.slots):
             if slot.granted and board.stands(worker, ARRIVED) < awaited:
                 return False
-            if slot.stand_in is not None and not slot.stand_in.at_gate():
+            if not slot.granted and not self._estate.owes_nothing(worker):
                 return False
         return any(slot.granted for slot in self.slots)
 
     def close_epoch(self) -> None:
         """To be called when all are at the gate."""
         self._epoch_runs = False
-        for slot in self.slots:
-            slot.stand_in = None
+        self._estate.close()
 
     def save_workers(self, steps: int, seconds: float = 60.0) -> None:
         """Order all at the gate to write their parts of the checkpoint of this step, and wait for it."""
@@ -342,19 +339,9 @@ class Launcher:
                 assert slot.connection is not None
                 slot.connection.close()
             slot.process, slot.connection, slot.ready, slot.granted, slot.start_at = None, None, False, False, None
-        if self._epoch_runs and self._ground.board.mode().delay is not None:
-            self._settle_all()
+        self._estate.settle_all(self._epoch_runs)
         self.close_epoch()
-
-    def _settle_all(self) -> None:
-        """All are dead in the middle of an epoch: finish its round, so that every gradient that was handed over counts."""
-        paces = [RoundsPace(self._ground, worker, Books(self._ground.ledger, worker)) for worker in range(len(self.slots))]
-        moved = True
-        while moved:
-            moved = False
-            for pace in paces:
-                moved = pace.stand_in() or moved
 
     def version(self) -> int:
         """Updates that the shared parameters have seen."""
-        return self._ground.board.applied_by_all() + int(self._ground.ledger.total("updates"))
+        return self._estate.version()

@@ -16,7 +16,18 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-PRELOADED = ["torch", "asyncrl.workers.actor_learner", "asyncrl.workers.evaluator", "asyncrl.monitor.recorder"]
+PRELOADED = [
+    "torch",
+    "asyncrl.workers.actor_learner",
+    "asyncrl.workers.evaluator",
+    "asyncrl.workers.search_worker",
+    "asyncrl.workers.search_learner",
+    "asyncrl.workers.stream_actor",
+    "asyncrl.workers.stream_learner",
+    "asyncrl.learners.traces",
+    "asyncrl.learners.replays",
+    "asyncrl.monitor.recorder",
+]
 
 
 def usable_cores() -> int:

@@ -12,7 +12,7 @@ SHARES = ("environment", "act", "learn", "apply", "wait")
 """Where a worker's time goes; columns ``<share>_seconds``."""
 
 LOSSES = ("policy_loss", "value_loss", "entropy", "gradient_norm")
-"""Columns ``<loss>_sum``, one term a round (in place: an update). Divide by ``rounds``."""
+"""Columns ``<loss>_sum`` of an actor-critic, one term a round (in place: an update). Divide by ``rounds``."""
 
 COLUMNS: dict[str, int] = {
     "steps": 1,  # environment transitions whose round was published
@@ -32,8 +32,14 @@ COLUMNS: dict[str, int] = {
     "ended": 1,  # time.monotonic() when the last published round ended
 }
 
-EPISODE_FIELDS = {"episode_return": ((), np.float64), "length": ((), np.int64), "worker_steps": ((), np.int64)}
-"""A finished episode: undiscounted return, length in steps, the worker's step count at its end."""
+EPISODE_FIELDS = {
+    "episode_return": ((), np.float64),
+    "length": ((), np.int64),
+    "worker_steps": ((), np.int64),
+    "setting": ((), np.int64),
+}
+"""A finished episode: undiscounted return, length in steps, the worker's step count at its end, and in black-box search the
+number of its exploration setting (elsewhere the setting is the worker's)."""
 
 
 def lag_quantile(histogram: NDArray[np.float64], share: float, maximum: float) -> float:

@@ -16,8 +16,7 @@ from asyncrl.monitor.console import Console
 from asyncrl.monitor.memory import MemoryMeter
 from asyncrl.monitor.writer import Writer
 from asyncrl.record import env_name
-from asyncrl.scheduler.pace import Ground
-from asyncrl.shared.arrays import SharedArrays
+from asyncrl.topologies.topology import Topology
 from asyncrl.workers.plan import episode_ring
 
 
@@ -29,19 +28,20 @@ class Reports:
         context: BaseContext,
         folder: Path,
         experiment: Experiment,
-        ground: Ground,
-        memory: SharedArrays,
-        labels: list[str],
+        topology: Topology,
+        version: int,
         title: str,
     ):
+        """`version`: updates made before this session."""
         settings = dataclasses.asdict(dataclasses.replace(experiment, env=env_name(experiment), network_function=None))
         for name in ("run", "network_function"):
             del settings[name]
+        ground, labels, memory = topology.ground, topology.labels, topology.memory
         self._ground = ground
         self._every = experiment.run.report_seconds
         self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
-        version = ground.board.applied_by_all() + int(ground.ledger.total("updates"))
-        self.aggregate = Aggregate(ground.ledger, labels, version)
+        self._by_setting = topology.settings is not None
+        self.aggregate = Aggregate(ground.ledger, labels, version, topology.settings)
         self._writer: Writer | None = Writer(context, folder, settings)
         self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
         self._memory = MemoryMeter()
@@ -87,7 +87,9 @@ class Reports:
         for worker, ring in enumerate(self._rings):
             records = ring.drain()
             if len(records["episode_return"]):
-                self.aggregate.episodes(worker, np.asarray(records["episode_return"]), np.asarray(records["length"]), total)
+                returns, lengths = np.asarray(records["episode_return"]), np.asarray(records["length"])
+                settings = np.asarray(records["setting"]) if self._by_setting else None
+                self.aggregate.episodes(worker, returns, lengths, total, settings)
 
     def summary(self, version: int) -> dict[str, Any]:
         """The measured part of summary.json."""

@@ -13,25 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asyncrl.actors.exploration import check_fit, label, parse_exploration
 from asyncrl.checkpoint import read_part
-from asyncrl.envs import checked_reset, make_env, ship, spec_of
-from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.errors import AsyncrlError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
-from asyncrl.heads.policy import Policy
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
 from asyncrl.record import env_name, make_folder, write_experiment
 from asyncrl.reports import Reports
 from asyncrl.scheduler.modes import Mode, parse_modes
-from asyncrl.shared.arrays import SharedArrays
-from asyncrl.shared.parking import Parking
 from asyncrl.state import RunState
+from asyncrl.topologies import topology_of
+from asyncrl.topologies.topology import Seat
 from asyncrl.validate import check_experiment
 from asyncrl.workers.evaluator import Evaluation
-from asyncrl.workers.plan import Task, WorkerPlan, ground_of, memory_layout
 
 GATE_SECONDS = 2.0
 """After an interruption, how long workers may take to finish their round."""
@@ -48,17 +44,13 @@ class Session:
         self._stages = parse_modes(experiment.mode)
         self._context = context()
         warm_up(self._context)
-        self._settings = parse_exploration(experiment.explore, experiment.workers, experiment.seed)
-        self._task, self._policy = self._probe(experiment)
-        self._memory = SharedArrays.allocate(memory_layout(self._task, self._policy.size))
-        parking = Parking.allocate(self._memory["parking/sleeping"])
-        self._pipes = parking.carried()
-        self._ground = ground_of(self._task, self._policy.size, self._memory, self._pipes)
-        self.state = RunState(self._ground, self._task)
+        self._topology = topology_of(experiment)
+        self._parking = self._topology.ground.parking
+        self.state = RunState(self._topology, experiment.steps)
         self._checkpoint = checkpoint
         saved = read_part(checkpoint, "run") if checkpoint is not None else None
         if saved is None:
-            self.state.begin(self._policy.initial(experiment.seed))
+            self._topology.begin()
         else:
             self.state.restore(*saved)
         self._new = folder is None
@@ -69,37 +61,6 @@ class Session:
         self._reports: Reports | None = None
         self._evaluations: Evaluations | None = None
         self._saved_report = None if saved is None else saved[0].get("monitor")
-
-    def _probe(self, experiment: Experiment) -> tuple[Task, Policy]:
-        """Make the environment once here, so that what is wrong with it is said before anything is started."""
-        shipped = ship(experiment.env)
-        environment = make_env(experiment.env)
-        try:
-            spec = spec_of(environment)
-            _first_reset(environment, spec, env_name(experiment))
-        finally:
-            environment.close()
-        check_fit(self._settings, spec)
-        function = None
-        if experiment.network_function is not None:
-            import cloudpickle
-
-            function = cloudpickle.dumps(experiment.network_function)
-        task = Task(
-            env=shipped,
-            spec=spec,
-            head=experiment.head,
-            network=experiment.network,
-            network_function=function,
-            algo=experiment.algo,
-            options=experiment.options,
-            workers=experiment.workers,
-            envs_per_worker=experiment.envs_per_worker,
-            target_steps=experiment.steps,
-            seed=experiment.seed,
-            a_core_each=experiment.workers <= usable_cores(),
-        )
-        return task, task.policy()
 
     # The run.
 
@@ -116,8 +77,8 @@ class Session:
                 shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
             raise
         finally:
-            self._ground.parking.close()
-            self._memory.close()
+            self._parking.close()
+            self._topology.memory.close()
 
     def _tidy_up(self) -> None:
         """End all processes and give back what the system lent, in whatever state we are."""
@@ -129,24 +90,24 @@ class Session:
             self._reports.close("failed")
 
     def _run(self) -> Result:
-        experiment = self._experiment
+        experiment, topology = self._experiment, self._topology
         if self._new:
-            write_experiment(self.folder, experiment, {"spec": dataclasses.asdict(self._task.spec), "parameters": self._policy.size})
-        labels = [label(settings) for settings in self._settings]
-        self._reports = Reports(self._context, self.folder, experiment, self._ground, self._memory, labels, self._title())
+            spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
+            write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
+        self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.version(), self._title())
         if self._saved_report is not None:
             self._reports.aggregate.restore(self._saved_report)
         self._warn_of_cores()
-        self._evaluations = Evaluations(self._context, self._task, experiment.run.evaluation_episodes, experiment.seed)
+        self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
         watch = Watch(
             experiment.run.max_failures,
             experiment.run.hang_seconds,
             experiment.run.replace_hung,
             self._reports.note,
             self._reports.say,
-            lambda worker: f"worker {worker} ({env_name(experiment)}, seed {experiment.seed})",
+            lambda worker: f"{self._name_of(worker)} ({env_name(experiment)}, seed {experiment.seed})",
         )
-        self._launcher = Launcher(self._context, self._ground, self._plan_of, watch)
+        self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch)
         status = "completed"
         try:
             self._launcher.start()
@@ -164,21 +125,20 @@ class Session:
         e = self._experiment
         return f"{e.algo} on {env_name(e)}, {e.mode}, {e.workers} worker{'s' * (e.workers > 1)}, seed {e.seed}"
 
-    def _plan_of(self, worker: int, generation: int) -> WorkerPlan:
-        # A resumed run's replacements must not repeat the streams of the first session's.
-        first = generation == 0
+    def _name_of(self, worker: int) -> str:
+        return f"worker {worker}" if worker < self._experiment.workers else "the learner"
+
+    def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
         cores = core_numbers()
-        return WorkerPlan(
-            task=self._task,
+        seat = Seat(
             worker=worker,
+            # A resumed run's replacements must not repeat the streams of the first session's.
             generation=generation + self.state.generations,
-            exploration=tuple(self._settings[worker]),
-            memory=self._memory,
-            pipes=self._pipes,
             core=cores[worker % len(cores)] if self._experiment.run.pin_cores else None,
-            restore_from=self._checkpoint if first else None,
+            restore_from=self._checkpoint if generation == 0 else None,
             run_folder=self.folder,
         )
+        return self._topology.body_of(seat)
 
     def _warn_of_cores(self) -> None:
         cores, workers = usable_cores(), self._experiment.workers
@@ -194,7 +154,7 @@ class Session:
         self._reports.start()
         while not self._over():
             mode, mark = self._stage()
-            self._launcher.open_gate(mode, mark)
+            self._launcher.open_gate(mode, mark, drain=next((step for step, _ in self._stages if step > self.state.steps), 0))
             if not self._await_gate():
                 self._reports.note("not every worker finished its round in time; the run ends without waiting for it")
                 break
@@ -235,7 +195,7 @@ class Session:
                 return False
             wait = self._reports.tick(self._launcher.version(), [slot.restarts for slot in self._launcher.slots])
             assert self._evaluations is not None
-            self._evaluations.tick(self._experiment.run.evaluate_every, self.state, self._reports)
+            self._evaluations.tick(self._experiment.run.evaluate_every, self._topology, self._reports)
             self._launcher.turn(min(wait, 0.1) if asked < math.inf or self._deadline else wait)
         return True
 
@@ -273,7 +233,7 @@ class Session:
             "algo": experiment.algo,
             "env": env_name(experiment),
             "mode": experiment.mode,
-            "head": self._policy.head.name,
+            "head": self._topology.head_name,
             "workers": experiment.workers,
             "seed": experiment.seed,
             **reports.summary(launcher.version()),
@@ -296,7 +256,7 @@ class Session:
         assert self._evaluations is not None and self._reports is not None
         if status == "completed":
             try:
-                self._evaluations.final(self.state, self._reports)
+                self._evaluations.final(self._topology, self._reports)
             except KeyboardInterrupt:
                 self._reports.note("the last evaluation was interrupted")
         newest = self._evaluations.newest
@@ -314,7 +274,7 @@ class Session:
             if not self._training or self._interrupted:
                 raise KeyboardInterrupt
             self._interrupted = True
-            self._ground.parking.wake(self._experiment.workers)
+            self._parking.wake(self._topology.ground.board.workers)
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -322,16 +282,3 @@ class Session:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _first_reset(environment: Any, spec: Any, name: str) -> None:
-    try:
-        checked_reset(environment, spec, 0)
-    except AsyncrlError:
-        raise
-    except Exception as error:
-        import traceback
-
-        text = "".join(traceback.format_exception(error)).rstrip()
-        raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error
-

@@ -21,7 +21,8 @@ class Trajectory:
 
     observation        [T+1, E, *shape]  as the policy sees them (normalised where that is on); where an episode ended at
                        step t, observation[t + 1] is the first of the next one
-    action             [T, E, C]         int64 choices, or float32 before bounding
+    action             [T, E, C]         int64 choices, or float32 before bounding; [T+1, E, C] where the actor commits itself to
+                       the action after the last step (Sarsa)
     reward             [T, E]            float32, scaled for learning
     ended              [T, E]            uint8: GOES_ON, TERMINATED or TRUNCATED
     final_observation  [T, E, *shape]    the true successor, set only where TRUNCATED: its value is the bootstrap

@@ -1,7 +1,7 @@
-"""The learning figures of the README: five seeds in sync and in async. Usage: python runs/learning.py cartpole|halfcheetah [MODE ...]
+"""Learning figures over seeds. Usage: python runs/learning.py STUDY [MODE ...], for example cartpole, or td3-pendulum async
 
-Writes runs/reference/<name>-<mode>.json: settings, and for every seed the greedy evaluation (10 episodes) after training, the
-best mean of 100 training episodes in a row and the step at which it was reached.
+Writes runs/reference/<study>-<mode>.json: settings, and for every seed the greedy evaluation after training, the best mean of
+100 training episodes in a row and the step at which it was reached.
 """
 
 import json
@@ -14,31 +14,40 @@ import asyncrl
 
 SEEDS = range(5)
 HALFCHEETAH = {"steps": 1_000_000, "normalize_observations": True, "reward_scale": 0.1, "initial_log_std": -0.5}
+IMPALA_CHEETAH = {**HALFCHEETAH, "anneal": "linear"}
+PENDULUM = {"steps": 20_000, "warm_up": 1000, "policy_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "workers": 1}
 STUDIES = {
-    "cartpole": ("CartPole-v1", {"sync": {"steps": 500_000}, "async": {"steps": 500_000}}),
+    "cartpole": ("a3c", "CartPole-v1", {"sync": {"steps": 500_000}, "async": {"steps": 500_000}}),
     "halfcheetah": (
+        "a3c",
         "HalfCheetah-v5",
         {
             "sync": {**HALFCHEETAH, "t_max": 20, "learning_rate": 7e-4},
             "async": {**HALFCHEETAH, "t_max": 32, "learning_rate": 1e-3},
         },
     ),
+    "impala-cartpole": ("impala", "CartPole-v1", {"async": {"steps": 500_000}, "sync": {"steps": 500_000}}),
+    "impala-halfcheetah": ("impala", "HalfCheetah-v5", {"async": IMPALA_CHEETAH}),
+    "td3-pendulum": ("td3", "Pendulum-v1", {"async": PENDULUM, "sync": PENDULUM}),
+    "sac-pendulum": ("sac", "Pendulum-v1", {"async": PENDULUM, "sync": PENDULUM}),
+    "td3-inverted-pendulum": ("td3", "InvertedPendulum-v5", {"async": PENDULUM}),
+    "sac-inverted-pendulum": ("sac", "InvertedPendulum-v5", {"async": PENDULUM}),
 }
 KEPT = ("seed", "evaluation_return", "return_best_mean_100", "return_best_steps", "return_mean_last_100", "steps", "seconds")
 
 
 def study(name: str, mode: str) -> None:
-    env, settings_of = STUDIES[name]
-    settings = settings_of[mode]
+    algo, env, settings_of = STUDIES[name]
+    settings = {"workers": 2, **settings_of[mode]}
     rows = []
     for seed in SEEDS:
-        result = asyncrl.train("a3c", env, mode=mode, workers=2, seed=seed, quiet=True, **settings)
+        result = asyncrl.train(algo, env, mode=mode, seed=seed, quiet=True, **settings)
         rows.append({key: result.summary[key] for key in KEPT})
         print(name, mode, rows[-1], flush=True)
     returns = np.array([row["evaluation_return"] for row in rows])
     resampled = np.random.default_rng(0).choice(returns, (10_000, len(returns))).mean(axis=1)
     low, high = np.percentile(resampled, [2.5, 97.5])
-    data = {"env": env, "mode": mode, "workers": 2, "settings": settings, "rows": rows}
+    data = {"algo": algo, "env": env, "mode": mode, "settings": settings, "rows": rows}
     data |= {"evaluation_mean": returns.mean(), "interval_95": [low, high]}
     path = Path(__file__).parent / "reference" / f"{name}-{mode}.json"
     path.write_text(json.dumps(data, indent=1) + "\n")
@@ -46,5 +55,5 @@ def study(name: str, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    for mode in sys.argv[2:] or ["sync", "async"]:
+    for mode in sys.argv[2:] or STUDIES[sys.argv[1]][2]:
         study(sys.argv[1], mode)

@@ -115,12 +115,12 @@ def watched(beside: Callable[[Run], None] | None = None) -> Iterator[Run]:
     assert not errors, errors
 
 
-def train(folder: Path, env: Any, beside: Callable[[Run], None] | None = None, **options: Any) -> Run:
-    """`asyncrl.train("a3c", ...)`, quietly; no evaluation unless asked for. Checks that no process is left."""
+def train(folder: Path, env: Any, beside: Callable[[Run], None] | None = None, algo: str = "a3c", **options: Any) -> Run:
+    """`asyncrl.train(algo, ...)`, quietly; no evaluation unless asked for. Checks that no process is left."""
     settings = {"runs": str(folder), "quiet": True, "evaluation_episodes": 0, "report_seconds": 0.2, **options}
     with watched(beside) as run:
         try:
-            run.result = asyncrl.train("a3c", env, **settings)
+            run.result = asyncrl.train(algo, env, **settings)
         except AsyncrlError as error:
             run.error = error
     assert children() == []

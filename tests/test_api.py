@@ -226,7 +226,7 @@ def test_observation_statistics_come_back(tmp_path):
     task, snapshot = api._load(result.folder, None, None)
     assert np.array_equal(snapshot.normaliser, arrays["normaliser"])
     plain = np.zeros_like(snapshot.normaliser)
-    without = api.Player(task, 0).play(dataclasses.replace(snapshot, normaliser=plain), 1)
+    without = task.player(0).play(dataclasses.replace(snapshot, normaliser=plain), 1)
     assert without.returns != with_them["returns"], "the statistics make a difference"
 
 

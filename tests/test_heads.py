@@ -34,9 +34,11 @@ SPACES = {
 }
 BOXES = [name for name, space in SPACES.items() if isinstance(space, spaces.Box)]
 CHOICES = [name for name in SPACES if name not in BOXES]
-FITTING = {"categorical": CHOICES, "gaussian": BOXES}
+FITTING = {"categorical": CHOICES, "gaussian": BOXES, "action-values": ["discrete", "discrete from 5"]}
 CASES = [(head, space, squash) for head in HEADS for space in FITTING[head] for squash in ([False, True] if space in BOXES else [False])]
 cases = pytest.mark.parametrize(("head", "space", "squash"), CASES)
+DISTRIBUTIONS = [case for case in CASES if case[0] != "action-values"]
+distributions = pytest.mark.parametrize(("head", "space", "squash"), DISTRIBUTIONS)
 
 
 def spec_of(space):
@@ -136,7 +138,7 @@ def test_temperature_zero_is_greedy(head, space, squash):
     policy = policy_of(space, head, squash)
     output = np.random.default_rng(1).standard_normal(policy.head.policy_outputs).astype(np.float32)
     action = drawn(policy, 20, output, temperature=0.0).action[0]
-    if head == "categorical":
+    if head != "gaussian":
         parts = np.split(output, np.cumsum(policy.spec.action_sizes)[:-1])
         expected = [int(part.argmax()) for part in parts]
     else:
@@ -144,9 +146,9 @@ def test_temperature_zero_is_greedy(head, space, squash):
     np.testing.assert_array_equal(action, np.broadcast_to(expected, action.shape))
 
 
-@pytest.mark.parametrize("space", CHOICES)
-def test_epsilon_one_is_uniform_over_choices(space):
-    policy = policy_of(space)
+@pytest.mark.parametrize(("head", "space"), [(head, space) for head in FITTING for space in FITTING[head] if space in CHOICES])
+def test_epsilon_one_is_uniform_over_choices(head, space):
+    policy = policy_of(space, head)
     output = np.linspace(0, 30, policy.head.policy_outputs).astype(np.float32)
     action = drawn(policy, 20_000, output, epsilon=1.0).action[0]
     for c, size in enumerate(policy.spec.action_sizes):
@@ -164,9 +166,9 @@ def test_epsilon_one_is_uniform_within_bounds(squash):
     assert np.isfinite(rounds.action).all()
 
 
-@pytest.mark.parametrize("space", ["multidiscrete", "box"])
-def test_epsilon_takes_that_share_of_whole_actions(space):
-    policy = policy_of(space)
+@pytest.mark.parametrize(("head", "space"), [("categorical", "multidiscrete"), ("gaussian", "box"), ("action-values", "discrete")])
+def test_epsilon_takes_that_share_of_whole_actions(head, space):
+    policy = policy_of(space, head)
     certain = np.where(np.arange(policy.head.policy_outputs) % 3 == 0, 200.0, -200.0).astype(np.float32)
     vector = policy.initial(0)
     if space == "box":
@@ -174,7 +176,7 @@ def test_epsilon_takes_that_share_of_whole_actions(space):
     greedy = drawn(policy, 1, certain, vector, temperature=0.0).action[0, 0]
     action = drawn(policy, 20_000, certain, vector, epsilon=0.25).action[0]
     apart = np.abs(action - greedy) > (0.1 if space == "box" else 0)
-    chance = 1.0 if space == "box" else 1 - 1 / 24  # that a uniform action differs from the greedy one
+    chance = 1.0 if space == "box" else 1 - 1 / np.prod(policy.spec.action_sizes)  # that a uniform action differs from the greedy one
     assert abs(apart.any(1).mean() - 0.25 * chance) < 0.015
 
 
@@ -262,7 +264,7 @@ def torchs(policy, output, extra, action):
     return log_prob, entropy
 
 
-@cases
+@distributions
 def test_log_prob_and_entropy_are_those_of_torch(head, space, squash):
     policy = policy_of(space, head, squash, initial_log_std=-0.3)
     rows, extra = rows_of(policy, 9), torch.tensor(policy.head.extra)
@@ -276,7 +278,7 @@ def test_log_prob_and_entropy_are_those_of_torch(head, space, squash):
         assert (entropy >= 0).all()
 
 
-@cases
+@distributions
 def test_output_gradient_is_autograd(head, space, squash):
     policy = policy_of(space, head, squash, initial_log_std=-0.3)
     rows, vector = rows_of(policy, 9), policy.initial(0)
@@ -324,7 +326,7 @@ def test_light_acting_is_torch_acting(head, space, squash, trunk):
         rounds.action[t], rounds.bounded[t] = 0, 0
         policy.head.choose(rounds, vector, t)
         np.testing.assert_allclose(output, rounds.policy_output, rtol=1e-5, atol=1e-6)
-        if head == "categorical":
+        if head != "gaussian":
             np.testing.assert_array_equal(action, rounds.action[t])
         else:
             np.testing.assert_allclose(action, rounds.action[t], rtol=1e-4, atol=1e-5)

@@ -13,18 +13,21 @@ PACKAGE = Path(__file__).parent.parent / "asyncrl"
 # From the top down. A module may import from its own layer and those below it.
 LAYERS = [
     {"__main__", "cli"},
-    {"__init__", "api", "bench"},
+    {"__init__", "api", "bench", "minimization"},
     {"session"},
     {"reports", "evaluations"},
     {"state"},
+    {"topologies"},
     {"launcher", "record"},
+    {"estates"},
     {"experiment", "validate"},
     {"workers"},
     {"monitor", "checkpoint"},
     {"actors", "learners"},
     {"scheduler"},
     {"algos"},
-    {"heads", "envs", "progress", "trajectory", "video"},
+    {"blackbox"},
+    {"heads", "envs", "progress", "trajectory", "video", "replay"},
     {"shared", "processes"},
     {"errors"},
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from asyncrl.shared.optimizers import OPTIMIZERS, Adam, Rmsprop, Sgd, clip_scale, norm, weighted_mean
+from asyncrl.shared.optimizers import OPTIMIZERS, Adam, ClipUp, Rmsprop, Sgd, clip_scale, norm, weighted_mean
 
 SIZE, STEPS = 37, 80
 PAIRS = [
@@ -56,6 +56,28 @@ def test_rmsprop_is_the_papers_formula():
         rule.step((vector, statistics), gradient, slice(0, SIZE), 1.0, 0.01, count)
     np.testing.assert_allclose(vector, theta, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(statistics[0], square, rtol=1e-5)
+
+
+def test_clipup_is_the_papers_algorithm():
+    rule, speeds = ClipUp(0.8, 3.0), []
+    vector, statistics = place(rule)
+    theta, velocity = vector.astype(np.float64), np.zeros(SIZE)
+    for count, gradient in enumerate(gradients()[:30] + [gradients()[0]] * 20 + [np.zeros(SIZE, np.float32)], start=1):
+        length = sum(float(g) ** 2 for g in gradient) ** 0.5
+        for i in range(SIZE):
+            velocity[i] = 0.8 * velocity[i] + (0.01 * float(gradient[i]) / length if length else 0.0)
+        speeds.append(sum(v**2 for v in velocity) ** 0.5)
+        velocity *= min(1.0, 0.03 / speeds[-1])
+        theta -= velocity
+        rule.step((vector, statistics), gradient, slice(0, SIZE), 0.5, 0.01, count)  # the scale does not matter
+    np.testing.assert_allclose(vector, theta, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(statistics[0], velocity, rtol=1e-5, atol=1e-8)
+    assert min(speeds) < 0.03 < max(speeds)  # both cases were met
+
+
+def test_clipup_refuses_a_part():
+    with pytest.raises(ValueError, match="whole"):
+        ClipUp().step(place(ClipUp()), np.ones(SIZE, np.float32), slice(0, 16), 1.0, 0.1, 1)
 
 
 @pytest.mark.parametrize("rule", EVERY, ids=repr)

@@ -30,6 +30,7 @@ from asyncrl.shared.parameters import SharedParameters
 SIZE = 70  # five cache lines: shards of unequal size, and one that is not full
 STEPS = 5  # of a worker's round
 LONGEST = 1.0
+EVERY = 13  # steps between refreshments of the target network: some rounds carry the total past one multiple, some past none
 
 
 class Killed(BaseException):
@@ -128,16 +129,19 @@ class StagedLedger(Ledger):
 
 
 class StagedRmsprop(Rmsprop):
-    """Stops with half a shard written."""
+    """Stops with half a shard written, of the target network too."""
 
-    def staged(self, stage: Stage) -> StagedRmsprop:
+    def staged(self, stage: Stage, parameters: SharedParameters) -> StagedRmsprop:
         object.__setattr__(self, "stage", stage)
+        object.__setattr__(self, "parameters", parameters)
         return self
 
     def step(self, place: Any, gradient: Any, part: slice, scale: float, rate: float, count: int) -> None:
         vector, statistics = place[0][part], place[1][:, part]
         kept = vector.copy(), statistics.copy()
         vector[::2], statistics[:, 1::2] = np.nan, -1.0
+        vectors, targets = self.parameters.vectors, self.parameters.targets  # type: ignore[attr-defined]
+        targets[int(np.shares_memory(vectors[1], place[0])), part][::3] = np.nan
         self.stage.stop("half a shard is written")  # type: ignore[attr-defined]
         vector[:], statistics[:] = kept
         super().step(place, gradient, part, scale, rate, count)
@@ -152,6 +156,7 @@ class Seen:
     round: int
     version: int
     vector: Any
+    target: Any
     total_steps: float
 
 
@@ -170,16 +175,17 @@ class Game:
         layout = {
             **prefixed("ledger", Ledger.layout(columns, self.workers)),
             **prefixed("board", Board.layout(self.workers)),
-            **prefixed("parameters", SharedParameters.layout(SIZE, 1, self.workers, False)),
+            **prefixed("parameters", SharedParameters.layout(SIZE, 1, self.workers, False, target=True)),
         }
         self.memory = SharedArrays.allocate(layout)
         self.ledger = StagedLedger(columns, self.memory.part("ledger"))
         self.ledger.stage, self.ledger.published, self.ledger.pending = self.stage, {}, {}
         parameters = SharedParameters(SIZE, self.memory.part("parameters"))
         parameters.vectors[:] = np.random.default_rng(1).standard_normal(parameters.vectors.shape[1]).astype(np.float32)
+        parameters.targets[:] = parameters.vectors
         parameters.gradients[:, :, :SIZE] = np.nan  # what was never handed over must not count
         self.first_vector = parameters.vectors[0].copy()
-        rule = UpdateRule(StagedRmsprop().staged(self.stage), lambda steps: 0.1 / (1.0 + steps), LONGEST)
+        rule = UpdateRule(StagedRmsprop().staged(self.stage, parameters), lambda steps: 0.1 / (1.0 + steps), LONGEST, EVERY)
         self.ground = Ground(Board(self.memory.part("board")), self.ledger, parameters, StagedParking(self.stage), rule)  # type: ignore[arg-type]
         self.puppets: list[Puppet | None] = [None] * self.workers
         self.stand_ins: list[RoundsPace | None] = [None] * self.workers
@@ -241,10 +247,11 @@ class Game:
     def work(self, worker: int) -> None:
         books = Books(self.ledger, worker)
         pace = RoundsPace(self.ground, worker, books)
-        local = np.zeros(SIZE, np.float32)
+        local, target = np.zeros((2, SIZE), np.float32)
         while (version := pace.start_round(local)) is not None:
             k = pace.handed
-            self.seen.append(Seen(worker, self.epoch, k, version, local.copy(), pace.total_steps()))
+            pace.copy_target(target)
+            self.seen.append(Seen(worker, self.epoch, k, version, local.copy(), target.copy(), pace.total_steps()))
             self.stage.stop("acting")
             gradient = gradient_of(worker, self.epoch, k, local)
             books.round_done(STEPS, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0, 0.0)
@@ -282,7 +289,8 @@ class Game:
         board, parameters = self.ground.board, self.ground.parameters
         rule = replace(self.ground.rule, optimizer=Rmsprop())
         vector, statistics = self.first_vector.copy(), np.zeros_like(parameters.statistics[0])
-        vectors, version = {0: vector.copy()}, 0
+        target = vector.copy()
+        vectors, targets, version = {0: vector.copy()}, {0: target}, 0
         ends = [*((first, bases) for _, first, bases in self.epochs[1:]), (board.applied_by_all(), None)]
         for epoch, ((mode, first, bases), (end, _)) in enumerate(zip(self.epochs, ends)):
             assert version == first
@@ -302,14 +310,19 @@ class Game:
                 version += 1
                 vectors[version] = vector.copy()
                 totals.append(self.handed_steps(bases, k + 1))
+                if int(totals[k + 1]) // EVERY > int(totals[k]) // EVERY:
+                    target = vectors[version]
+                targets[version] = target
             for one in (one for one in self.seen if one.epoch == epoch):
                 acted_on = max(one.round - (mode.delay or 0), 0)
                 assert one.version == first + acted_on
                 assert np.array_equal(one.vector, vectors[one.version][:SIZE]), (one.worker, one.round, "acted on another vector")
+                assert np.array_equal(one.target, targets[one.version][:SIZE]), (one.worker, one.round, "learned with another target")
                 assert one.total_steps == totals[acted_on]
         assert list(board.applied[::8]) == [version] * self.workers
         assert np.array_equal(parameters.buffer(version)[0], vector)
         assert np.array_equal(parameters.buffer(version)[1], statistics)
+        assert np.array_equal(parameters.targets[version & 1], target)
 
     def published(self, worker: int, clock: int) -> tuple[Any, Any]:
         return self.ledger.published[worker, clock]

@@ -166,6 +166,13 @@ def check_fit(settings: list[list[Exploration]], spec: EnvSpec) -> None:
             raise UserError(f"exploration {setting.kind}:{setting.value:g} {reason}")
 
 
+def check_use(settings: list[list[Exploration]], kinds: tuple[str, ...], algo: str) -> None:
+    """Raise UserError for settings that are not of these kinds: the algorithm has no use for others."""
+    for setting in (one for worker in settings for one in worker):
+        if setting.kind not in kinds:
+            raise UserError(f"exploration {setting.kind!r} cannot be used with {algo} (allowed: {', '.join(kinds) or 'none'})")
+
+
 def _spread(values: str, workers: int, seed: int, part: str, kind: str) -> list[float]:
     if values == "paper" and kind == "epsilon":
         generator = np.random.default_rng([seed, 0xE9])

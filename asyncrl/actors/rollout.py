@@ -16,7 +16,11 @@ from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault
 from asyncrl.errors import UserError
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.rounds import EPSILON
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
+
+NOTHING = -1
+"""What an actor is committed to where it is not."""
 
 
 class EnvironmentFault(UserError):
@@ -43,7 +47,8 @@ class Actor:
     """Plays E environments with a policy and fills one trajectory a round. Nothing is allocated or logged per step.
 
     `on_episode(return, length)` is called at the end of each episode, with the undiscounted sum of the environment's own
-    rewards and the number of steps.
+    rewards and the number of steps. An actor that `commits` itself chooses the action after a round's last step at its end,
+    and begins the next round with it.
     """
 
     def __init__(
@@ -57,21 +62,25 @@ class Actor:
         reward_scale: float = 1.0,
         reward_clip: float = 0.0,
         on_episode: Callable[[float, int], None] = lambda episode_return, length: None,
+        commits: bool = False,
     ):
         self.environments = environments
         self.policy = policy
         self.generator = generator
-        self._vector = vector
+        self._vector, self.dense = vector, policy.dense(vector)
         self._exploration = exploration
         self._reward_scale, self._reward_clip = reward_scale, reward_clip
         self._on_episode = on_episode
         envs = len(environments)
-        self.rounds = policy.round_arrays(steps, envs)
+        self.rounds = policy.round_arrays(steps, envs, int(commits))
         self.trajectory = self._trajectory(steps, envs)
+        self._committed = np.full((envs, policy.head.components), NOTHING, np.int64) if commits else None
         self.exploration_memory = np.zeros((envs, policy.head.components))
         self.episode_returns = [0.0] * envs
         self.episode_lengths = [0] * envs
         self.environment_seconds = 0.0
+        self.uniform = False
+        """Act uniformly at random, whatever the exploration settings."""
         self._image = policy.spec.is_image
         self._steps = [environment.step for environment in environments]
         self._raw_rewards = np.zeros((steps, envs))
@@ -88,6 +97,8 @@ class Actor:
 
     def reset(self, seeds: list[int]) -> None:
         """Begin an episode in every environment. Raises EnvironmentFault."""
+        if self._committed is not None:
+            self._committed[:] = NOTHING
         for e, seed in enumerate(seeds):
             self._raw_rows[0][e][...] = self._first_observation(e, seed)
         self._raw_rows_to_last()
@@ -107,8 +118,12 @@ class Actor:
     def collect(self, version: int, total_steps: float) -> Trajectory:
         """Act T steps in every environment on the present parameters; the result is overwritten by the next call."""
         rounds, trajectory = self.rounds, self.trajectory
+        self.policy.expand(self._vector, self.dense)
+        rounds.knobs[EPSILON] = 0.0
         for setting in self._exploration:
             setting.turn(rounds, total_steps, self.generator, self.exploration_memory)
+        if self.uniform:
+            rounds.knobs[EPSILON] = 1.0
         self.policy.head.draw(self.generator, rounds)
         rounds.raw[0] = rounds.raw[-1]
         trajectory.version = version
@@ -116,11 +131,16 @@ class Actor:
         for t in range(self._raw_rewards.shape[0]):
             if not self.act(t):
                 self._raise_observation_fault(t)
+            if t == 0 and self._committed is not None:
+                np.copyto(rounds.action[0], self._committed, where=self._committed != NOTHING)
             began = time.perf_counter()
             for e in range(len(self._steps)):
                 self._step(t, e)
             self.environment_seconds += time.perf_counter() - began
         self._observe_last()
+        if self._committed is not None:
+            self.act(len(trajectory.reward))
+            self._committed[:] = rounds.action[-1]
         if not _settle_rewards(self._raw_rewards, self._reward_scale, self._reward_clip, trajectory.reward):
             self._raise_reward_fault()
         return trajectory
@@ -189,7 +209,7 @@ class Actor:
     # How a step's actions are chosen: one compiled call, or a torch forward and the head's compiled draw.
 
     def _light_act(self) -> Callable[[int], bool]:
-        kernel, arguments = self.policy.head.light_kernel(self.policy.plan, self._vector, self.rounds)
+        kernel, arguments = self.policy.head.light_kernel(self.policy.plan, self.dense, self.rounds)
 
         def act(t: int) -> bool:
             return kernel(*arguments, t)
@@ -199,7 +219,7 @@ class Actor:
     def _torch_act(self) -> Callable[[int], bool]:
         import torch
 
-        module, _ = self.policy.module(self._vector, None)
+        module, _ = self.policy.module(self.dense, None)
         rounds, image = self.rounds, self.policy.spec.is_image
         self._memory = torch.zeros((2, len(self.environments), self.policy.memory_size))
         recurrent = self.policy.memory_size > 0
@@ -215,7 +235,7 @@ class Actor:
                 else:
                     output, _ = module(observation)
                 rounds.policy_output[:] = output.numpy()
-            self.policy.head.choose(rounds, self._vector, t)
+            self.policy.head.choose(rounds, self.dense, t)
             return bool(sound)
 
         return act
@@ -234,6 +254,8 @@ class Actor:
         """Environment e has just been reset, and nothing is known of its past."""
         self.rounds.raw[-1][e] = first_observation
         self.exploration_memory[e] = 0.0
+        if self._committed is not None:
+            self._committed[e] = NOTHING
         self.episode_returns[e], self.episode_lengths[e] = 0.0, 0
         self._forget(e)
 
@@ -242,6 +264,8 @@ class Actor:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of the arrays that the next round begins with."""
         kept = {"raw": self.rounds.raw[-1].copy(), "exploration_memory": self.exploration_memory.copy()}
+        if self._committed is not None:
+            kept["committed"] = self._committed.copy()
         if self.policy.memory_size:
             kept["memory"] = self._memory.numpy().copy()
         return kept
@@ -250,6 +274,8 @@ class Actor:
         """Take them back."""
         self.rounds.raw[-1] = arrays["raw"]
         self.exploration_memory[:] = arrays["exploration_memory"]
+        if self._committed is not None:
+            self._committed[:] = arrays["committed"]
         if self.policy.memory_size:
             import torch
 

@@ -17,7 +17,9 @@ Where the slides and the field differ:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from asyncrl.algos.options import ActorLearnerOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,49 +27,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class A3COptions:
+class A3COptions(ActorLearnerOptions):
     """Options of A3C (`--mode async`) and A2C (`--mode sync`)."""
 
-    t_max: int = 20
-    """Steps of each environment in a round (the length of a rollout)."""
-    gamma: float = 0.99
-    """Discount per step."""
     gae_lambda: float = 0.95
     """Lambda of generalised advantage estimation; 1 gives the n-step returns of Algorithm S3."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy in the loss (exploration settings may override it per worker)."""
     value_weight: float = 0.5
     """Weight of the squared value error."""
-    reduction: Literal["mean", "sum"] = "mean"
-    """Whether a rollout's loss is the mean over its steps (the field's habit) or the sum (Algorithm S3)."""
-    max_gradient_norm: float = 0.5
-    """Gradients are scaled down to this Euclidean norm; 0 for no limit."""
-    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
-    """Rule of the update (rmsprop is the A3C paper's)."""
-    learning_rate: float = 1e-3
-    """Step size at the start."""
-    anneal: Literal["linear", "constant"] = "linear"
-    """The learning rate falls to 0 at the last step, or stays."""
-    statistics: Literal["shared", "private"] = "shared"
-    """Optimizer statistics (modes async and bounded): one set for all workers, or one for each."""
-    rmsprop_decay: float = 0.99
-    """RMSProp: decay of the mean square."""
-    rmsprop_epsilon: Literal["inside", "outside"] = "inside"
-    """RMSProp: epsilon under the root (the A3C paper) or beside it (torch)."""
-    optimizer_epsilon: float = 1e-5
-    """RMSProp and Adam: keeps the division finite."""
-    momentum: float = 0.0
-    """SGD's momentum."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    """Adam: decay of the mean and of the mean square."""
-    amsgrad: bool = False
-    """Adam: divide by the largest mean square so far."""
-    reward_scale: float = 1.0
-    """Rewards are multiplied by this before learning (reports show the environment's own)."""
-    reward_clip: float = 0.0
-    """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
-    normalize_observations: bool = False
-    """Shift and scale observations by a running mean and deviation that all workers share."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
 

@@ -43,3 +43,51 @@ def standardised(advantage):  # type: ignore[no-untyped-def]
     for t in range(advantage.shape[0]):
         for e in range(advantage.shape[1]):
             advantage[t, e] = (advantage[t, e] - mean) * scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def best_values(judged, picked_by, out):  # type: ignore[no-untyped-def]
+    """Write out[M] = judged[m, a] for the first a at which picked_by[m, .] is largest; both [M, A]."""
+    for m in range(out.size):
+        best = 0
+        for a in range(1, judged.shape[1]):
+            if picked_by[m, a] > picked_by[m, best]:
+                best = a
+        out[m] = judged[m, best]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def taken_values(judged, picked_by, action, out):  # type: ignore[no-untyped-def]
+    """Write out[M] = judged[m, action[m]]; as `best_values` where action[m] is negative: there is none."""
+    best_values(judged, picked_by, out)
+    for m in range(out.size):
+        if action[m] >= 0:
+            out[m] = judged[m, action[m]]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def one_step_targets(reward, ended, next_value, gamma, target):  # type: ignore[no-untyped-def]
+    """Write target[T, E] = r_t + gamma * next_value_t, without the second term where ended is 1 (terminated)."""
+    g = np.float32(gamma)
+    for t in range(reward.shape[0]):
+        for e in range(reward.shape[1]):
+            target[t, e] = reward[t, e] if ended[t, e] == 1 else reward[t, e] + g * next_value[t, e]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def n_step_targets(reward, ended, next_value, gamma, target):  # type: ignore[no-untyped-def]
+    """Write target[T, E] = R_t = r_t + gamma * R_{t+1}, each return begun where its rollout or episode ends.
+
+    It begins with 0 where ended is 1 (terminated), with next_value[t, e] where ended is 2 (truncated) and at the last step.
+    """
+    g = np.float32(gamma)
+    last = reward.shape[0] - 1
+    for e in range(reward.shape[1]):
+        ahead = np.float32(0.0)
+        for t in range(last, -1, -1):
+            if ended[t, e] == 1:
+                ahead = np.float32(0.0)
+            elif ended[t, e] == 2 or t == last:
+                ahead = next_value[t, e]
+            ahead = reward[t, e] + g * ahead
+            target[t, e] = ahead

@@ -20,7 +20,7 @@ from asyncrl.experiment import Experiment, RunOptions, usable_cores
 from asyncrl.processes import context, settle_in, start, stop_all
 from asyncrl.session import Session
 
-ROWS = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync")
+ROWS = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync", "es:async", "es:sync", "tres:async", "tres:sync")
 """What is measured where nothing is chosen: algorithm:mode."""
 
 ENDLESS = 10**12
@@ -58,7 +58,7 @@ def bench_throughput(
         workers: processes; None for one per core.
         seconds: of each measurement.
         only: ``algorithm:mode`` pairs; None for ROWS.
-        t_max: steps of each environment in a round.
+        t_max: steps of each environment in a round, where an algorithm has rounds.
         progress: called with a line of text before each measurement.
 
     Returns:
@@ -69,12 +69,13 @@ def bench_throughput(
     if not t_max:
         raise UserError("t_max needs at least one number (allowed: whole numbers from 1)")
     pairs = ROWS if only is None else only
-    experiments = [_experiment(env, count, seconds, pair, steps) for pair in pairs for steps in t_max]
+    experiments = [one for pair in pairs for one in _experiments(env, count, seconds, pair, t_max)]
     progress(f"limit: {count} processes, no policy")
     before = measure_limit(env, count, seconds)
     rows = []
     for experiment in experiments:
-        progress(f"{experiment.algo}, {experiment.mode}, t_max {experiment.options.t_max}")
+        rollout = getattr(experiment.options, "t_max", None)
+        progress(f"{experiment.algo}, {experiment.mode}" + (f", t_max {rollout}" if rollout else ""))
         rows.append(_measure(experiment))
     progress("limit again")
     after = measure_limit(env, count, seconds)
@@ -103,7 +104,7 @@ def print_throughput(result: dict[str, Any], console: Console | None = None) -> 
     for heading in ("t_max", "steps/s", "share of limit"):
         table.add_column(heading, justify="right")
     for row in result["rows"]:
-        figures = str(row["t_max"]), f"{row['steps_per_second']:,.0f}", f"{row['share_of_limit']:.2f}"
+        figures = str(row["t_max"] or "-"), f"{row['steps_per_second']:,.0f}", f"{row['share_of_limit']:.2f}"
         table.add_row(row["algo"], row["mode"], row["head"], *figures)
     (console or Console()).print(table)
 
@@ -173,11 +174,16 @@ def _receive(connection: Connection, seconds: float = 0.0) -> float:
     return float(answer)
 
 
-def _experiment(env: EnvSource, workers: int, seconds: float, pair: str, t_max: int) -> Experiment:
+def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max: Sequence[int]) -> list[Experiment]:
+    """One for each t_max; one alone for an algorithm that has no rollouts."""
     algo, _, mode = pair.partition(":")
-    options = ALGORITHMS[algo].options_type(t_max=t_max)
+    kind = ALGORITHMS[algo].options_type
+    with_rollouts = any(field.name == "t_max" for field in dataclasses.fields(kind))
+    several = [kind(t_max=steps) for steps in t_max] if with_rollouts else [kind()]
     run = RunOptions(quiet=True, evaluation_episodes=0)
-    return Experiment(algo, env, mode=mode, workers=workers, steps=ENDLESS, seconds=seconds, options=options, run=run)
+    return [
+        Experiment(algo, env, mode=mode, workers=workers, steps=ENDLESS, seconds=seconds, options=options, run=run) for options in several
+    ]
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:
@@ -192,7 +198,7 @@ def _measure(experiment: Experiment) -> dict[str, Any]:
         "algo": experiment.algo,
         "mode": experiment.mode,
         "head": summary["head"],
-        "t_max": experiment.options.t_max,
+        "t_max": getattr(experiment.options, "t_max", None),
         "workers": experiment.workers,
         "steps_per_second": summary["steps_per_second"],
     }

@@ -1,4 +1,4 @@
-"""`asyncrl bench throughput ENV` and `asyncrl bench queues`."""
+"""`asyncrl bench throughput ENV`, `queues`, `heads` and `more-wild`."""
 
 from __future__ import annotations
 
@@ -86,4 +86,78 @@ def queues(args: list[str]) -> int:
     result = bench_queues(messages=given.messages, progress=Console(stderr=True).print)
     Console().print(table_of(result))
     write_json(given.json, result)
+    return 0
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Microseconds of a step of each head of black-box search, and of products with structured matrices, dense and by FFT."""
+
+    seconds: float = 0.05
+    """Seconds for each figure (the best of several runs)."""
+    json: str | None = None
+    """File for the result; nothing is written without it."""
+
+
+def heads(args: list[str]) -> int:
+    """Microseconds of heads and structured products."""
+    given = parse(Heads, args, "asyncrl bench heads")
+    check_writable(given.json)
+    if not 0 < given.seconds < float("inf"):
+        raise UserError(f"seconds = {given.seconds} cannot be used (allowed: finite numbers above 0)")
+
+    from rich.console import Console
+
+    from asyncrl.bench.structures import bench_heads, bench_structures, table_of
+
+    acting = bench_heads(seconds=given.seconds)
+    products = bench_structures(seconds=given.seconds, progress=Console(stderr=True).print)
+    for rows in (acting, products):
+        Console().print(table_of(rows))
+    write_json(given.json, {"heads": acting, "structures": products})
+    return 0
+
+
+@dataclass(frozen=True)
+class MoreWild:
+    """The black-box searches on the 53 problems of Moré and Wild: data profiles, average ranks, Nemenyi test."""
+
+    optimizers: str = ""
+    """Names with commas between, at least two, such as es,es-orthogonal,cma-es; empty for the usual six."""
+    types: str = "smooth,nondiff,wild3,noisy3"
+    """Types of objective, with commas between."""
+    budget_factor: int = 100
+    """A run takes so many times n + 1 evaluations."""
+    seeds: int = 3
+    """Runs of each search on each problem and type, with seeds 0, 1, ..."""
+    json: str | None = None
+    """File for the result; nothing is written without it."""
+    plot: str | None = None
+    """Image for the data profiles (.png, .svg, .pdf); needs matplotlib."""
+
+
+def more_wild(args: list[str]) -> int:
+    """The black-box searches on the 53 problems of Moré and Wild."""
+    given = parse(MoreWild, args, "asyncrl bench more-wild")
+    check_at_least_one(budget_factor=given.budget_factor, seeds=given.seeds)
+    check_writable(given.json)
+    check_writable(given.plot)
+
+    from rich.console import Console
+
+    from asyncrl.bench.more_wild.optimizers import DEFAULT
+    from asyncrl.bench.more_wild.plot import check_plots, plot_profiles
+    from asyncrl.bench.more_wild.study import bench_more_wild
+    from asyncrl.bench.more_wild.tables import print_more_wild
+
+    names = [name.strip() for name in given.optimizers.split(",") if name.strip()] or DEFAULT
+    types = [kind.strip() for kind in given.types.split(",") if kind.strip()]
+    if given.plot is not None:
+        check_plots()
+    show = Console(stderr=True).print
+    result = bench_more_wild(names, types, given.budget_factor, range(given.seeds), progress=show)
+    print_more_wild(result)
+    write_json(given.json, result)
+    if given.plot is not None:
+        plot_profiles(result, given.plot)
     return 0

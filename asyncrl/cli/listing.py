@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from asyncrl.cli.parsing import parse
 
@@ -21,11 +22,18 @@ def list_parts(args: list[str]) -> int:
 
     from asyncrl.actors.exploration import EXPLORATIONS
     from asyncrl.algos import ALGORITHMS
+    from asyncrl.blackbox.settings import SETTINGS
     from asyncrl.heads import HEADS
+    from asyncrl.heads.deterministic import SEARCH_HEADS
     from asyncrl.scheduler import MODES
 
-    for title, parts in (("algorithms", ALGORITHMS), ("modes", MODES), ("heads", HEADS), ("explorations", EXPLORATIONS)):
-        _print_section(title, [(name, part.description) for name, part in parts.items()])
+    def described(parts: Mapping[str, Any]) -> dict[str, str]:
+        return {name: part.description for name, part in parts.items()}
+
+    _print_section("algorithms", described(ALGORITHMS).items())
+    _print_section("modes", described(MODES).items())
+    _print_section("heads", {**described(HEADS), **SEARCH_HEADS}.items())
+    _print_section("explorations", {**described(EXPLORATIONS), **SETTINGS}.items())
     title = f"environments, {len(gymnasium.registry)} ids registered here (older versions not shown; others as module:id)"
     _print_section(title, environments())
     return 0

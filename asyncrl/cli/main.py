@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from asyncrl.cli.arguments import EXIT_CODES
-from asyncrl.cli.bench import queues, throughput
+from asyncrl.cli.bench import heads, more_wild, queues, throughput
 from asyncrl.cli.listing import list_parts
 from asyncrl.cli.parsing import complain
 from asyncrl.cli.runs import evaluate, play, resume
@@ -49,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def bench(args: list[str]) -> int:
-    """Measure on this machine: throughput ENV, queues."""
+    """Measure on this machine: throughput ENV, queues, heads, more-wild."""
     return _dispatch(BENCHES, "asyncrl bench", args)
 
 
@@ -72,6 +72,8 @@ COMMANDS = {
 BENCHES = {
     "throughput": Command(throughput, "ENV"),
     "queues": Command(queues, ""),
+    "heads": Command(heads, ""),
+    "more-wild": Command(more_wild, ""),
 }
 
 

@@ -60,7 +60,8 @@ def _from_id(name: str, render_mode: str | None) -> Any:
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"gymnasium\.")
             _import_entry_point(name)
             with _quiet_mujoco():
-                return gymnasium.make(name, disable_env_checker=True, render_mode=render_mode)
+                chosen: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+                return gymnasium.make(name, disable_env_checker=True, **chosen)
     except (error.UnregisteredEnv, error.DeprecatedEnv) as problem:
         raise _unknown_id(name) from problem
     except error.DependencyNotInstalled as problem:

@@ -96,6 +96,27 @@ def _output_gradient(policy_output, sizes, action, log_prob_weight, entropy_coef
     return weighted, entropies
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_prob(policy_output, sizes, action, temperature, epsilon, out):  # type: ignore[no-untyped-def]
+    """out[N] = log of the probability with which `_choose` draws action[N, C]; temperature above 0."""
+    for n in range(out.size):
+        total, uniform, start = 0.0, 0.0, 0
+        for c in range(sizes.size):
+            size = sizes[c]
+            highest = policy_output[n, start]
+            for k in range(start + 1, start + size):
+                highest = max(highest, policy_output[n, k])
+            normal = 0.0
+            for k in range(start, start + size):
+                normal += np.exp((policy_output[n, k] - highest) / temperature)
+            total += (policy_output[n, start + action[n, c]] - highest) / temperature - np.log(normal)
+            uniform -= np.log(float(size))
+            start += size
+        if epsilon > 0.0:
+            total = np.log((1.0 - epsilon) * np.exp(total) + epsilon * np.exp(uniform))
+        out[n] = total
+
+
 class CategoricalHead:
     """See the module. `policy_output` holds the logits of all components, one after another."""
 
@@ -141,6 +162,12 @@ class CategoricalHead:
         """Write rows.d_policy; see `_output_gradient`."""
         coefficient = np.float32(entropy_coefficient)
         return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, coefficient, rows.d_policy)
+
+    def log_prob(
+        self, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, knobs: Any, out: NDArray[np.float32]
+    ) -> None:
+        """out[N] = log-probability of action[N, C] as it was drawn from policy_output[N, P] with these knobs."""
+        _log_prob(policy_output, self.sizes, action, knobs[TEMPERATURE], knobs[EPSILON], out)
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any) -> tuple[Any, Any]:
         """torch: (log pi(action) [N], entropy [N]) for policy_output[N, P], action[N, C]."""

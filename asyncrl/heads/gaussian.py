@@ -78,6 +78,18 @@ def _output_gradient(policy_output, log_std, action, log_prob_weight, entropy_co
     return weighted, entropies
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_prob(policy_output, log_std, action, temperature, out):  # type: ignore[no-untyped-def]
+    """out[N] = log density of action[N, C] under the normal with means policy_output[N, C]; temperature above 0."""
+    out[:] = np.float32(0.0)
+    for c in range(log_std.size):
+        logarithm = min(max(log_std[c], np.float32(LOG_STD_LOW)), np.float32(LOG_STD_HIGH)) + np.float32(math.log(temperature))
+        inverse = np.exp(-logarithm)
+        for n in range(out.size):
+            z = (action[n, c] - policy_output[n, c]) * inverse
+            out[n] += np.float32(-0.5) * z * z - logarithm - np.float32(_HALF_LOG_TWO_PI)
+
+
 def _float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The widest float32 numbers within bounds[2, C] = (low, high), as float64, in which the kernel scales exactly."""
     rounded = bounds.astype(np.float32)
@@ -136,6 +148,12 @@ class GaussianHead:
         coefficient = np.float32(entropy_coefficient)
         r = rows
         return _output_gradient(r.policy_output, vector[at:], r.action, r.log_prob_weight, coefficient, r.d_policy, gradient[at:])
+
+    def log_prob(
+        self, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, knobs: Any, out: NDArray[np.float32]
+    ) -> None:
+        """out[N] = log density of action[N, C], before bounding, as it was drawn around policy_output[N, C] with this temperature."""
+        _log_prob(policy_output, vector[vector.size - self.components :], action, knobs[TEMPERATURE], out)
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any) -> tuple[Any, Any]:
         """torch: (log pi(action) [N], entropy [N]) for policy_output[N, C], extra[C] = log deviation, action[N, C]."""

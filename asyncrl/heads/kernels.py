@@ -1,7 +1,8 @@
 """The MLP actor-critic on flat float32 vectors: forward and written-out gradient, compiled.
 
 The vector holds, one after another, every layer's weight [in, out] and bias [out], of a policy tower and then of a
-value tower; with a shared trunk, of the trunk and then of the two output layers. `plan` describes it (see `make_plan`).
+value tower; with a shared trunk, of the trunk and then of the two output layers. A head without need of v(s) has the policy
+tower alone, and only the functions that are named after it. `plan` describes it (see `make_plan`).
 Rows are independent, so that one function serves acting (N environments) and learning (N = T x environments).
 """
 
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from asyncrl.heads.layers import FAST, activation_backward, dense, dense_backward, relu, tanh
 
 SHARED, ACTIVATION, INPUTS, POLICY_OUTPUTS, HIDDEN = 0, 1, 2, 3, 4
-"""Positions in a plan: shared trunk (0 or 1), activation (0 tanh, 1 relu), inputs, policy outputs, first hidden size."""
+"""Positions in a plan: trunk (one of the below), activation (0 tanh, 1 relu), inputs, policy outputs, first hidden size."""
 
 
-def make_plan(inputs: int, hidden: tuple[int, ...], policy_outputs: int, activation: str, shared: bool) -> NDArray[np.int64]:
-    """Describe an MLP actor-critic to the kernels."""
+SEPARATE_TRUNKS, SHARED_TRUNK, POLICY_ALONE = range(3)
+
+
+def make_plan(inputs: int, hidden: tuple[int, ...], policy_outputs: int, activation: str, shared: int) -> NDArray[np.int64]:
+    """Describe an MLP actor-critic to the kernels; `shared`: SEPARATE_TRUNKS, SHARED_TRUNK or POLICY_ALONE."""
     return np.array([int(shared), ("tanh", "relu").index(activation), inputs, policy_outputs, *hidden], dtype=np.int64)
 
 
@@ -27,11 +31,12 @@ def layer_sizes(plan: NDArray[np.int64]) -> list[tuple[str, int, int]]:
     hidden = [int(size) for size in plan[HIDDEN:]]
     sizes = [int(plan[INPUTS]), *hidden]
     outputs = int(plan[POLICY_OUTPUTS])
-    if plan[SHARED]:
+    if plan[SHARED] == SHARED_TRUNK:
         trunk = [(f"trunk.{i}", sizes[i], sizes[i + 1]) for i in range(len(hidden))]
         return [*trunk, ("policy.out", sizes[-1], outputs), ("value.out", sizes[-1], 1)]
     towers = []
-    for tower, last in (("policy", outputs), ("value", 1)):
+    lasts = (("policy", outputs), ("value", 1))
+    for tower, last in lasts[:1] if plan[SHARED] == POLICY_ALONE else lasts:
         towers += [(f"{tower}.{i}", sizes[i], sizes[i + 1]) for i in range(len(hidden))]
         towers.append((f"{tower}.out", sizes[-1], last))
     return towers
@@ -107,7 +112,7 @@ def _tower_forward(plan, vector, offset, x, work, start, y):  # type: ignore[no-
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def policy_forward(plan, vector, x, work, policy_output):  # type: ignore[no-untyped-def]
-    """policy_output[N, P] of observations x[N, D]: all that acting needs."""
+    """policy_output[N, P] of observations x[N, D]: all that acting needs. Leaves the hidden outputs in `work`."""
     _tower_forward(plan, vector, 0, x, work, 0, policy_output)
 
 
@@ -199,6 +204,22 @@ def _hidden_backward(plan, vector, gradient, offset, x, work, start, dy, spare):
             dy, spare = spare, dy
         else:
             _output_backward(vector, gradient, offset, x, d_output, d_output, False)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def policy_backward(plan, vector, x, work, d_policy, gradient):  # type: ignore[no-untyped-def]
+    """Write the gradient of the policy tower's layers for d_policy[N, P], after `policy_forward` on the same x and work."""
+    rows = x.shape[0]
+    after = rows * plan[HIDDEN:].sum()
+    half = (work.size - after) // 2
+    first, second = work[after : after + half], work[after + half :]
+    if plan.size == HIDDEN:
+        _output_backward(vector, gradient, 0, x, d_policy, x, False)
+        return
+    width = plan[plan.size - 1]
+    features = work[after - rows * width : after].reshape(rows, width)
+    _output_backward(vector, gradient, _tower_size(plan, 0), features, d_policy, first[: rows * width].reshape(rows, width), True)
+    _hidden_backward(plan, vector, gradient, 0, x, work, 0, first, second)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)

@@ -43,7 +43,7 @@ class MlpActorCritic(nn.Module):
             self.layers[name.replace(".", "_")] = Dense(inputs, outputs)
 
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """observation[N, D] -> (policy_output[N, P], value[N])."""
+        """observation[N, D] -> (policy_output[N, P], value[N]; zeros where the plan has no value)."""
         outputs, features = [], observation
         shared = "trunk_0" in self.layers
         for name, layer in self.layers.items():
@@ -52,7 +52,7 @@ class MlpActorCritic(nn.Module):
                 features = features if shared else observation
             else:
                 features = self._activation(layer(features))
-        return outputs[0], outputs[1].squeeze(-1)
+        return outputs[0], outputs[1].squeeze(-1) if len(outputs) > 1 else torch.zeros(len(observation))
 
 
 class Trunk(nn.Module):

@@ -11,7 +11,8 @@ class NetworkOptions:
     """The network below a policy head."""
 
     hidden: tuple[int, ...] | None = None
-    """Units of each hidden layer; by default 64 64, or for images 256 above the convolutions."""
+    """Units of each hidden layer; by default 64 64; compact layers 41 41; ddpg, td3 and sac 256 256; images 256 above
+    the convolutions."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the hidden layers (for images always relu)."""
     trunk: Literal["separate", "shared"] = "separate"
@@ -22,3 +23,7 @@ class NetworkOptions:
     """Gaussian head: tanh keeps the action within its bounds; otherwise it is clipped there."""
     initial_log_std: float = 0.0
     """Gaussian head: natural logarithm of the standard deviation at the start."""
+    rank: int = 1
+    """Head low-displacement: displacement rank of its layers."""
+    virtual_batch: int = 0
+    """Black-box search: reference observations whose mean and deviation normalise every hidden unit; 0 for none."""

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos import ALGORITHMS, AlgorithmEntry
+from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos.entries import ActorCritic
 from asyncrl.algos.estimators import generalised_advantages, standardised
 from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
@@ -34,12 +35,13 @@ class WrittenGradient:
         steps: int,
         envs: int,
         options: A3COptions,
-        algorithm: AlgorithmEntry = ALGORITHMS["a3c"],
+        algorithm: ActorCritic = ALGORITHMS["a3c"],  # type: ignore[assignment]
     ):
         assert policy.plan is not None
         self._output_weights = algorithm.output_weights
         self._policy, self._plan, self._vector, self._options = policy, policy.plan, vector, options
         self.gradient = np.zeros(policy.size, np.float32)
+        self._dense, self._dense_gradient = policy.dense(vector), policy.dense(self.gradient)
         rows = steps * envs
         outputs = policy.head.policy_outputs
         self._rows = LossRows(
@@ -59,7 +61,8 @@ class WrittenGradient:
         steps, envs = trajectory.reward.shape
         count = steps * envs
         ended = trajectory.ended
-        network = (self._plan, self._vector)
+        self._policy.expand(self._vector, self._dense)
+        network = (self._plan, self._dense)
         observation = trajectory.observation
         rollout_forward(
             *network, observation, trajectory.final_observation, ended, self._work, rows.policy_output, self._value, self._next_value
@@ -72,9 +75,10 @@ class WrittenGradient:
         weights, coefficient, d_value = self._output_weights(advantage.reshape(count), error, options, entropy_weight)
         rows.log_prob_weight[:] = weights
         rows.action = trajectory.action.reshape(count, -1)
-        policy_loss, entropies = self._policy.head.output_gradient(rows, self._vector, coefficient, self.gradient)
+        policy_loss, entropies = self._policy.head.output_gradient(rows, self._dense, coefficient, self._dense_gradient)
         inputs = observation[:steps].reshape(count, -1)
-        backward(*network, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self.gradient)
+        backward(*network, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self._dense_gradient)
+        self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         scale = 1.0 / count if options.reduction == "mean" else 1.0
         return Losses(policy_loss, float(error @ error) * scale, entropies / count)
 
@@ -89,20 +93,23 @@ class AutogradGradient:
         steps: int,
         envs: int,
         options: A3COptions,
-        algorithm: AlgorithmEntry = ALGORITHMS["a3c"],
+        algorithm: ActorCritic = ALGORITHMS["a3c"],  # type: ignore[assignment]
     ):
         self._policy, self._options, self._loss = policy, options, algorithm.loss
         self.gradient = np.zeros(policy.size, np.float32)
-        self._module, self._extra = policy.module(vector, self.gradient)
+        self._vector, self._dense, self._dense_gradient = vector, policy.dense(vector), policy.dense(self.gradient)
+        self._module, self._extra = policy.module(self._dense, self._dense_gradient)
         self._advantage = np.zeros((steps, envs), np.float32)
 
     def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
         """See `WrittenGradient.__call__`."""
         import torch
 
-        self.gradient[:] = 0.0  # through the flat vector: the parameters' .grad are views of it
+        self._policy.expand(self._vector, self._dense)
+        self._dense_gradient[:] = 0.0  # through the flat vector: the parameters' .grad are views of it
         options, count = self._options, trajectory.reward.size
-        policy_output, value, next_value = self._recurrent(trajectory) if self._policy.memory_size else self._feed_forward(trajectory)
+        run = self._recurrent(trajectory) if self._policy.memory_size else feed_forward(self._module, trajectory)
+        policy_output, value, next_value = run
         value_grid = value.detach().numpy().reshape(trajectory.reward.shape)
         generalised_advantages(
             trajectory.reward, value_grid, next_value, trajectory.ended, options.gamma, options.gae_lambda, self._advantage
@@ -115,23 +122,8 @@ class AutogradGradient:
         advantage = torch.from_numpy(self._advantage.reshape(count))
         total, parts = self._loss(log_prob, entropy, value, advantage, target, options, entropy_weight)
         total.backward()
+        self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         return Losses(**parts)
-
-    def _feed_forward(self, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:
-        """(policy_output[N, P], value[N], next_value[T, E])."""
-        import torch
-
-        observation = torch.from_numpy(trajectory.observation)
-        steps, envs = trajectory.reward.shape
-        policy_output, value = self._module(observation[:steps].flatten(0, 1))
-        next_value = np.empty((steps, envs), np.float32)
-        next_value[:-1] = value.detach().numpy().reshape(steps, envs)[1:]
-        with torch.no_grad():
-            next_value[-1] = self._module(observation[-1])[1].numpy()
-            cut = np.nonzero(trajectory.ended == TRUNCATED)
-            if cut[0].size:
-                next_value[cut] = self._module(torch.from_numpy(trajectory.final_observation[cut]))[1].numpy()
-        return policy_output, value, next_value
 
     def _recurrent(self, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:
         """The same, step by step from trajectory.memory, which is emptied where an episode ends."""
@@ -160,9 +152,28 @@ class AutogradGradient:
         return torch.cat(outputs), torch.cat(values), next_value
 
 
+def feed_forward(module: Any, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:
+    """(policy_output[N, P], value[N], next_value[T, E]) of a torch module without a memory; next_value is a constant."""
+    import torch
+
+    observation = torch.from_numpy(trajectory.observation)
+    steps, envs = trajectory.reward.shape
+    policy_output, value = module(observation[:steps].flatten(0, 1))
+    next_value = np.empty((steps, envs), np.float32)
+    next_value[:-1] = value.detach().numpy().reshape(steps, envs)[1:]
+    with torch.no_grad():
+        next_value[-1] = module(observation[-1])[1].numpy()
+        cut = np.nonzero(trajectory.ended == TRUNCATED)
+        if cut[0].size:
+            next_value[cut] = module(torch.from_numpy(trajectory.final_observation[cut]))[1].numpy()
+    return policy_output, value, next_value
+
+
 def gradient_of(
     policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions, algorithm: str
 ) -> WrittenGradient | AutogradGradient:
     """The fastest of the two that serves this policy; `algorithm` is a name of the registry."""
     kind = WrittenGradient if policy.light else AutogradGradient
-    return kind(policy, vector, steps, envs, options, ALGORITHMS[algorithm])
+    entry = ALGORITHMS[algorithm]
+    assert isinstance(entry, ActorCritic)
+    return kind(policy, vector, steps, envs, options, entry)

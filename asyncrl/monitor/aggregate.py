@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asyncrl.progress import LAG_BINS, LOSSES, SHARES, lag_quantile
+from asyncrl.progress import LAG_BINS, SHARES, lag_quantile
 from asyncrl.shared.ledger import Ledger
 
 WINDOW = 100
@@ -41,13 +41,18 @@ class Aggregate:
     What was in the ledger when the aggregate was made (a resumed run) counts as steps, but not for rates.
     """
 
-    def __init__(self, ledger: Ledger, explorations: Sequence[str], version: int = 0):
-        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `version` is the one to start from."""
-        if len(explorations) != ledger.workers:
+    def __init__(self, ledger: Ledger, explorations: Sequence[str], version: int = 0, settings: Sequence[str] | None = None):
+        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `version` is the one to start from.
+
+        `settings`: where episodes name their own setting (black-box search), all that there are. Rows of the ledger beyond
+        the workers' are learners'.
+        """
+        if len(explorations) > ledger.workers:
             raise ValueError(f"{len(explorations)} explorations were given for {ledger.workers} workers")
         self._ledger = ledger
         self._explorations = list(explorations)
-        self._settings = list(dict.fromkeys(explorations))
+        self._settings = list(dict.fromkeys(explorations if settings is None else settings))
+        self._losses_kept = [name.removesuffix("_sum") for name in ledger.columns if name.endswith("_sum") and name != "lag_sum"]
         self._first = self._previous = ledger.read_all()
         self._previous_version = self._version = version
         self._previous_time: float | None = None
@@ -59,14 +64,19 @@ class Aggregate:
         self.lag_histogram: FloatArray = np.zeros(LAG_BINS)
         """How often each lag occurred within the interval of the last report, shape (LAG_BINS,)."""
 
-    def episodes(self, worker: int, returns: ArrayLike, lengths: ArrayLike, total_steps: int) -> None:
-        """Take in finished episodes of one worker, oldest first; `returns` and `lengths` have shape (episodes,)."""
+    def episodes(self, worker: int, returns: ArrayLike, lengths: ArrayLike, total_steps: int, settings: ArrayLike | None = None) -> None:
+        """Take in finished episodes of one worker, oldest first; `returns`, `lengths`, `settings` have shape (episodes,)."""
         values, steps = np.asarray(returns, np.float64), np.asarray(lengths, np.int64)
         before = [episode.episode_return for episode in self._recent][-(WINDOW - 1) :]
         self._find_best(np.concatenate([before, values]), total_steps)
         finished = [Episode(float(value), int(length), worker, total_steps) for value, length in zip(values, steps, strict=True)]
-        for window in (self._recent, self._of_worker[worker], self._of_setting[self._explorations[worker]]):
+        for window in (self._recent, self._of_worker[worker]):
             window.extend(finished)
+        if settings is None:
+            self._of_setting[self._explorations[worker]].extend(finished)
+            return
+        for episode, setting in zip(finished, np.asarray(settings), strict=True):
+            self._of_setting[self._settings[setting]].append(episode)
 
     def report(self, now: float, version: int) -> dict[str, float]:
         """Everything since the report before, under stable names; a name without data is left out, so nothing is NaN.
@@ -175,7 +185,7 @@ class Aggregate:
         return report
 
     def _rates(self, change: FloatArray, seconds: float) -> dict[str, float]:
-        steps = self._column(change, "steps")[:, 0] / seconds
+        steps = self._column(change, "steps")[: len(self._explorations), 0] / seconds
         return {
             "rate/steps_per_second": float(steps.sum()),
             "rate/updates_per_second": (self._version - self._previous_version) / seconds,
@@ -200,7 +210,7 @@ class Aggregate:
         if rounds:
             report["lag/during_copy"] = self._total(change, "torn") / rounds
         for setting in self._settings:
-            mine = np.array([name == setting for name in self._explorations])
+            mine = [worker for worker, name in enumerate(self._explorations) if name == setting]
             if counts[mine].sum():
                 report[f"lag/by_exploration/{setting}"] = sums[mine].sum() / counts[mine].sum()
         return report
@@ -211,11 +221,12 @@ class Aggregate:
         return {f"time/{share}": spent / total for share, spent in seconds.items()} if total > 0 else {}
 
     def _losses(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
-        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in LOSSES])
+        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in self._losses_kept])
         # In rounds modes nobody updates alone: there each round that was not skipped contributes one gradient.
         rounds = self._column(change, "rounds")[:, 0] - self._column(change, "skipped")[:, 0]
         gradients = np.maximum(self._column(change, "updates")[:, 0], rounds)[(sums != 0).any(axis=0)].sum()
-        report = {f"learn/{loss}": float(total) / gradients for loss, total in zip(LOSSES, sums.sum(axis=1))} if gradients else {}
+        named = zip(self._losses_kept, sums.sum(axis=1))
+        report = {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
         skipped = self._total(records, "skipped")
         return {**report, "learn/skipped_updates": skipped} if skipped else report
 

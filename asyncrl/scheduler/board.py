@@ -16,7 +16,8 @@ SCHEDULER_COLUMNS = {"weight": 1, "gate": 1}
 """Ledger columns of the scheduler: weight of the round's gradient (0: none); the newest gate request that was seen."""
 
 # Words of `orders`, written by the launcher alone.
-REQUEST, OPENED, DELAY, BOUND, MARK, COMMAND, ROUNDS, UPDATES, STOP = range(9)
+REQUEST, OPENED, DELAY, BOUND, MARK, COMMAND, ROUNDS, UPDATES, STOP, DRAIN = range(10)
+# DRAIN: from so many steps on another mode holds, and everything that was begun under this one is to be used up; 0: none.
 # ROUNDS: updates made by rounds when the epoch was opened; also which buffer is current. UPDATES: all updates until then.
 IN_PLACE = -1
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asyncrl.scheduler.board import ARRIVED, COMMAND, DELAY, IN_PLACE, OBEYED, OPENED, PHASE, PHASES, STOP
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DELAY, IN_PLACE, OBEYED, OPENED, PHASE, PHASES, STOP, Board
 from asyncrl.scheduler.in_place import InPlacePace
 from asyncrl.scheduler.pace import Books, Ground, Pace
 from asyncrl.scheduler.rounds import RoundsPace
+from asyncrl.shared.parking import Parking
 
 
 def pace_of(ground: Ground, worker: int, books: Books) -> Pace:
-    """The pace of this epoch's mode."""
+    """The pace of this epoch's mode, for an actor-learner."""
     if ground.board.order(DELAY) == IN_PLACE:
         return InPlacePace(ground, worker, books)
     return RoundsPace(ground, worker, books)
@@ -24,13 +25,13 @@ class Gate:
     acknowledges; at last it opens the gate with the orders of the next epoch, or with the order to stop.
     """
 
-    def __init__(self, ground: Ground, worker: int):
-        self._ground = ground
+    def __init__(self, board: Board, parking: Parking, worker: int):
+        self._board, self._parking = board, parking
         self._worker = worker
 
-    def pass_through(self, books: Books, save: Callable[[], None]) -> Pace | None:
-        """Arrive, obey, wait; returns the pace of the next epoch, or None for the end."""
-        board, parking, worker = self._ground.board, self._ground.parking, self._worker
+    def pass_through(self, save: Callable[[], None]) -> bool:
+        """Arrive, obey, wait; returns whether another epoch begins. False is the end."""
+        board, parking, worker = self._board, self._parking, self._worker
         awaited = board.order(OPENED) + 1
         board.stand(worker, PHASE, PHASES.index("at the gate"))
         board.stand(worker, ARRIVED, awaited)
@@ -43,4 +44,4 @@ class Gate:
                 board.stand(worker, OBEYED, board.order(COMMAND))
                 parking.wake(board.workers)
             if board.order(OPENED) >= awaited:
-                return None if board.order(STOP) else pace_of(self._ground, worker, books)
+                return not board.order(STOP)

@@ -31,6 +31,8 @@ class InPlacePace(Clockwork):
         self._vector, shared_statistics = parameters.buffer(board.order(ROUNDS))
         own = parameters.own_statistics
         self._statistics = own[worker] if len(own) else shared_statistics
+        self._target = parameters.targets[board.order(ROUNDS) & 1] if len(parameters.targets) else None
+        self._published_steps = books["steps"]
         self._acted_on = 0
 
     def version(self) -> int:
@@ -65,6 +67,11 @@ class InPlacePace(Clockwork):
         """See `pace.Pace`."""
         return self.ground.ledger.total("steps")
 
+    def copy_target(self, local: NDArray[np.float32]) -> None:
+        """See `pace.Pace`: the newest."""
+        assert self._target is not None
+        local[:] = self._target[: local.size]
+
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
         """See `pace.Pace`."""
         began = time.perf_counter()
@@ -80,6 +87,26 @@ class InPlacePace(Clockwork):
             self.books.add("updates", 1)
             self.books.add("gradient_norm_sum", length)
         self.books.add("apply_seconds", time.perf_counter() - began)
-        self.ground.ledger.publish(self.worker, self.books.draft)
+        if self._target is None:
+            self.ground.ledger.publish(self.worker, self.books.draft)
+        else:
+            self._publish_and_refresh(self._target)
         if self._bound < UNBOUNDED:
             self.ground.parking.wake_all()
+
+    def _publish_and_refresh(self, target: NDArray[np.float32]) -> None:
+        """Publish the books; make the parameters the target network if that carries the total past a multiple.
+
+        A refreshment that is certain comes before the publication: whoever goes on after a worker killed in between makes
+        it again. Only when others publish at the same time is it found out afterwards; then several may make it, of
+        parameters that are next to the same.
+        """
+        rule, ledger = self.ground.rule, self.ground.ledger
+        before = ledger.total("steps")
+        ahead = before + self.books["steps"] - self._published_steps
+        if rule.refreshes(before, ahead):
+            target[:] = self._vector
+        ledger.publish(self.worker, self.books.draft)
+        self._published_steps = self.books["steps"]
+        if rule.refreshes(ahead, ledger.total("steps")):
+            target[:] = self._vector

@@ -28,6 +28,12 @@ class UpdateRule:
     """Total steps -> learning rate."""
     longest: float
     """Largest norm of a gradient; 0 for no limit."""
+    target_every: int = 0
+    """The target network becomes the parameters after an update that carries the total steps past a multiple of this; 0: there is none."""
+
+    def refreshes(self, before: float, after: float) -> bool:
+        """Whether steps from `before` to `after` make a new target network due."""
+        return self.target_every > 0 and after // self.target_every > before // self.target_every
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,9 @@ class Pace(Protocol):
 
     def start_round(self, local: NDArray[np.float32]) -> int | None:
         """Wait for permission, copy the parameters into `local`; returns their version, None when it is time for the gate."""
+
+    def copy_target(self, local: NDArray[np.float32]) -> None:
+        """Copy the target network that goes with the version of this round into `local`."""
 
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
         """Hand over (rounds modes) or apply (in place) the gradient of the round, and publish the books.

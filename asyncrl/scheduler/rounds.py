@@ -97,6 +97,11 @@ class RoundsPace(Clockwork):
         self._acted_on = self._first_version + version
         return self._acted_on
 
+    def copy_target(self, local: NDArray[np.float32]) -> None:
+        """See `pace.Pace`."""
+        buffer = self._first_buffer + self._acted_on - self._first_version
+        local[:] = self.ground.parameters.targets[buffer & 1, : local.size]
+
     def records(self) -> list[NDArray[np.float64]]:
         """See `pace.Pace`: as they were when the version that acts now was made."""
         return self._entries(max(self.handed - self.delay, 0))
@@ -148,9 +153,20 @@ class RoundsPace(Clockwork):
             scale = clip_scale(length, rule.longest)
             rule.optimizer.step(target, self._mean, part, scale, rate, self._first_version + k + 1)
             self.books.add("gradient_norm_sum", length)
+        self._carry_target(k, part)
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)
         ground.parking.wake_all()
         self.books.add("apply_seconds", time.perf_counter() - began)
+
+    def _carry_target(self, k: int, part: slice) -> None:
+        """This worker's shard of the target network of version k + 1: the new parameters if round k made them due."""
+        targets = self.ground.parameters.targets
+        if not len(targets):
+            return
+        before, after = (sum(entry[self._steps] for entry in self._entries(count)) for count in (k, k + 1))
+        old, new = ((self._first_buffer + version) & 1 for version in (k, k + 1))
+        source = self.ground.parameters.vectors[new] if self.ground.rule.refreshes(before, after) else targets[old]
+        targets[new, part] = source[part]
 
     # For a worker that is dead.
 

@@ -79,6 +79,14 @@ class ActorPace:
     def pass_through(self, save: Callable[[], None] = lambda: None) -> bool:
         """Go to the gate (the first call: into the epoch that runs), save if told to, wait; False is the end."""
         self._arrive(save)
+        return self.enter()
+
+    def arrive(self) -> None:
+        """Go to the gate; `enter` waits there. For those who have other orders to obey in between."""
+        self._arrive(lambda: None)
+
+    def enter(self) -> bool:
+        """Wait for the next epoch (the first call: for the one that runs); False is the end."""
         self._wait(lambda: self._board.leads(EPOCH) > self._orders[0])
         return self._enter()
 
@@ -160,8 +168,10 @@ class LearnerPace:
                 pace.publish(vector)
     """
 
-    def __init__(self, streams: Streams):
+    def __init__(self, streams: Streams, asked: Callable[[], bool] = lambda: False):
+        """`asked`: whether somebody wants the epoch closed, looked at beside the launcher's wishes. Who asks wakes the learner."""
         board = streams.board
+        self._asked = asked
         self.at_gate = False
         self.wait_seconds = 0.0
         self._streams, self._board = streams, board
@@ -274,6 +284,8 @@ class LearnerPace:
         wishes = self._board.wishes
         if load_acquire(wishes, WISH) >= self._board.leads(EPOCH):
             self.close(bool(load_acquire(wishes, WISH_SAVE)))
+        elif self._asked():
+            self.close()
 
     def _choose(self, least: int, most: int) -> int:
         """While the round is open: an actor, WAIT, GATE, or NOBODY: it can be closed."""

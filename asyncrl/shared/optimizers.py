@@ -19,6 +19,15 @@ Place = tuple[FloatArray, FloatArray]
 """(parameters [N], statistics [S, N])"""
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def norm(gradient):  # type: ignore[no-untyped-def]
+    """Euclidean norm of a flat vector; NaN or infinity where any element is."""
+    total = 0.0
+    for i in range(gradient.size):
+        total += np.float64(gradient[i]) * np.float64(gradient[i])
+    return np.sqrt(total)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sgd(vector, velocity, gradient, scale, rate, momentum, first):  # type: ignore[no-untyped-def]
     if momentum == np.float32(0.0):
@@ -61,6 +70,21 @@ def _adam(vector, mean, square, largest, gradient, scale, step, root, beta1, bet
             s = max(s, largest[i])
             largest[i] = s
         vector[i] -= step * m / (np.sqrt(s) / root + epsilon)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _clip_up(vector, velocity, gradient, scale, rate, momentum, fastest):  # type: ignore[no-untyped-def]
+    length = norm(gradient)
+    share = rate / length if scale * length > 0.0 else 0.0
+    square = 0.0
+    for i in range(vector.size):
+        v = momentum * velocity[i] + share * gradient[i]
+        square += v * v
+    speed = np.sqrt(square)
+    shrink = fastest / speed if speed > fastest else 1.0
+    for i in range(vector.size):
+        velocity[i] = shrink * (momentum * velocity[i] + share * gradient[i])
+        vector[i] -= velocity[i]
 
 
 @dataclass(frozen=True)
@@ -129,18 +153,33 @@ class Adam:
         _adam(vector[part], *kept, gradient[part], *numbers, self.amsgrad)
 
 
-Optimizer = Sgd | Rmsprop | Adam
+@dataclass(frozen=True)
+class ClipUp:
+    """v = momentum * v + rate * g / |g|, scaled down to |v| <= max_speed * rate; theta -= v (Toklu and others 2020, algorithm 1).
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": Rmsprop, "adam": Adam, "sgd": Sgd}
+    Only the direction of the gradient counts. The paper's habit is a max_speed of twice the rate. The norms are those of the
+    whole vector, so `part` has to be all of it (ValueError).
+    """
+
+    momentum: float = 0.9
+    max_speed: float = 2.0
+
+    @property
+    def statistics(self) -> int:
+        """Vectors of statistics that the rule keeps."""
+        return 1
+
+    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
+        """See `Sgd.step`."""
+        vector, statistics = place
+        if part.indices(len(vector)) != (0, len(vector), 1):
+            raise ValueError(f"ClipUp updates whole vectors, not {part} of {len(vector)}")
+        _clip_up(vector, statistics[0], gradient, scale, rate, self.momentum, self.max_speed * rate)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def norm(gradient):  # type: ignore[no-untyped-def]
-    """Euclidean norm of a flat vector; NaN or infinity where any element is."""
-    total = 0.0
-    for i in range(gradient.size):
-        total += np.float64(gradient[i]) * np.float64(gradient[i])
-    return np.sqrt(total)
+Optimizer = Sgd | Rmsprop | Adam | ClipUp
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": Rmsprop, "adam": Adam, "sgd": Sgd, "clipup": ClipUp}
 
 
 def clip_scale(length: float, longest: float) -> float:

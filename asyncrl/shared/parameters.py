@@ -15,12 +15,14 @@ FLOATS_PER_LINE = 16
 
 
 class SharedParameters:
-    """Two buffers of parameters and optimizer statistics, and two gradient slots for each worker.
+    """Two buffers of parameters, optimizer statistics and (where one is kept) target network; two gradient slots for each worker.
 
     Rounds modes read one buffer and write the other, so an update that was cut off is simply made again; in-place modes
     use the buffer of the last round and leave the other alone. Which buffer is current is the scheduler's business.
+    The target network is a copy of the parameters at some earlier update; when it is refreshed is the scheduler's business too.
 
     Writers:  in-place modes: every worker, anywhere in the current buffer, without locks (Hogwild).
+              The target: the worker whose steps made it due.
               Rounds modes: worker i its shard (`shard(i)`) of the other buffer, and its own gradient slots.
     Readers:  every worker, at any time.
     Torn:     in-place: a copy may mix several updates, and concurrent updates of one element may lose one: that is
@@ -35,18 +37,20 @@ class SharedParameters:
         self.size = size
         self.vectors = arrays["vectors"]  # [2, N]
         self.statistics = arrays["statistics"]  # [2, S, N]
+        self.targets = arrays["targets"]  # [2 or 0, N]
         self.own_statistics = arrays["own_statistics"]  # [W or 0, S, N]: worker i writes row i
         self.gradients = arrays["gradients"]  # [W, 2, N]: worker i writes row i
         self.workers = self.gradients.shape[0]
 
     @staticmethod
-    def layout(size: int, statistics: int, workers: int, own_statistics: bool) -> Layout:
-        """`size`: parameters; `statistics`: vectors that the optimizer keeps."""
+    def layout(size: int, statistics: int, workers: int, own_statistics: bool, target: bool = False) -> Layout:
+        """`size`: parameters; `statistics`: vectors that the optimizer keeps; `target`: whether there is a target network."""
         padded = -(-size // FLOATS_PER_LINE) * FLOATS_PER_LINE
         kept = max(statistics, 1)
         return {
             "vectors": ((2, padded), np.float32),
             "statistics": ((2, kept, padded), np.float32),
+            "targets": ((2 if target else 0, padded), np.float32),
             "own_statistics": ((workers if own_statistics else 0, kept, padded), np.float32),
             "gradients": ((workers, 2, padded), np.float32),
         }

@@ -43,6 +43,19 @@ def merge(counts, means, squares, mean, square):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def merge_one(count, mean, square, more, more_mean, more_square):  # type: ignore[no-untyped-def]
+    """Merge statistics (more, more_mean[D], more_square[D]) into (count[1], mean[D], square[D]), in place."""
+    if more == 0.0:
+        return
+    both = count[0] + more
+    for d in range(mean.size):
+        delta = more_mean[d] - mean[d]
+        mean[d] += delta * more / both
+        square[d] += more_square[d] + delta * delta * count[0] * more / both
+    count[0] = both
+
+
+@njit(cache=True)
 def standardise(count, mean, square, shift, scale):  # type: ignore[no-untyped-def]
     """shift = mean, scale = 1 / sqrt(variance + 1e-8) as float32; the identity while fewer than two rows are known."""
     for d in range(mean.size):

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from asyncrl.actors.rollout import Actor, EnvironmentFault
-from asyncrl.checkpoint import parts, read_part, write_part
-from asyncrl.envs import load_state, make_env, save_state, unship, why_not
-from asyncrl.errors import UserError
+from asyncrl.actors.rollout import Actor
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import ValueBased
+from asyncrl.envs import make_env, unship
 from asyncrl.heads.rounds import ENTROPY_WEIGHT
 from asyncrl.learners.gradients import gradient_of
-from asyncrl.processes import settle_in
+from asyncrl.learners.values import value_gradient_of
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate, pace_of
 from asyncrl.scheduler.pace import Books, Pace
-from asyncrl.workers.messages import Failed, Go, Ready
+from asyncrl.workers.actor_state import restore_actor, save_actor
+from asyncrl.workers.body import run_body
+from asyncrl.workers.messages import Go
 from asyncrl.workers.plan import WorkerPlan, episode_ring, ground_of, normalises, stream
 from asyncrl.workers.standardiser import Standardiser
 
@@ -29,30 +30,8 @@ ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learnin
 
 
 def run_actor_learner(plan: WorkerPlan, connection: Connection) -> None:
-    """Process body: build, report, take over the slot, work until told to stop. Failures go to the launcher."""
-    worker = None
-    try:
-        settle_in(plan.core)
-        worker = ActorLearner(plan)
-        connection.send(Ready(worker.notes))
-        worker.work(_await_go(connection))
-    except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the launcher
-        steps = worker.steps_done if worker else 0
-        cause = error.__cause__ if isinstance(error, EnvironmentFault) and error.__cause__ is not None else error
-        place = traceback.extract_tb(cause.__traceback__)[-1]
-        where = f"{type(cause).__name__} at {place.filename}:{place.lineno}"
-        text = "".join(traceback.format_exception(error))
-        with contextlib.suppress(OSError):
-            connection.send(Failed(str(error) or type(error).__name__, text, steps, where, isinstance(error, UserError)))
-        os._exit(1)
-
-
-def _await_go(connection: Connection) -> Go:
-    try:
-        go: Go = connection.recv()
-    except (EOFError, ConnectionResetError):
-        os._exit(1)  # the launcher has hung up: there is nobody to tell
-    return go
+    """Process body of an actor-learner."""
+    run_body(lambda: ActorLearner(plan), plan.core, connection)
 
 
 class ActorLearner:
@@ -66,7 +45,14 @@ class ActorLearner:
         self._ring = episode_ring(plan.memory, plan.worker)
         self._local = np.zeros(self._policy.size, np.float32)
         shape = (task.options.t_max, task.envs_per_worker)
-        self._learner = gradient_of(self._policy, self._local, *shape, task.options, task.algo)
+        self._target: NDArray[np.float32] | None = None
+        entry = ALGORITHMS[task.algo]
+        self._learner: Any
+        if isinstance(entry, ValueBased):
+            self._target = np.zeros(self._policy.size, np.float32)
+            self._learner = value_gradient_of(self._policy, self._local, self._target, shape, task.options, entry)
+        else:
+            self._learner = gradient_of(self._policy, self._local, *shape, task.options, task.algo)
         self._steps_a_round = shape[0] * shape[1]
         streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
         source = unship(task.env)
@@ -80,15 +66,16 @@ class ActorLearner:
             task.options.reward_scale,
             task.options.reward_clip,
             self._episode_ended,
+            commits=isinstance(entry, ValueBased) and entry.commits,
         )
-        self._actor.rounds.knobs[ENTROPY_WEIGHT] = task.options.entropy_weight
+        self._actor.rounds.knobs[ENTROPY_WEIGHT] = getattr(task.options, "entropy_weight", 0.0)
         self._standardiser = Standardiser(self._ground.ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._books: Books | None = None
         self.notes: list[str] = []
         self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
         self._warm_up()
         if plan.restore_from is not None:
-            self._restore(plan)
+            self.notes = restore_actor(self._actor, plan.worker, plan.restore_from)[1]
 
     @property
     def steps_done(self) -> int:
@@ -107,7 +94,7 @@ class ActorLearner:
     def _episode_ended(self, episode_return: float, length: int) -> None:
         assert self._books is not None
         self._books.add("episodes", 1)
-        self._ring.push(episode_return=episode_return, length=length, worker_steps=int(self._books["steps"]))
+        self._ring.push(episode_return=episode_return, length=length, worker_steps=int(self._books["steps"]), setting=0)
 
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
@@ -115,11 +102,11 @@ class ActorLearner:
         self._books = Books(ground.ledger, index)
         if self._books["started"] == 0.0:
             self._books.put("started", time.monotonic())
-        gate = Gate(ground, index)
-        pace: Pace | None = pace_of(ground, index, self._books) if go.epoch_runs else gate.pass_through(self._books, self._save)
-        while pace is not None:
-            self._epoch(pace)
-            pace = gate.pass_through(self._books, self._save)
+        gate = Gate(ground.board, ground.parking, index)
+        goes_on = go.epoch_runs or gate.pass_through(self._save)
+        while goes_on:
+            self._epoch(pace_of(ground, index, self._books))
+            goes_on = gate.pass_through(self._save)
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
@@ -136,6 +123,8 @@ class ActorLearner:
         began = time.perf_counter()
         if self._standardiser is not None:
             self._standardiser.refresh(pace.records())
+        if self._target is not None:
+            pace.copy_target(self._target)
         environment = actor.environment_seconds
         trajectory = actor.collect(version, pace.total_steps())
         environment = actor.environment_seconds - environment
@@ -151,53 +140,8 @@ class ActorLearner:
         )
         pace.finish_round(self._learner.gradient)
 
-    # Saving and restoring what only this process knows.
-
     def _save(self) -> None:
         """Write this worker's part of the checkpoint that the launcher has ordered."""
-        actor, plan = self._actor, self._plan
-        folder = plan.checkpoint_folder(self._ground.board.order(COMMAND))
-        arrays: dict[str, Any] = {f"actor/{name}": array for name, array in actor.arrays().items()}
-        environments: list[Any] = []
-        for e, environment in enumerate(actor.environments):
-            saved = save_state(environment)
-            environments.append({"missing": why_not(environment)} if saved is None else {"state": saved[0]})
-            if saved is not None:
-                arrays.update({f"environment-{e}/{name}": array for name, array in saved[1].items()})
-        state = {
-            "generator": actor.generator.bit_generator.state,
-            "episode_returns": actor.episode_returns,
-            "episode_lengths": actor.episode_lengths,
-            "environments": environments,
-        }
+        folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            write_part(folder, f"worker-{plan.worker}", state, arrays)
-
-    def _restore(self, plan: WorkerPlan) -> None:
-        name = f"worker-{plan.worker}"
-        folder = plan.restore_from
-        assert folder is not None
-        if name not in parts(folder):
-            self.notes.append(f"worker {plan.worker} had no saved state; it begins with a new random stream and new episodes")
-            return
-        state, arrays = read_part(folder, name)
-        actor = self._actor
-        fresh = actor.rounds.raw[-1].copy()
-        actor.generator.bit_generator.state = state["generator"]
-        actor.restore(_part(arrays, "actor"))
-        for e, (environment, saved) in enumerate(zip(actor.environments, state["environments"])):
-            problem = saved.get("missing")
-            if problem is None:
-                try:
-                    load_state(environment, saved["state"], _part(arrays, f"environment-{e}"))
-                except UserError as error:
-                    problem = str(error)
-            if problem is None:
-                actor.episode_returns[e], actor.episode_lengths[e] = state["episode_returns"][e], state["episode_lengths"][e]
-            else:
-                actor.begin_afresh(e, fresh[e])
-                self.notes.append(f"worker {plan.worker}: environment {e} could not be restored ({problem}); it begins a new episode")
-
-
-def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}
+            save_actor(self._actor, self._plan.worker, folder)

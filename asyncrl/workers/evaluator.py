@@ -7,21 +7,20 @@ import os
 import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import make_env, unship
+from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
 from asyncrl.processes import settle_in
 from asyncrl.workers.messages import Failed, Ready
 from asyncrl.workers.plan import Task
-
-LONGEST_EPISODE = 1_000_000
-"""Steps after which an episode counts as ended: a greedy policy may never end one."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,36 @@ class Evaluation:
         return float(np.mean(self.returns))
 
 
-class Player:
+class Playing(Protocol):
     """Plays greedy episodes in this process."""
+
+    environment: Any
+
+    def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
+        """The same seed gives the same episodes."""
+
+
+class Evaluated(Protocol):
+    """A task that can be played."""
+
+    @property
+    def shipped(self) -> bytes:
+        """What makes the environment, from `asyncrl.envs.ship`."""
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The environment's spaces."""
+
+    @property
+    def size(self) -> int:
+        """Parameters."""
+
+    def player(self, seed: int, render_mode: str | None = None, environment: Any = None) -> Playing:
+        """What plays it; `environment` instead of one that it makes."""
+
+
+class Player:
+    """Plays greedy episodes of a stochastic policy."""
 
     def __init__(self, task: Task, seed: int, render_mode: str | None = None, environment: Any = None):
         policy = task.policy()
@@ -80,11 +107,11 @@ class Player:
         return Evaluation(snapshot.steps, list(returns), list(lengths))
 
 
-def run_evaluator(task: Task, seed: int, episodes: int, connection: Connection) -> None:
+def run_evaluator(task: Evaluated, seed: int, episodes: int, connection: Connection) -> None:
     """Process body: evaluate every snapshot that comes, until the connection ends."""
     settle_in(None)
     try:
-        player = Player(task, seed)
+        player = task.player(seed)
         connection.send(Ready([]))
         while (snapshot := _next(connection)) is not None:
             connection.send(player.play(snapshot, episodes))

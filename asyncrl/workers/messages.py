@@ -21,6 +21,13 @@ class Go:
 
 
 @dataclass(frozen=True)
+class Note:
+    """Worker: something that the user should know."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Failed:
     """Worker: it raised, and is gone."""
 
@@ -31,3 +38,5 @@ class Failed:
     """Type of the error and line of the code: failures at the same place count together."""
     of_the_user: bool
     """Whether the input (an environment, say) is at fault."""
+    hopeless: bool = False
+    """Whether another try would come to the same."""

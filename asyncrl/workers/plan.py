@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asyncrl.actors.exploration import Exploration
-from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos import ALGORITHMS, check_actions
+from asyncrl.algos.entries import ValueBased
+from asyncrl.algos.options import ActorLearnerOptions
+from asyncrl.algos.values import ValueOptions
 from asyncrl.checkpoint import folder_of
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
+from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
@@ -24,6 +29,9 @@ from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
+
+if TYPE_CHECKING:
+    from asyncrl.workers.evaluator import Playing
 
 EPISODE_SLOTS = 4096
 
@@ -40,7 +48,8 @@ class Task:
     network_function: bytes | None
     """A network of the user's own, from cloudpickle."""
     algo: str
-    options: A3COptions
+    options: Any
+    """The algorithm's own."""
     workers: int
     envs_per_worker: int
     target_steps: int
@@ -55,7 +64,29 @@ class Task:
             import cloudpickle
 
             function = cloudpickle.loads(self.network_function)
-        return Policy(self.spec, self.head, self.network, function)
+        values = isinstance(ALGORITHMS[self.algo], ValueBased)
+        if values:
+            check_actions(self.algo, self.spec.action_kind)
+        elif self.head == ActionValueHead.name:
+            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased))
+            raise UserError(f"head {self.head!r} does not go with {self.algo} (algorithms that learn action values: {fitting})")
+        return Policy(self.spec, self.head, self.network, function, values)
+
+    @property
+    def shipped(self) -> bytes:
+        """See `asyncrl.workers.evaluator.Evaluated`."""
+        return self.env
+
+    @property
+    def size(self) -> int:
+        """See `asyncrl.workers.evaluator.Evaluated`."""
+        return self.policy().size
+
+    def player(self, seed: int, render_mode: str | None = None, environment: Any = None) -> Playing:
+        """What plays its greedy policy."""
+        from asyncrl.workers.evaluator import Player
+
+        return Player(self, seed, render_mode, environment)
 
 
 @dataclass(frozen=True)
@@ -80,7 +111,7 @@ class WorkerPlan:
         return folder_of(self.run_folder, steps)
 
 
-def optimizer_of(options: A3COptions) -> Optimizer:
+def optimizer_of(options: ActorLearnerOptions) -> Optimizer:
     """The update rule that the options name."""
     if options.optimizer == "sgd":
         return Sgd(options.momentum)
@@ -101,6 +132,11 @@ def normalises(task: Task) -> bool:
     return task.options.normalize_observations and not task.spec.is_image
 
 
+def target_every(task: Task) -> int:
+    """Steps between refreshments of the target network; 0 where there is none."""
+    return task.options.target_every if isinstance(task.options, ValueOptions) else 0
+
+
 def memory_layout(task: Task, policy_size: int) -> Layout:
     """Everything that the workers of a run share."""
     private = task.options.statistics == "private"
@@ -109,14 +145,14 @@ def memory_layout(task: Task, policy_size: int) -> Layout:
         **prefixed("ledger", Ledger.layout(ledger_columns(task), task.workers)),
         **prefixed("board", Board.layout(task.workers)),
         **prefixed("parking", Parking.layout(task.workers + 1)),
-        **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private)),
+        **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private, target_every(task) > 0)),
     }
     for worker in range(task.workers):
         layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
     return layout
 
 
-def linear_or_constant(options: A3COptions, target_steps: int) -> Callable[[float], float]:
+def linear_or_constant(options: ActorLearnerOptions, target_steps: int) -> Callable[[float], float]:
     """Total steps -> learning rate."""
     first = options.learning_rate
     if options.anneal == "constant":
@@ -135,7 +171,7 @@ def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesTo
         ledger=Ledger(ledger_columns(task), memory.part("ledger")),
         parameters=SharedParameters(policy_size, memory.part("parameters")),
         parking=parking,
-        rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm),
+        rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm, target_every(task)),
     )
 
 

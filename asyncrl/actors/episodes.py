@@ -1,0 +1,153 @@
+"""Whole episodes of a deterministic policy: a candidate in, an evaluation out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.actors.rollout import EnvironmentFault
+from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import Hopeless, UserError
+from asyncrl.shared.statistics import fold
+
+ROWS = 256
+"""Observations that are gathered before they are folded into the statistics."""
+
+BEAT = 16
+"""Steps between signs of life."""
+
+LONGEST_EPISODE = 1_000_000
+"""Steps after which an episode counts as one that never ends."""
+
+
+class Episode(NamedTuple):
+    """What came of one episode."""
+
+    episode_return: float
+    """Undiscounted sum of the environment's own rewards; NaN where an observation or a reward was not finite."""
+    length: int
+    """Steps."""
+    cut: bool
+    """Whether it was ended by the step limit of the search, not by the environment."""
+
+
+class Acting(Protocol):
+    """As `asyncrl.heads.deterministic.Player`."""
+
+    act: Callable[[NDArray[Any], NDArray[np.float32]], Any]
+    """(observation [D], normaliser [3, D]) to what the environment is given; None for an observation that is not finite."""
+
+
+class Observed:
+    """Count, mean and sum of squared deviations of the observations of an evaluation: what travels to the learner."""
+
+    def __init__(self, size: int):
+        self.mean, self.square = np.zeros(size), np.zeros(size)
+        self.count = 0.0
+
+    def clear(self) -> None:
+        """Begin with none."""
+        self.count, self.mean[:], self.square[:] = 0.0, 0.0, 0.0
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Fold rows [n, D] in."""
+        self.count = fold(self.count, self.mean, self.square, rows)
+
+
+class EpisodeRunner:
+    """Plays episodes in one environment, one after the other. Nothing is allocated or logged per step."""
+
+    def __init__(
+        self,
+        environment: gymnasium.Env[Any, Any],
+        spec: EnvSpec,
+        player: Acting,
+        normaliser: NDArray[np.float32],
+        beat: Callable[[], None] = lambda: None,
+    ):
+        """`normaliser` [3, D]: shift, scale, and in [2, 0] whether it is on; read at every step. `beat`: called now and then."""
+        self.environment_seconds = 0.0
+        self._beat = beat
+        self._environment, self._spec, self._player, self._normaliser = environment, spec, player, normaliser
+        self._step = environment.step
+        self._buffer = np.zeros((ROWS, spec.observation_size), spec.observation_dtype)
+        self._rows = list(self._buffer)
+
+    def run(self, seed: int, limit: int = 0, observed: Observed | None = None) -> Episode:
+        """One episode from `reset(seed)`, cut after `limit` steps (0: never); `observed` takes in what the policy saw.
+
+        Raises EnvironmentFault where the environment raises or gives something of another shape; Hopeless for an
+        episode that does not end.
+        """
+        began = time.perf_counter()
+        first = self._reset(seed)
+        most = limit or LONGEST_EPISODE
+        try:
+            total, length, ended = self._play(first, most, observed)
+        except UserError:
+            raise
+        except Exception as error:
+            raise EnvironmentFault(f"step raised {type(error).__name__}: {error}") from error
+        self.environment_seconds += time.perf_counter() - began
+        if not ended and not limit:
+            raise Hopeless(
+                f"an episode did not end within {LONGEST_EPISODE:,} steps; limit it with --episode-limit, or give the "
+                "environment a time limit"
+            )
+        return Episode(total if np.isfinite(total) else np.nan, length, not ended)
+
+    def _reset(self, seed: int) -> Any:
+        try:
+            return checked_reset(self._environment, self._spec, seed)[0]
+        except UserError as error:
+            raise EnvironmentFault(str(error)) from error
+        except Exception as error:
+            raise EnvironmentFault(f"reset raised {type(error).__name__}: {error}") from error
+
+    def _play(self, observation: Any, most: int, observed: Observed | None) -> tuple[float, int, bool]:
+        """(return, steps, whether the environment ended it)"""
+        step, act, rows, normaliser, beat = self._step, self._player.act, self._rows, self._normaliser, self._beat
+        shape = rows[0].shape
+        total, length, at = 0.0, 0, 0
+        row = rows[0]
+        row[...] = observation
+        while True:
+            action = act(row, normaliser)
+            if action is None:
+                return np.nan, length, True
+            observation, reward, terminated, truncated, _ = step(action)
+            total += reward  # type: ignore[operator]  # what it is, is checked once, at the end
+            length += 1
+            at += 1
+            if not at % BEAT:
+                beat()
+            if at == ROWS:
+                if observed is not None:
+                    observed.add(self._buffer)
+                at = 0
+            if terminated or truncated or length == most:
+                break
+            row = rows[at]
+            if getattr(observation, "shape", None) != shape:
+                self._refuse(observation)
+            row[...] = observation
+        if observed is not None:
+            observed.add(self._buffer[:at])
+        return self._checked(total, reward), length, bool(terminated or truncated)
+
+    def _checked(self, total: Any, reward: Any) -> float:
+        try:
+            return float(total)
+        except (TypeError, ValueError) as error:
+            raise EnvironmentFault(f"step returned a wrong reward: {reward_fault(reward)}") from error
+
+    def _refuse(self, observation: Any) -> None:
+        fault = observation_fault(observation, self._spec)
+        if fault:
+            raise EnvironmentFault(f"step returned a wrong observation: {fault}")

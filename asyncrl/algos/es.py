@@ -1,0 +1,78 @@
+"""ES: evolution strategies as a stochastic gradient method (Salimans and others 2017), with three estimators.
+
+A step of the optimizer along g = mean over evaluations of V sign eps (no 1/sigma; `asyncrl.blackbox.estimators`), less
+weight_decay theta, which goes through the optimizer like the gradient, as in the authors' code. Late evaluations
+(`late: ratio`) count V r (sign eps - d) instead, by coordinate: `asyncrl.blackbox.ratios`.
+
+Where paper and code differ: the paper's algorithm 2 has a factor 1/sigma and no mirror images; code and section 2.1 have
+mirrored evaluations, ranks, Adam and no 1/sigma, and so has this. Ties share a rank here; the code breaks them by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from asyncrl.blackbox.options import SearchOptions
+from asyncrl.blackbox.perturbed import Perturbed
+from asyncrl.blackbox.ratios import gradient
+from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.shared.optimizers import Adam, ClipUp, Optimizer, Sgd
+
+
+@dataclass(frozen=True)
+class EsOptions(SearchOptions):
+    """Options of evolution strategies. The defaults keep the authors' ratio of step to sigma for linear policies' larger sigma."""
+
+    estimator: Literal["antithetic", "vanilla", "forward"] = "antithetic"
+    """Each direction with its mirror image, once, or once and compared with the centre."""
+    optimizer: Literal["adam", "sgd", "clipup"] = "adam"
+    """Rule of the update."""
+    learning_rate: float = 0.02
+    """Step size in units of parameters. adam: of each of them (0.4 sigma a step); sgd: times a gradient of about
+    0.3 / sqrt(population) in each with ranks, so about 0.5; clipup: length of the whole step without momentum (its limit is
+    max_speed times that), so about 0.1."""
+    weight_decay: float = 0.005
+    """This times the parameters is subtracted from the gradient."""
+    momentum: float = 0.9
+    """SGD's and ClipUp's momentum."""
+    max_speed: float = 2.0
+    """ClipUp: the longest step, in learning rates."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Adam: decay of the mean and of the mean square."""
+    optimizer_epsilon: float = 1e-8
+    """Adam: keeps the division finite."""
+
+
+class Es(Perturbed):
+    """Evolution strategies as `asyncrl.blackbox.search.Search`. Published: theta [N].
+
+    state besides: `statistics` float32 [S, N] of the optimizer, `updates` int64 [1] that it has made.
+    """
+
+    def __init__(self, options: EsOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
+        super().__init__(options, size, seed, settings, options.estimator)
+        self._rule, self._rate, self._decay = _rule(options), options.learning_rate, options.weight_decay
+        self.state["statistics"] = np.zeros((max(self._rule.statistics, 1), size), np.float32)
+        self.state["updates"] = np.zeros(1, np.int64)
+
+    def update(self, version: int, batch: Evaluations) -> dict[str, float]:
+        """See `Search.update`."""
+        kept, figures = self._keep(version, batch)
+        if kept is None:
+            return {"flat": 1.0, **figures}
+        g = gradient(self._samples(kept, kept.value))
+        theta, count = self.theta.copy(), self.state["updates"]
+        count += 1
+        down = (self._decay * theta - g).astype(np.float32)
+        self._rule.step((theta, self.state["statistics"]), down, slice(None), 1.0, self._rate, int(count[0]))
+        return {"gradient_norm": float(np.linalg.norm(g)), **self._replaced(version, theta), **figures}
+
+
+def _rule(options: EsOptions) -> Optimizer:
+    if options.optimizer == "adam":
+        return Adam(options.adam_betas, options.optimizer_epsilon)
+    return Sgd(options.momentum) if options.optimizer == "sgd" else ClipUp(options.momentum, options.max_speed)

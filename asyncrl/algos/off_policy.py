@@ -1,0 +1,69 @@
+"""What algorithms that learn from a replay share: options, and what their learners look like. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from asyncrl.replay.records import Batch
+
+
+HIDDEN = (256, 256)
+"""Units of each hidden layer (relu) of policy and critics, where the user does not say."""
+
+
+@dataclass(frozen=True)
+class OffPolicyOptions:
+    """Options of every algorithm with a replay. Actions live in [-1, 1]; the environment's bounds are applied outside."""
+
+    t_max: int = 1
+    """Steps of each environment in a unit that is handed to the learner. 1 in `sync` with one actor is the classic algorithm:
+    a step, an update."""
+    gamma: float = 0.99
+    """Discount per step."""
+    n_step: int = 1
+    """Steps of a return before it bootstraps."""
+    replay: int = 1_000_000
+    """Transitions that are kept."""
+    replay_ratio: float = 1.0
+    """Updates per step of the environments."""
+    batch: int = 256
+    """Transitions of an update."""
+    warm_up: int = 10_000
+    """Steps with uniform actions before the first update."""
+    tau: float = 0.005
+    """Share by which target networks follow at each update (of the policy, where that is delayed)."""
+    priority_alpha: float = 0.0
+    """Exponent of priorities (Schaul and others 2016); 0 draws uniformly."""
+    priority_beta: float = 0.4
+    """Exponent of the weights that undo the priorities at the start; it rises to 1 by the last step."""
+    learner_threads: int = 1
+    """Threads of the learner's networks; more than there are free cores makes it far slower."""
+    max_gradient_norm: float = 0.0
+    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this before learning (reports show the environment's own)."""
+
+
+class OffPolicyLearner(Protocol):
+    """One algorithm's networks and its update; constructed as (observation size, action size, options, seed, hidden).
+
+    state            all it remembers between updates: arrays of fixed shape, edited in place. Copying them out and in is a
+                     checkpoint, and what follows is the same to the bit: the noise of update u depends on (seed, u) alone
+    published_size   numbers that actors need
+    errors           [B] float32, |temporal-difference error| of the last batch: its new priorities
+    """
+
+    published_size: int
+    state: dict[str, NDArray[Any]]
+    errors: NDArray[np.float32]
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        """Write what actors need: the policy, in the layout of `heads.tower.TowerPolicy`."""
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One update; returns figures to log."""

@@ -1,0 +1,122 @@
+"""MLPs for learners: weights, gradients, statistics and target copies in flat vectors, run by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asyncrl.shared.optimizers import Adam, clip_scale, norm
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+"""(weight [in, out], bias [out]) of each layer."""
+
+
+class Towers:
+    """`count` relu MLPs of one shape (the two critics, or one policy), and copies that follow them (the targets).
+
+    vector [N], target [N]   all layers of the first, all of the second, ...: each the layout of `heads.kernels`' policy tower
+    gradient [N], statistics [2, N]
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, count: int, generator: np.random.Generator):
+        sizes = [inputs, *hidden, outputs]
+        self.shapes = list(pairwise(sizes))
+        self.vector = np.concatenate([_fresh(self.shapes, generator) for _ in range(count)])
+        self.target = self.vector.copy()
+        self.gradient = np.zeros_like(self.vector)
+        self.statistics = np.zeros((2, self.vector.size), np.float32)
+        self._adam = Adam()
+        self.layers = [_views(part, self.shapes) for part in np.split(self.vector, count)]
+        self._target_layers = [_views(part, self.shapes) for part in np.split(self.target, count)]
+        gradients = [_views(part, self.shapes) for part in np.split(self.gradient, count)]
+        self.parameters: list[torch.Tensor] = []
+        for layer, gradient in zip(chain(*self.layers), chain(*gradients)):
+            for parameter, slope in zip(layer, gradient):
+                parameter.requires_grad_(True).grad = slope
+                self.parameters.append(parameter)
+        self._torch_vector, self._torch_target = torch.from_numpy(self.vector), torch.from_numpy(self.target)
+
+    def run(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """x[B, inputs] -> [B, outputs] of every tower."""
+        return [forward(layers, x) for layers in self.layers]
+
+    def run_targets(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The same for the copies that follow; without gradients."""
+        return [forward(layers, x) for layers in self._target_layers]
+
+    def step(self, loss: torch.Tensor, rate: float, count: int, longest: float = 0.0) -> float:
+        """One Adam step, the count-th, of these towers alone; returns the gradient's norm, before it is clipped to `longest`."""
+        self.gradient[:] = 0.0
+        loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
+        length = float(norm(self.gradient))
+        place = (self.vector, self.statistics)
+        self._adam.step(place, self.gradient, slice(0, self.vector.size), clip_scale(length, longest), rate, count)
+        return length
+
+    def follow(self, tau: float) -> None:
+        """target += tau * (vector - target)"""
+        self._torch_target.lerp_(self._torch_vector, tau)
+
+    def state(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays that a checkpoint keeps, under this name."""
+        return {name: self.vector, f"{name}_target": self.target, f"{name}_statistics": self.statistics}
+
+
+def forward(layers: Layers, x: torch.Tensor) -> torch.Tensor:
+    """Run one MLP: relu between layers."""
+    last = len(layers) - 1
+    for i, (weight, bias) in enumerate(layers):
+        x = torch.addmm(bias, x, weight)
+        if i < last:
+            x = x.relu_()
+    return x
+
+
+def regress(
+    critics: Towers, pair: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, rate: float, count: int, longest: float
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """One step of all critics towards target[B, 1] at pair[B, S + A]: down the mean of weight * (sum of their squared errors).
+
+    Returns (|error| [B], the mean over critics; figures).
+    """
+    values = torch.cat(critics.run(pair), 1)
+    errors = values - target
+    squares = errors.square().sum(1)
+    loss = squares.mean() if weight is None else (squares * weight).mean()
+    length = critics.step(loss, rate, count, longest)
+    with torch.no_grad():
+        figures = {"critic_loss": loss.item(), "value": values.mean().item(), "critic_gradient_norm": length}
+        return errors.abs().mean(1).numpy(), figures
+
+
+def noise(seed: int, update: int, stream: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal numbers that depend on the arguments alone; `stream` tells several of one update apart."""
+    generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, update * 4 + stream]))
+    return torch.from_numpy(generator.standard_normal(shape, np.float32))
+
+
+def tensors(batch: Any) -> tuple[torch.Tensor, ...]:
+    """(observation, action, reward, discount, next_observation, weight) of a batch, without a copy."""
+    arrays = (batch.observation, batch.action, batch.reward, batch.discount, batch.next_observation, batch.weight)
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def _fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDArray[np.float32]:
+    """Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published."""
+    parts = [generator.uniform(-1.0, 1.0, inputs * outputs + outputs) / np.sqrt(inputs) for inputs, outputs in shapes]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _views(part: NDArray[np.float32], shapes: list[tuple[int, int]]) -> Layers:
+    flat, position, layers = torch.from_numpy(part), 0, []
+    for inputs, outputs in shapes:
+        weight = flat[position : position + inputs * outputs].view(inputs, outputs)
+        position += inputs * outputs
+        layers.append((weight, flat[position : position + outputs]))
+        position += outputs
+    return layers

@@ -1,0 +1,100 @@
+"""Microseconds of products with structured matrices, dense and by FFT, and of one step of every head of black-box search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.heads.deterministic import SEARCH_HEADS, SearchPolicy
+from asyncrl.heads.layers import dense
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.structures import STRUCTURES
+from asyncrl.heads.structures.fast import FAST_STRUCTURES, FastProduct, pays
+
+SIZES = (41, 256, 512, 1024)
+HALF_CHEETAH = EnvSpec((17,), "float32", "box", (), (6,), (-1.0,) * 6, (1.0,) * 6, ())
+
+
+def bench_structures(
+    sizes: Sequence[int] = SIZES, seconds: float = 0.05, progress: Callable[[str], Any] | None = None
+) -> list[dict[str, Any]]:
+    """Products of one row with n x n matrices, `seconds` for each figure (the best of several runs).
+
+    Returns:
+        Rows {"structure", "size", "parameters", "dense", "fft", "expand", "used"}; times in microseconds. `expand` makes the dense
+        matrix, once per candidate; `fft` is None where there is none; `used` is what `SearchPolicy` uses, "dense" or "fft".
+    """
+    rows = []
+    for size in sizes:
+        for structure in STRUCTURES:
+            if progress is not None:
+                progress(f"{structure} {size} x {size}")
+            rows.append(_row(structure, size, seconds))
+    return rows
+
+
+def _row(structure: str, size: int, seconds: float) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    family = STRUCTURES[structure]()
+    parameters = family.initial(generator, size, size, 1.0)
+    matrix, bias = np.zeros((size, size), np.float32), np.zeros(size, np.float32)
+    x, y = generator.standard_normal((1, size)).astype(np.float32), np.zeros((1, size), np.float32)
+    row = {
+        "structure": structure,
+        "size": size,
+        "parameters": len(parameters),
+        "expand": _microseconds(lambda: family.expand(parameters, matrix), seconds),
+        "dense": _microseconds(lambda: dense(x, matrix, bias, y), seconds),
+        "fft": None,
+        "used": "fft" if pays(structure, size, size) else "dense",
+    }
+    if structure in FAST_STRUCTURES:
+        product = FastProduct(structure, size, size)
+        product.set(parameters)
+        row["fft"] = _microseconds(lambda: product(x, y), seconds)
+    return row
+
+
+def bench_heads(spec: EnvSpec = HALF_CHEETAH, seconds: float = 0.05) -> list[dict[str, Any]]:
+    """Rows {"head", "parameters", "act", "set"}: microseconds of a step, called from Python, and of taking on a candidate."""
+    rows = []
+    for head in SEARCH_HEADS:
+        policy = SearchPolicy(spec, head, NetworkOptions())
+        player, vector = policy.player(), policy.initial(0)
+        observation, normaliser = np.zeros(spec.observation_size, np.float32), np.ones((3, spec.observation_size), np.float32)
+        times = {
+            "set": _microseconds(lambda player=player, vector=vector: player.set(vector), seconds),  # type: ignore[misc]
+            "act": _microseconds(lambda act=player.act, o=observation, n=normaliser: act(o, n), seconds),  # type: ignore[misc]
+        }
+        rows.append({"head": head, "parameters": policy.size, **times})
+    return rows
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows of either function, as they are."""
+    table = Table()
+    for heading in rows[0]:
+        table.add_column(heading, justify="left" if isinstance(rows[0][heading], str) else "right")
+    for row in rows:
+        table.add_row(*("-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value) for value in row.values()))
+    return table
+
+
+def _microseconds(call: Callable[[], Any], seconds: float, runs: int = 5) -> float:
+    """Of one call; the best of several runs, of which all together take about so many seconds."""
+    call()
+    began = time.perf_counter()
+    call()
+    count = max(1, int(seconds / runs / max(time.perf_counter() - began, 1e-7)))
+    best = float("inf")
+    for _ in range(runs):
+        began = time.perf_counter()
+        for _ in range(count):
+            call()
+        best = min(best, (time.perf_counter() - began) / count)
+    return best * 1e6

@@ -1,0 +1,50 @@
+"""What searches share that adapt a Gaussian of their own: checks, the default population, points, and late evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.errors import UserError, unknown
+
+KINDS = ("gaussian", "orthogonal", "orthogonal-fixed")
+"""Directions from which variances can be learned: entries of varying size (signs have none)."""
+
+
+def one_setting(name: str, sigma: float, kind: str, settings: Sequence[Setting], kinds: Sequence[str] = KINDS) -> Setting:
+    """The setting of a search that learns its own deviations; UserError for several, for sigma <= 0 and for other kinds."""
+    if len(settings) > 1:
+        raise UserError(f"{name} adapts its own sigma, {len(settings)} exploration settings cannot be used (allowed: one)")
+    setting = settings[0] if settings else Setting(sigma, kind)
+    if not (math.isfinite(setting.sigma) and setting.sigma > 0):
+        raise UserError(f"{name} with sigma = {setting.sigma:g} cannot be used (allowed: a number above 0)")
+    if setting.kind not in kinds:
+        raise unknown(f"kind of directions for {name}", setting.kind, kinds)
+    return setting
+
+
+def population_of(name: str, population: int, size: int, least: int) -> int:
+    """The population, where 0 stands for 4 + floor(3 ln N) (Hansen; Wierstra and others); UserError below `least`."""
+    if population == 0:
+        return max(least, 4 + math.floor(3 * math.log(size)))
+    if population < least:
+        raise UserError(f"{name} with population = {population} cannot be used (allowed: 0 for 4 + 3 ln N, or at least {least})")
+    return population
+
+
+def in_time(version: int, batch: Evaluations, most: int) -> tuple[NDArray[np.bool_], dict[str, float]]:
+    """Which evaluations [n] count: those with a return that are at most so many versions old; and the figures of the others."""
+    lag = version - batch.version
+    there, young = ~np.isnan(batch.returns), lag <= most
+    used = there & young
+    return used, {"late_dropped": float(np.sum(there & ~young)), "late_used": float(np.sum(used & (lag > 0)))}
+
+
+def point(mean: NDArray[np.float32], deviation: NDArray[np.float32], eps: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Write mean + deviation * eps, all [N], into out, in float32: the same bits in workers and learner."""
+    np.multiply(deviation, eps, out=out)
+    out += mean

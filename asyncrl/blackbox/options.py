@@ -1,0 +1,40 @@
+"""Options that all black-box searches share. A leaf: the command line reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How candidates are drawn and evaluated."""
+
+    population: int = 64
+    """Evaluations of a generation; antithetic pairs count twice."""
+    sigma: float = 0.05
+    """Deviation of each component of a perturbation (exploration settings may override it per direction)."""
+    directions: Literal["gaussian", "orthogonal", "orthogonal-fixed", "hadamard", "discrete"] = "gaussian"
+    """Kind of perturbations (exploration settings may override it per direction)."""
+    shaping: Literal["centered-ranks", "standardized", "none"] = "centered-ranks"
+    """What returns are turned into before they weigh directions."""
+    account: Literal["dispatch", "arrival"] = "dispatch"
+    """Modes bounded and async: an update takes a whole generation in the order of dispatch (no bias towards short
+    episodes), or the first evaluations that arrive."""
+    late: Literal["ratio", "as-is", "drop"] = "ratio"
+    """Modes bounded and async: evaluations of older parameters are corrected per dimension, used as they are, or left out."""
+    max_lag: int = 4
+    """Evaluations that are older than this many updates are left out (and counted)."""
+    episodes: int = 1
+    """Episodes of an evaluation; its return is their mean."""
+    episode_limit: str = "none"
+    """Steps after which a training episode is cut: a number, none, or adaptive:START,SHARE,FACTOR: the limit begins at
+    START and grows by FACTOR whenever SHARE of a generation's episodes reach it."""
+    survival_bonus: float = 0.0
+    """Reward per step that is subtracted in training (not in evaluation), for environments that pay for staying alive."""
+    normalize_observations: bool = True
+    """Shift and scale observations by a running mean and deviation of all training steps."""
+    common_seeds: Literal["pair", "generation", "none"] = "pair"
+    """Which evaluations begin their episodes with the same environment seed: mirror images, whole generations, or none."""
+    action_bins: int = 0
+    """Box actions: each component takes one of so many values, evenly spaced, with a score for each; 0 for none."""

@@ -1,0 +1,182 @@
+"""What searches share that perturb one mean vector theta: tickets, candidates, and which evaluations an update may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.blackbox.directions import Directions
+from asyncrl.blackbox.estimators import Plan
+from asyncrl.blackbox.history import CURRENT, History, less_baseline
+from asyncrl.blackbox.options import SearchOptions
+from asyncrl.blackbox.samples import Samples, Vector, Whole
+from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.shaping import flat, shape
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The evaluations of a batch that an update uses, [n] each."""
+
+    generation: Whole
+    ticket: Whole
+    cohort: Whole
+    """Row of the history, or CURRENT."""
+    value: Vector
+    """Shaped returns."""
+
+
+class Perturbed:
+    """Base of searches whose tickets evaluate theta + sign sigma eps, in float32.
+
+    state: theta float32 [N], the history, and what the algorithm adds. Evaluations that could not be made are left out with
+    their mirror image, whose value alone would be one-sided. Late ones are treated as `options.late` says; the mirror image
+    of one that is left out, or that came in another batch, is used alone (not so in ARS).
+    """
+
+    figures: tuple[str, ...] = ("gradient_norm", "update_norm", "late_dropped", "late_used", "flat")
+
+    def __init__(self, options: SearchOptions, size: int, seed: int, settings: Sequence[Setting], estimator: str) -> None:
+        self._options = options
+        self._plan = Plan(estimator, options.population)
+        settings = tuple(settings) or (Setting(options.sigma, options.directions),)
+        self._directions = Directions(seed, size, self._plan.directions, settings)
+        self._sigma, self._smallest_sigma = settings[0].sigma, min(setting.sigma for setting in settings)
+        places = [self._plan.place(ticket) for ticket in range(self._plan.tickets)]
+        self._direction = np.array([j for j, _ in places], np.int64)
+        self._sign = np.array([sign for _, sign in places], np.float64)
+        self.tickets = self._plan.tickets
+        self.published_size = size
+        self.state: dict[str, NDArray[Any]] = {"theta": np.zeros(size, np.float32)}
+        self._history = History(self.state, size, options.max_lag)
+
+    @property
+    def theta(self) -> NDArray[np.float32]:
+        """The mean, [N]; part of `state`."""
+        return self.state["theta"]
+
+    def begin(self, start: NDArray[np.float32]) -> None:
+        """See `Search.begin`."""
+        for array in self.state.values():
+            array[...] = 0
+        self._history.clear()
+        self.theta[:] = start
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        """See `Search.published`."""
+        out[:] = self.theta
+
+    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+        """See `Search.candidate`."""
+        j, sign = self._plan.place(ticket)
+        if not sign:
+            out[:] = published
+            return
+        self._directions.direction(generation, j, out)
+        out *= np.float32(sign * self._directions.sigma(j))
+        out += published
+
+    def pair(self, ticket: int) -> int:
+        """See `Search.pair`."""
+        return self._plan.pair(ticket)
+
+    def setting(self, ticket: int) -> int:
+        """See `Search.setting`; the centre counts with the first."""
+        return int(self._direction[ticket]) % len(self._directions.settings)
+
+    def _keep(self, version: int, batch: Evaluations, whole_pairs: bool = False) -> tuple[Kept | None, dict[str, float]]:
+        """The evaluations to use, with their values, and figures about late ones. None where they tell nothing.
+
+        Nor is there anything to use where less than half of what could be evaluated is admitted: a step from a few would be as
+        long as one from many. As theta then stays, the next ones are not late.
+        """
+        possible = self._possible(batch)
+        rows = self._history.rows(version, batch.version)
+        admitted = self._history.admitted(rows, self.theta, self._smallest_sigma, self._options.late)
+        kept = possible & admitted
+        figures = {"late_dropped": float(np.sum(possible & ~admitted)), "late_used": 0.0}
+        if 2 * kept.sum() < possible.sum():
+            return None, figures
+        if whole_pairs:
+            kept &= self._has_twin(batch, kept)
+        returns = batch.returns[kept]
+        if flat(returns) or not self._sign[batch.ticket[kept]].any():
+            return None, figures
+        value = shape(less_baseline(returns, rows[kept]), self._options.shaping)
+        figures["late_used"] = float(np.sum(rows[kept] != CURRENT))
+        return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], value), figures
+
+    def _possible(self, batch: Evaluations) -> NDArray[np.bool_]:
+        there = np.isfinite(batch.returns)
+        if self._plan.estimator != "antithetic":
+            return there
+        key = self._key(batch)
+        possible: NDArray[np.bool_] = there & ~np.isin(key, key[~there])
+        return possible
+
+    def _has_twin(self, batch: Evaluations, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        _, index, counts = np.unique(self._key(batch)[kept], return_inverse=True, return_counts=True)
+        twins = np.zeros(len(kept), np.bool_)
+        twins[kept] = counts[index] == 2
+        return twins
+
+    def _key(self, batch: Evaluations) -> Whole:
+        """The same number for an evaluation and its mirror image, [n]."""
+        key: Whole = batch.generation * self._plan.directions + self._direction[batch.ticket]
+        return key
+
+    def _samples(self, kept: Kept, value: Vector) -> Samples:
+        """Evaluations of perturbed parameters as `ratios` wants them, from values [n].
+
+        Values are centred, which changes nothing for complete pairs; but not with the vanilla estimator, which takes them as they
+        are unless it is corrected for lateness, nor with the forward one, whose baseline is the centre of the generation.
+        """
+        sign = self._sign[kept.ticket]
+        corrected = self._options.late == "ratio" and bool(np.any(kept.cohort != CURRENT))
+        if self._plan.estimator == "forward":
+            value = _less_centre(value, kept.generation, sign)
+        elif self._plan.estimator == "antithetic" or corrected:
+            value = value - value.mean()
+        around = sign != 0
+        direction = self._direction[kept.ticket[around]]
+        block, row = self._rows(kept.generation[around], direction)
+        cohorts, cohort = np.unique(kept.cohort[around], return_inverse=True)
+        stale = np.array([self._history.stale(int(c), self.theta) for c in cohorts] if corrected else []).reshape(-1, self.published_size)
+        inverse = 1.0 / self._directions.sigmas[direction]
+        return Samples(block, row, sign[around], value[around], cohort.astype(np.int64), stale, inverse, self._sigma)
+
+    def _rows(self, generation: Whole, direction: Whole) -> tuple[NDArray[np.float32], Whole]:
+        """Directions [M, N], and which of them each evaluation has [n]."""
+        first = int(generation[0])
+        if np.all(generation == first):
+            return self._directions.block(first), direction
+        pieces, row, count = [], np.zeros(len(direction), np.int64), 0
+        for g in np.unique(generation):
+            here = generation == g
+            used, index = np.unique(direction[here], return_inverse=True)
+            pieces.append(self._directions.block(int(g))[used])
+            row[here] = count + index
+            count += len(used)
+        block = np.concatenate(pieces)
+        block.flags.writeable = False
+        return block, row
+
+    def _replaced(self, version: int, theta: NDArray[np.float32]) -> dict[str, float]:
+        """Make theta [N] the parameters of version + 1; returns how far they moved."""
+        self._history.record(version, self.theta)
+        norm = float(np.linalg.norm(theta.astype(np.float64) - self.theta))
+        self.theta[:] = theta
+        return {"update_norm": norm}
+
+
+def _less_centre(value: Vector, generation: Whole, sign: Vector) -> Vector:
+    """Values [n] less that of their generation's centre, or less the mean of all where the centre is in another batch."""
+    less = value - value.mean()
+    for g in np.unique(generation[sign == 0]):
+        here = generation == g
+        less[here] = value[here] - value[here & (sign == 0)][0]
+    return less

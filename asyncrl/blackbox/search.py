@@ -1,0 +1,76 @@
+"""The contract of black-box search: what an algorithm offers, and what it is given. Everything maximises.
+
+A *generation* has so many *tickets*, one evaluation each. A worker builds a ticket's candidate from what the learner has
+published and from random numbers keyed by (seed, generation, direction), so no vectors travel; the learner is given
+evaluations in the order of their tickets. N: number of parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a direction is drawn: the exploration setting of black-box search."""
+
+    sigma: float
+    """Deviation of each component."""
+    kind: str = "gaussian"
+    """gaussian | orthogonal | orthogonal-fixed | hadamard | discrete"""
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """A batch of n evaluations, in the order of (generation, ticket). Several generations occur in asynchronous modes only."""
+
+    generation: NDArray[np.int64]
+    ticket: NDArray[np.int64]
+    version: NDArray[np.int64]
+    """Updates that the parameters which acted had seen. In `sync`, generation g acts on version g."""
+    returns: NDArray[np.float64]
+    """NaN where there is none: to be left out, with its mirror image."""
+    length: NDArray[np.int64]
+    """Steps."""
+
+    def __len__(self) -> int:
+        return len(self.ticket)
+
+
+class Search(Protocol):
+    """One algorithm. Its constructor takes (options, size, seed, settings) and raises UserError for what can't work."""
+
+    tickets: int
+    """Evaluations of a generation."""
+    published_size: int
+    """Numbers that workers need."""
+    figures: tuple[str, ...]
+    """Names of what `update` returns, for the log."""
+    state: dict[str, NDArray[Any]]
+    """Everything that it remembers between updates: arrays of fixed shape and dtype, edited in place, never rebound. Whoever
+    copies them out and back in gets the same algorithm again, bit for bit."""
+
+    def begin(self, start: NDArray[np.float32]) -> None:
+        """Make the first state, from start [N]."""
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        """Write what workers need into out [published_size]. Its first N numbers are the point that is evaluated and played."""
+
+    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+        """The point of a ticket, into out [N]. A pure function of its arguments (and the seed): it never reads `state`."""
+
+    def pair(self, ticket: int) -> int:
+        """Tickets of a generation with the same number play on the same environment seeds (common random numbers)."""
+
+    def setting(self, ticket: int) -> int:
+        """Index of the exploration setting that the ticket uses."""
+
+    def update(self, version: int, batch: Evaluations) -> dict[str, float]:
+        """Make version + 1 from a batch, in `state`; returns figures for the log, all finite.
+
+        `flat`: 1.0 where nothing could be learned, because all returns are equal; then nothing was changed.
+        """

@@ -1,0 +1,105 @@
+"""Heads of policies that learn from a replay: actions in [-1, 1] by tanh, scaled to finite bounds outside of learning.
+
+    deterministic  tanh(output): DDPG, TD3
+    squashed       tanh(u), u normal with mean and log deviation both given by the network: SAC
+
+What is stored and learnt from is the action within [-1, 1] that was taken, noise and clipping included.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
+from asyncrl.heads.gaussian import _float32_within
+from asyncrl.heads.kernels import policy_forward
+from asyncrl.heads.layers import normalise
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
+
+LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _choose(policy_output, stochastic, bounds, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
+    """action[E, C] = clip(tanh(output + temperature * deviation * noise[0]) + extra_noise, -1, 1), bounded = the same within bounds.
+
+    With probability epsilon (noise[1, e, C] below it) an action is uniform instead.
+    """
+    temperature, epsilon = knobs[TEMPERATURE], knobs[EPSILON]
+    components = action.shape[1]
+    for e in range(action.shape[0]):
+        uniform = noise[1, e, components] < epsilon
+        for c in range(components):
+            u = np.float64(policy_output[e, c])
+            if stochastic:
+                log_std = np.float64(policy_output[e, components + c])
+                u += temperature * math.exp(min(max(log_std, LOG_STD_LOW), LOG_STD_HIGH)) * noise[0, e, c]
+            within = min(max(math.tanh(u) + extra_noise[e, c], -1.0), 1.0)
+            if uniform:
+                within = 2.0 * noise[1, e, c] - 1.0
+            action[e, c] = within
+            low, high = bounds[0, c], bounds[1, c]
+            bounded[e, c] = min(max(low + 0.5 * (action[e, c] + 1.0) * (high - low), low), high)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _act(plan, vector, work, normaliser, raw, observation, policy_output, stochastic, bounds, knobs, noise, extra, action, bounded, t):  # type: ignore[no-untyped-def]
+    sound = normalise(raw[t], normaliser, observation[t])
+    policy_forward(plan, vector, observation[t], work, policy_output)
+    _choose(policy_output, stochastic, bounds, knobs, noise[:, t], extra[t], action[t], bounded[t])
+    return sound
+
+
+class DeterministicHead:
+    """See the module."""
+
+    name: ClassVar[str] = "deterministic"
+    description: ClassVar[str] = "one action, within its bounds by tanh: Box actions with finite bounds"
+    stochastic: ClassVar[bool] = False
+    action_dtype: ClassVar[type] = np.float32
+
+    def __init__(self, spec: EnvSpec):
+        if spec.action_kind != "box":
+            raise UserError(f"head {self.name!r} needs Box actions, this environment's are {spec.action_kind}")
+        if not all(map(math.isfinite, (*spec.action_low, *spec.action_high))):
+            raise UserError(f"head {self.name!r} needs Box actions with finite bounds; this environment's reach to infinity")
+        self.components = spec.action_size
+        self.policy_outputs = self.components * (2 if self.stochastic else 1)
+        self.extra = np.zeros(0, np.float32)
+        self.bounds = _float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
+        self._shape = spec.action_shape
+
+    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
+        """Fill the random numbers of a round, only those that are needed."""
+        if self.stochastic:
+            generator.standard_normal(out=rounds.noise[0])
+        if rounds.knobs[EPSILON] > 0:
+            generator.random(out=rounds.noise[1])
+
+    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
+        """Draw action[t] from rounds.policy_output."""
+        r = rounds
+        _choose(r.policy_output, self.stochastic, self.bounds, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
+
+    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        """(kernel, its arguments but for the last, the step): normalise, run the MLP and draw, in one compiled call."""
+        inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
+        return _act, (*inputs, self.stochastic, self.bounds, r.knobs, r.noise, r.extra_noise, r.action, r.bounded)
+
+    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
+        """What environment e is given for action[t, e]: its own copy, since environments may keep it."""
+        return rounds.bounded[t, e].reshape(self._shape).copy()
+
+
+class SquashedHead(DeterministicHead):
+    """See the module."""
+
+    name: ClassVar[str] = "squashed"
+    description: ClassVar[str] = "normal, squashed by tanh, deviation by the network: Box actions with finite bounds"
+    stochastic: ClassVar[bool] = True

@@ -1,0 +1,194 @@
+"""NPG's learner: a round's trajectories -> advantages -> natural step of the policy, and a fit of the value network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.algos.estimators import generalised_advantages, standardised
+from asyncrl.algos.npg import (
+    NpgOptions,
+    backtrack,
+    fisher_product,
+    kl_categorical,
+    kl_gaussian,
+    natural_step,
+    surrogate,
+)
+from asyncrl.errors import UserError
+from asyncrl.heads.policy import Policy
+from asyncrl.learners.gradients import feed_forward
+from asyncrl.shared.optimizers import Adam
+from asyncrl.trajectory import Trajectory
+
+SHUFFLES = 0x4B6
+"""What a stream of random numbers is for: part of its key."""
+
+
+class NaturalUpdater:
+    """NPG; see `updater.Updater`. For policies without a memory."""
+
+    figures = (
+        *("policy_loss", "value_loss", "entropy", "gradient_norm", "kl", "improvement", "expected_improvement"),
+        *("step_norm", "backtracks", "skipped"),
+    )
+    needs_log_prob = False
+
+    @staticmethod
+    def check(task: Any) -> None:
+        """See `Updater.check`."""
+        if task.network.recurrent:
+            raise UserError(f"recurrent = {task.network.recurrent} cannot be used with npg (allowed: 0; a3c can)")
+
+    def __init__(self, task: Any, policy: Policy):
+        self._options: NpgOptions = task.options
+        self._seed, self._policy = task.seed, policy
+        self._vector = policy.initial(task.seed)
+        self._gradient = np.zeros(policy.size, np.float32)
+        self._dense, self._dense_gradient = policy.dense(self._vector), policy.dense(self._gradient)
+        if self._dense is not self._vector:
+            raise UserError(f"head {policy.name!r} cannot be used with npg (allowed: auto, categorical, gaussian)")
+        self._module, self._extra = policy.module(self._vector, self._gradient)
+        self._rule = Adam()
+        self._statistics = np.zeros((2, policy.size), np.float32)
+        self._counts = np.zeros(2, np.int64)  # updates of the policy, and of the value network
+        self._trajectories: list[Trajectory] = []
+
+    def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
+        """See `Updater`."""
+        self._advantages(trajectory)
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        """See `Updater`."""
+        out[:] = self._vector
+
+    def explores(self, steps: int) -> bool:
+        """See `Updater`: there is no need to."""
+        return False
+
+    def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
+        """See `Updater`."""
+        names = ("observation", "action", "reward", "ended", "final_observation", "memory")
+        self._trajectories.append(Trajectory.over({name: getattr(trajectory, name).copy() for name in names}))
+
+    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+        """See `Updater`."""
+        import torch
+
+        if not self._trajectories:
+            return 0, {}
+        parts = [self._advantages(trajectory) for trajectory in self._trajectories]
+        observation = torch.cat([torch.from_numpy(one.observation[:-1]).flatten(0, 1) for one in self._trajectories])
+        action = torch.cat([torch.from_numpy(one.action.reshape(one.reward.size, -1)) for one in self._trajectories])
+        advantage, target = (np.concatenate([part[i].reshape(-1) for part in parts]) for i in (0, 1))
+        self._trajectories.clear()
+        if self._options.normalize_advantages:
+            standardised(advantage[:, None])
+        figures = self._improve_policy(observation, action, torch.from_numpy(advantage))
+        figures["value_loss"] = self._fit_values(observation, torch.from_numpy(target))
+        return 1, figures
+
+    def _advantages(self, trajectory: Trajectory) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(advantage, value target) [T, E]"""
+        import torch
+
+        with torch.no_grad():
+            _, value, next_value = feed_forward(self._module, trajectory)
+        values = value.numpy().reshape(trajectory.reward.shape)
+        advantage = np.empty_like(values)
+        options = self._options
+        generalised_advantages(trajectory.reward, values, next_value, trajectory.ended, options.gamma, options.gae_lambda, advantage)
+        return advantage, advantage + values
+
+    def _improve_policy(self, observation: Any, action: Any, advantage: Any) -> dict[str, float]:
+        import torch
+
+        options, head = self._options, self._policy.head
+        output, _ = self._module(observation)
+        log_prob, entropy = head.log_prob_and_entropy(output, self._extra, action)
+        before, old, old_extra = log_prob.detach(), output.detach(), self._extra.detach().clone()
+        loss = surrogate(log_prob, before, advantage)
+        parameters, slopes = self._connected(loss)
+        gradient = torch.cat([slope.reshape(-1) for slope in slopes]).numpy().astype(np.float64)
+        figures = {"policy_loss": loss.item(), "entropy": entropy.mean().item(), "gradient_norm": float(np.linalg.norm(gradient))}
+        if not np.isfinite(gradient).all():
+            return {**figures, "skipped": 1.0}
+        output, _ = self._module(observation)
+        product = fisher_product(self._divergence(output, self._extra, old, old_extra), parameters, options.damping)
+        step, more = natural_step(product, gradient, options.max_kl, options.conjugate_steps)
+        start = [parameter.detach().clone() for parameter in parameters]
+
+        def move(by: NDArray[np.float64]) -> None:
+            at = 0
+            for parameter, origin in zip(parameters, start):
+                part = torch.from_numpy(by[at : at + parameter.numel()]).to(parameter.dtype).view_as(parameter)
+                parameter.data.copy_(origin + part)
+                at += parameter.numel()
+
+        def judge(by: NDArray[np.float64]) -> tuple[float, float]:
+            move(by)
+            with torch.no_grad():
+                output, _ = self._module(observation)
+                log_prob, _ = head.log_prob_and_entropy(output, self._extra, action)
+                divergence = self._divergence(output, self._extra, old, old_extra)
+                return surrogate(log_prob, before, advantage).item(), divergence.item()
+
+        taken, judged = backtrack(judge, step, loss.item(), options.max_kl, options.backtracks)
+        move(taken)
+        self._counts[0] += 1
+        return {**figures, **more, **judged, "skipped": 0.0}
+
+    def _connected(self, loss: Any) -> tuple[list[Any], list[Any]]:
+        """The parameters on which the policy's loss depends, and its derivatives by them."""
+        import torch
+
+        candidates = [*self._module.parameters(), *([self._extra] if self._extra.numel() else [])]
+        slopes = torch.autograd.grad(loss, candidates, allow_unused=True)
+        pairs = [(parameter, slope) for parameter, slope in zip(candidates, slopes) if slope is not None]
+        return [parameter for parameter, _ in pairs], [slope for _, slope in pairs]
+
+    def _divergence(self, output: Any, extra: Any, old: Any, old_extra: Any) -> Any:
+        """Mean over states of KL[old || new], as a torch scalar."""
+        if extra.numel():
+            return kl_gaussian(output, extra, old, old_extra)
+        total: Any = 0.0
+        start = 0
+        for size in self._policy.head.sizes.tolist():
+            total = total + kl_categorical(output[:, start : start + size], old[:, start : start + size])
+            start += size
+        return total
+
+    def _fit_values(self, observation: Any, target: Any) -> float:
+        """Adam on minibatches of the squared error; returns the mean error of the last pass."""
+        import torch
+
+        options, count = self._options, len(target)
+        generator = np.random.Generator(np.random.Philox(key=[self._seed * 2**16 + SHUFFLES, int(self._counts[0])]))
+        total = 0.0
+        for _ in range(options.value_epochs):
+            total = 0.0
+            order = generator.permutation(count)
+            for first in range(0, count, options.value_batch):
+                rows = torch.from_numpy(order[first : first + options.value_batch])
+                self._gradient[:] = 0.0
+                loss = (self._module(observation[rows])[1] - target[rows]).square().mean()
+                loss.backward()
+                self._counts[1] += 1
+                place = (self._vector, self._statistics)
+                self._rule.step(place, self._gradient, slice(None), 1.0, options.value_learning_rate, int(self._counts[1]))
+                total += loss.item() * len(rows)
+        return total / count
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Updater`."""
+        return {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `Updater`."""
+        for name, array in self.state().items():
+            if name not in state or state[name].shape != array.shape:
+                raise UserError(f"the checkpoint does not fit: {name} has another shape than this run needs")
+            array[...] = state[name]

@@ -1,0 +1,156 @@
+"""The learner of algorithms with a replay: units into the replay, so many updates per step out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.algos.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
+from asyncrl.heads.policy import Policy
+from asyncrl.replay.records import fields_of
+from asyncrl.replay.sizes import check_size
+from asyncrl.replay.store import Replay
+from asyncrl.shared.arrays import free_bytes
+from asyncrl.trajectory import Trajectory
+
+DRAWS = 0x4E9
+"""What a stream of random numbers is for: part of its key."""
+
+
+CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm")
+REPLAY = ("replay_size", "age_versions", "age_versions_max", "age_steps", "age_steps_max")
+
+
+class ReplayUpdater:
+    """Base of what has a replay; see `updater.Updater`. Updates per step are counted from the end of the warm-up on."""
+
+    figures: tuple[str, ...] = REPLAY
+    needs_log_prob = False
+
+    def __init__(self, task: Any, policy: Policy):
+        options: OffPolicyOptions = task.options
+        self._options, self._task = options, task
+        self._learner = self.learner(task)
+        spec = task.spec
+        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        self._envs = task.envs_per_worker
+        streams = task.workers * self._envs
+        self._replay = Replay.private(options.replay, fields, options.gamma, streams, options.n_step, options.priority_alpha)
+        self._updates = np.zeros(1, np.int64)
+
+    def learner(self, task: Any) -> OffPolicyLearner:
+        """The algorithm's networks and its update."""
+        raise NotImplementedError
+
+    @staticmethod
+    def check(task: Any) -> None:
+        """See `Updater.check`: the replay is not smaller than a batch, and fits in memory."""
+        options, spec = task.options, task.spec
+        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        streams = task.workers * task.envs_per_worker
+        check_size(options.replay, options.batch, free_bytes(None), fields, streams, options.n_step, options.priority_alpha > 0)
+
+    def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
+        """See `Updater`: on a small replay of its own."""
+        self.check(self._task)
+        options, spec = self._options, self._task.spec
+        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        replay = Replay.private(options.batch, fields, options.gamma, self._envs, options.n_step, options.priority_alpha)
+        for _ in range(options.n_step):
+            replay.add(trajectory, 0)
+        replay.draw(np.random.default_rng(0), options.batch)
+        replay.cut(0)
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        """See `Updater`."""
+        self._learner.published(out)
+
+    def explores(self, steps: int) -> bool:
+        """See `Updater`: until the warm-up is over."""
+        return steps < self._options.warm_up
+
+    def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
+        """See `Updater`."""
+        first = actor * self._envs
+        for e in np.flatnonzero(fresh):
+            self._replay.cut(first + int(e))
+        self._replay.add(trajectory, first)
+
+    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+        """See `Updater`."""
+        options = self._options
+        due = int((steps - options.warm_up) * options.replay_ratio) - int(self._updates[0])
+        if due <= 0 or len(self._replay) < options.batch:
+            return 0, {}
+        sums: dict[str, list[float]] = {}
+        for _ in range(due):
+            for name, value in self._one(version, steps).items():
+                sums.setdefault(name, []).append(value)
+        return due, {name: float(np.mean(values)) for name, values in sums.items()}
+
+    def _one(self, version: int, steps: int) -> dict[str, float]:
+        options = self._options
+        done = min(steps / self._task.target_steps, 1.0)
+        beta = options.priority_beta + (1.0 - options.priority_beta) * done
+        # Keyed by the number of the update: a resumed run draws what it would have drawn.
+        generator = np.random.Generator(np.random.Philox(key=[self._task.seed * 2**16 + DRAWS, int(self._updates[0])]))
+        batch = self._replay.draw(generator, options.batch, beta)
+        figures = self._learner.update(batch)
+        self._updates += 1
+        if options.priority_alpha > 0:
+            self._replay.reprioritise(batch.position, self._learner.errors)
+        return {**figures, **self._replay.ages(batch, version), "replay_size": float(len(self._replay))}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Updater`."""
+        return {
+            **{f"learner/{name}": array for name, array in self._learner.state.items()},
+            **{f"replay/{name}": array for name, array in self._replay.saved().items()},
+            "updates": self._updates,
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `Updater`."""
+        for name, array in self._learner.state.items():
+            array[...] = state[f"learner/{name}"]
+        self._replay.restore({name.removeprefix("replay/"): state[name] for name in state if name.startswith("replay/")})
+        self._updates[...] = state["updates"]
+
+
+class DdpgUpdater(ReplayUpdater):
+    """The learner of DDPG."""
+
+    figures = (*CRITICS, "saturated_actions", *REPLAY)
+
+    def learner(self, task: Any) -> OffPolicyLearner:
+        """See `ReplayUpdater.learner`."""
+        from asyncrl.algos.ddpg import Ddpg
+
+        return Ddpg(task.spec.observation_size, task.spec.action_size, task.options, task.seed, task.network.hidden or HIDDEN)
+
+
+class Td3Updater(ReplayUpdater):
+    """The learner of TD3."""
+
+    figures = (*CRITICS, "saturated_actions", *REPLAY)
+
+    def learner(self, task: Any) -> OffPolicyLearner:
+        """See `ReplayUpdater.learner`."""
+        from asyncrl.algos.td3 import Td3
+
+        return Td3(task.spec.observation_size, task.spec.action_size, task.options, task.seed, task.network.hidden or HIDDEN)
+
+
+class SacUpdater(ReplayUpdater):
+    """The learner of SAC."""
+
+    figures = (*CRITICS, "entropy", "temperature", *REPLAY)
+
+    def learner(self, task: Any) -> OffPolicyLearner:
+        """See `ReplayUpdater.learner`."""
+        from asyncrl.algos.sac import Sac
+
+        return Sac(task.spec.observation_size, task.spec.action_size, task.options, task.seed, task.network.hidden or HIDDEN)

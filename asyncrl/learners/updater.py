@@ -1,0 +1,52 @@
+"""What the learner of a stream runs: units of experience in, the next version out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.trajectory import Trajectory
+
+
+class Updater(Protocol):
+    """One algorithm's learner, without processes, rings and clocks."""
+
+    figures: tuple[str, ...]
+    """Names of what `update` returns, for the log. Of the class."""
+    needs_log_prob: bool
+    """Whether units must say how probable their actions were. Of the class."""
+
+    @staticmethod
+    def check(task: Any) -> None:
+        """Raise UserError for what can't work, before anything is allocated."""
+
+    def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
+        """Load the compiled kernels before the clock runs, on a unit of zeros; nothing is learned from it."""
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        """Write the parameters that actors need into out [N]."""
+
+    def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
+        """Use up a unit: its arrays are a ring's slot and are overwritten later.
+
+        log_prob [T, E]: of the actions as they were drawn. fresh [E]: environments whose steps do not follow on those of this
+        actor's last unit.
+        """
+
+    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+        """Make the updates that the units taken since the last call are good for; `steps`: of all units ever taken.
+
+        Returns how many, and figures, means over them; those that are not there are left out.
+        """
+
+    def explores(self, steps: int) -> bool:
+        """Whether actors should act uniformly at random, after so many steps: until there is enough to learn from."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that it remembers, as arrays: views where nothing need be copied."""
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `state` gave. Raises UserError where it does not fit."""

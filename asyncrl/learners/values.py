@@ -1,0 +1,194 @@
+"""Learning of action values: trajectory -> gradient, with the targets of a network that stands still."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.algos.entries import ValueBased
+from asyncrl.algos.values import ValueOptions, loss, output_weights
+from asyncrl.heads.kernels import policy_backward, policy_forward, workspace_size
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.rounds import LossRows
+from asyncrl.learners.gradients import Losses
+from asyncrl.trajectory import TRUNCATED, Trajectory
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather(observation, final_observation, ended, at_cuts_only, place, successor):  # type: ignore[no-untyped-def]
+    """Write the true successors that are needed to successor[:M], and t * E + e of each to place[:M]; returns M.
+
+    observation[T+1, E, D], final_observation[T, E, D], ended[T, E]. Needed are those of every step, or (`at_cuts_only`)
+    of the last one and of truncated episodes.
+    """
+    steps, envs = ended.shape
+    count = 0
+    for t in range(steps):
+        for e in range(envs):
+            truncated = ended[t, e] == 2
+            if at_cuts_only and t < steps - 1 and not truncated:
+                continue
+            successor[count] = final_observation[t, e] if truncated else observation[t + 1, e]
+            place[count] = t * envs + e
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _errors(value, action, target, error):  # type: ignore[no-untyped-def]
+    """Write error[N] = target[n] - value[n, action[n, 0]]; returns the sum of its squares."""
+    total = 0.0
+    for n in range(error.size):
+        error[n] = target[n] - value[n, action[n, 0]]
+        total += error[n] * error[n]
+    return total
+
+
+class Targets:
+    """y of a rollout, [T, E], from what the networks say of its successors. Arrays are allocated once."""
+
+    def __init__(self, policy: Policy, steps: int, envs: int, options: ValueOptions, algorithm: ValueBased):
+        self._algorithm, self._gamma = algorithm, options.gamma
+        count = steps * envs
+        dtype = policy.spec.observation_dtype if policy.spec.is_image else np.float32
+        self._successor = np.zeros((count, *policy.spec.observation_shape), dtype)
+        self._place = np.zeros(count, np.int64)
+        self._next_action = np.zeros(count, np.int64)
+        self._picked = np.zeros(count, np.float32)
+        self._next_value = np.zeros((steps, envs), np.float32)
+        self._target = np.zeros((steps, envs), np.float32)
+
+    def successors(self, trajectory: Trajectory) -> NDArray[Any]:
+        """Observations [M, *shape] of which the networks' values are needed."""
+        steps, envs = trajectory.reward.shape
+        observation = trajectory.observation.reshape(steps + 1, envs, -1)
+        final = trajectory.final_observation.reshape(steps, envs, -1)
+        rows = self._successor.reshape(steps * envs, -1)
+        self._count = _gather(observation, final, trajectory.ended, self._algorithm.at_cuts_only, self._place, rows)
+        return self._successor[: self._count]
+
+    def __call__(self, trajectory: Trajectory, judged: NDArray[np.float32], picked_by: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The targets [T, E] for Q^- [M, A] and what picks the next action [M, A] at the `successors` of this trajectory."""
+        place, picked = self._place[: self._count], self._picked[: self._count]
+        if self._algorithm.commits:  # all T x E are needed then
+            self._next_action[:] = trajectory.action[1:, :, 0].reshape(-1)
+            self._next_action[trajectory.ended.reshape(-1) == TRUNCATED] = -1
+        self._algorithm.next_value(judged, picked_by, self._next_action[: self._count], picked)
+        self._next_value.reshape(-1)[place] = picked
+        self._algorithm.targets(trajectory.reward, trajectory.ended, self._next_value, self._gamma, self._target)
+        return self._target
+
+
+class WrittenValueGradient:
+    """The gradient of an MLP's action values, written out and compiled. Equal to `AutogradValueGradient` up to rounding (a test)."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        vector: NDArray[np.float32],
+        target: NDArray[np.float32],
+        shape: tuple[int, int],
+        options: ValueOptions,
+        algorithm: ValueBased,
+    ):
+        assert policy.plan is not None
+        self._policy, self._plan, self._vector, self._target = policy, policy.plan, vector, target
+        self._dense, self._dense_target = policy.dense(vector), policy.dense(target)
+        self._options, self._double = options, getattr(options, "double", False)
+        self.gradient = np.zeros(policy.size, np.float32)
+        self._dense_gradient = policy.dense(self.gradient)
+        self._targets = Targets(policy, *shape, options, algorithm)
+        rows, outputs = shape[0] * shape[1], policy.head.policy_outputs
+        self._rows = LossRows(
+            policy_output=np.zeros((rows, outputs), np.float32),
+            d_policy=np.zeros((rows, outputs), np.float32),
+            action=np.zeros((rows, 1), np.int64),
+            log_prob_weight=np.zeros(rows, np.float32),
+        )
+        self._judged, self._picked_by = np.zeros((2, rows, outputs), np.float32)
+        self._error = np.zeros(rows, np.float32)
+        self._work = np.zeros(workspace_size(policy.plan, rows), np.float32)
+
+    def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
+        """Overwrite `gradient` with that of the loss of this rollout, at the present parameters and the present target network."""
+        steps, envs = trajectory.reward.shape
+        count, rows = steps * envs, self._rows
+        self._policy.expand(self._vector, self._dense)
+        self._policy.expand(self._target, self._dense_target)
+        target = self._targets(trajectory, *self._next_values(self._targets.successors(trajectory)))
+        rows.action[:] = trajectory.action[:steps].reshape(count, 1)
+        observation = trajectory.observation[:steps].reshape(count, -1)
+        policy_forward(self._plan, self._dense, observation, self._work, rows.policy_output)
+        squares = _errors(rows.policy_output, rows.action, target.reshape(count), self._error)
+        rows.log_prob_weight[:] = output_weights(self._error, self._options)
+        self._policy.head.output_gradient(rows)
+        policy_backward(self._plan, self._dense, observation, self._work, rows.d_policy, self._dense_gradient)
+        self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
+        return Losses(0.0, squares / count if self._options.reduction == "mean" else squares, 0.0)
+
+    def _next_values(self, successors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(Q^- of the successors [M, A], the values [M, A] that pick an action)."""
+        judged = self._judged[: len(successors)]
+        policy_forward(self._plan, self._dense_target, successors, self._work, judged)
+        if not self._double:
+            return judged, judged
+        picked_by = self._picked_by[: len(successors)]
+        policy_forward(self._plan, self._dense, successors, self._work, picked_by)
+        return judged, picked_by
+
+
+class AutogradValueGradient:
+    """The gradient by torch, for any network without memory."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        vector: NDArray[np.float32],
+        target: NDArray[np.float32],
+        shape: tuple[int, int],
+        options: ValueOptions,
+        algorithm: ValueBased,
+    ):
+        self._policy, self._options, self._double = policy, options, getattr(options, "double", False)
+        self.gradient = np.zeros(policy.size, np.float32)
+        self._vector, self._dense, self._dense_gradient = vector, policy.dense(vector), policy.dense(self.gradient)
+        self._target, self._dense_target = target, policy.dense(target)
+        self._module, _ = policy.module(self._dense, self._dense_gradient)
+        self._target_module, _ = policy.module(self._dense_target, None)
+        self._targets = Targets(policy, *shape, options, algorithm)
+
+    def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
+        """See `WrittenValueGradient.__call__`."""
+        import torch
+
+        self._policy.expand(self._vector, self._dense)
+        self._policy.expand(self._target, self._dense_target)
+        self._dense_gradient[:] = 0.0  # through the flat vector: the parameters' .grad are views of it
+        steps, envs = trajectory.reward.shape
+        with torch.no_grad():
+            successors = torch.from_numpy(self._targets.successors(trajectory))
+            judged = self._target_module(successors)[0].numpy()
+            picked_by = self._module(successors)[0].numpy() if self._double else judged
+        target = torch.from_numpy(self._targets(trajectory, judged, picked_by).reshape(steps * envs))
+        value, _ = self._module(torch.from_numpy(trajectory.observation[:steps]).flatten(0, 1))
+        action = torch.from_numpy(trajectory.action[:steps].reshape(steps * envs, 1))
+        total, parts = loss(self._policy.head.chosen(value, action), target, self._options)
+        total.backward()
+        self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
+        return Losses(**parts)
+
+
+def value_gradient_of(
+    policy: Policy,
+    vector: NDArray[np.float32],
+    target: NDArray[np.float32],
+    shape: tuple[int, int],
+    options: ValueOptions,
+    algorithm: ValueBased,
+) -> WrittenValueGradient | AutogradValueGradient:
+    """The fastest of the two that serves this policy: parameters `vector`, target network `target`, `shape` = (T, E)."""
+    kind = WrittenValueGradient if policy.light else AutogradValueGradient
+    return kind(policy, vector, target, shape, options, algorithm)

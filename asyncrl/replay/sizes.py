@@ -1,0 +1,53 @@
+"""How many bytes a replay takes, asked before it is made."""
+
+from __future__ import annotations
+
+from asyncrl.errors import UserError
+from asyncrl.replay.store import Replay
+from asyncrl.shared.arrays import Layout, offsets_of
+
+SHARE = 0.8
+"""Of the free memory, what a suggested size uses."""
+
+
+def bytes_needed(capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False) -> int:
+    """Bytes of a replay of `capacity` transitions of `fields` (see `records.fields_of`)."""
+    return offsets_of(Replay.layout(capacity, fields, streams, n_steps, prioritised))[1]
+
+
+def largest_that_fits(free: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False) -> int:
+    """Transitions of a replay that takes at most a share of `free` bytes, two digits and zeros; 0 where none fits."""
+    low, high = 0, max(free, 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if bytes_needed(middle, fields, streams, n_steps, prioritised) <= SHARE * free:
+            low = middle
+        else:
+            high = middle - 1
+    unit = 10 ** max(len(str(low)) - 2, 0)
+    return low // unit * unit
+
+
+def check_size(
+    capacity: int,
+    batch: int,
+    free: int,
+    fields: Layout,
+    streams: int = 1,
+    n_steps: int = 1,
+    prioritised: bool = False,
+    option: str = "replay",
+) -> int:
+    """Bytes of the replay, before anything is allocated; `free`: bytes that are (`shared.arrays.free_bytes`).
+
+    Raises UserError, naming `option`, where the replay is smaller than a batch, or does
+    not fit in memory.
+    """
+    if capacity < batch:
+        raise UserError(f"{option} {capacity:,} is smaller than a batch of {batch:,}; allowed: {batch:,} or more")
+    needed = bytes_needed(capacity, fields, streams, n_steps, prioritised)
+    if needed > free:
+        most = largest_that_fits(free, fields, streams, n_steps, prioritised)
+        advice = f"{option} {most:,} would fit" if most >= batch else f"not even a batch of {batch:,} fits"
+        raise UserError(f"{option} {capacity:,} needs {needed:,} bytes of memory, {free:,} are free; {advice}")
+    return needed

@@ -1,0 +1,88 @@
+"""Streams of steps to n-step transitions, compiled.
+
+A stream is what one environment did, one step after another. The newest n - 1 steps of each wait until their windows are
+full or their episode ends: a window never reaches past the end of an episode. Where the episode terminated nothing is
+bootstrapped (discount 0); where it was truncated the window, as far as it got, bootstraps from the final observation.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from asyncrl.shared.sum_tree import set_leaf
+
+WRITTEN, BEGUN, FIRST, STEPS, MARK, N_STEPS, WORDS = range(7)
+"""Words of a replay: transitions written, and begun, ever; the first that there is; steps fed ever; what its records are; n."""
+GAMMA, LARGEST, NUMBERS = range(3)
+"""Numbers of a replay: the discount per step; the largest priority so far."""
+NEXT_FIRST, NEXT_STOP, REWARD, DISCOUNT, PLACES = range(5)
+"""Where things are in a record: bytes of next_observation, and elements of reward and discount in its view as float32."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _emit(rows, floats, words, numbers, tree, places, row, successor, sum_of_rewards, discount):  # type: ignore[no-untyped-def]
+    """Write one transition into the next slot: whole or, for whoever looks at `words` after a crash, not at all."""
+    slot = words[WRITTEN] % rows.shape[0]
+    words[BEGUN] = words[WRITTEN] + 1
+    if tree.size > 0:
+        set_leaf(tree, slot, 0.0)
+    for j in range(rows.shape[1]):
+        rows[slot, j] = row[j]
+    for j in range(places[NEXT_FIRST], places[NEXT_STOP]):
+        rows[slot, j] = successor[j]
+    floats[slot, places[REWARD]] = sum_of_rewards
+    floats[slot, places[DISCOUNT]] = discount
+    words[WRITTEN] += 1
+    if tree.size > 0:
+        set_leaf(tree, slot, numbers[LARGEST])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flush(rows, floats, words, numbers, tree, places, waiting, marks, sums, terminated):  # type: ignore[no-untyped-def]
+    """Emit all that waits in one stream, with the newest step's successor."""
+    first, count = marks[0], marks[1]
+    n = waiting.shape[0]
+    newest = (first + count - 1) % n
+    for k in range(count):
+        at = (first + k) % n
+        discount = 0.0 if terminated else numbers[GAMMA] ** (count - k)
+        _emit(rows, floats, words, numbers, tree, places, waiting[at], waiting[newest], sums[at], discount)
+    marks[0], marks[1] = 0, 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def feed(rows, floats, words, numbers, tree, places, waiting, marks, sums, steps, reward, ended, stream):  # type: ignore[no-untyped-def]
+    """Feed steps[T, E, W] with reward[T, E], ended[T, E] to the streams stream, stream + 1, ...
+
+    waiting[S, n, W], marks[S, 2] = (oldest, count), sums[S, n]: the steps that wait, and their sums of rewards so far.
+    """
+    n = waiting.shape[1]
+    gamma = numbers[GAMMA]
+    for t in range(steps.shape[0]):
+        for e in range(steps.shape[1]):
+            s = stream + e
+            newest = (marks[s, 0] + marks[s, 1]) % n
+            for j in range(waiting.shape[2]):
+                waiting[s, newest, j] = steps[t, e, j]
+            sums[s, newest] = 0.0
+            marks[s, 1] += 1
+            count = marks[s, 1]
+            for k in range(count):
+                sums[s, (marks[s, 0] + k) % n] += gamma ** (count - 1 - k) * reward[t, e]
+            words[STEPS] += 1
+            if ended[t, e] != 0:
+                _flush(rows, floats, words, numbers, tree, places, waiting[s], marks[s], sums[s], ended[t, e] == 1)
+            elif count == n:
+                oldest = marks[s, 0]
+                discount = gamma**n
+                _emit(rows, floats, words, numbers, tree, places, waiting[s, oldest], waiting[s, newest], sums[s, oldest], discount)
+                marks[s, 0] = (oldest + 1) % n
+                marks[s, 1] = n - 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cut(rows, floats, words, numbers, tree, places, waiting, marks, sums, stream, count):  # type: ignore[no-untyped-def]
+    """End the streams stream .. stream + count - 1 where they are, as by truncation."""
+    for s in range(stream, stream + count):
+        if marks[s, 1] > 0:
+            _flush(rows, floats, words, numbers, tree, places, waiting[s], marks[s], sums[s], False)

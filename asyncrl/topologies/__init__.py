@@ -1,0 +1,51 @@
+"""Topologies: what of a run depends on who acts and who updates, as the main process sees it.
+
+    topology       the contract
+    actor_learner  every worker acts and updates (A3C and kin)
+    streams        actors hand experience to one learner (IMPALA, TD3, SAC)
+    search         workers evaluate candidates, one learner updates (ES and kin)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import BlackBox, Streamed
+from asyncrl.topologies.topology import Topology
+from asyncrl.workers.evaluator import Evaluated
+
+if TYPE_CHECKING:
+    from asyncrl.experiment import Experiment
+
+
+def task_of(experiment: Experiment) -> Evaluated:
+    """What the experiment learns, in a form that can be played."""
+    entry = ALGORITHMS[experiment.algo]
+    if isinstance(entry, BlackBox):
+        from asyncrl.topologies.search import search_task
+
+        return search_task(experiment)
+    if isinstance(entry, Streamed):
+        from asyncrl.topologies.streams import stream_task
+
+        return stream_task(experiment)
+    from asyncrl.topologies.actor_learner import actor_learner_task
+
+    return actor_learner_task(experiment)
+
+
+def topology_of(experiment: Experiment) -> Topology:
+    """Build the topology that the experiment's algorithm needs. Raises UserError for what can't work with its environment."""
+    entry = ALGORITHMS[experiment.algo]
+    if isinstance(entry, BlackBox):
+        from asyncrl.topologies.search import SearchTopology
+
+        return SearchTopology(experiment)
+    if isinstance(entry, Streamed):
+        from asyncrl.topologies.streams import StreamTopology
+
+        return StreamTopology(experiment)
+    from asyncrl.topologies.actor_learner import ActorLearnerTopology
+
+    return ActorLearnerTopology(experiment)

@@ -1,0 +1,180 @@
+"""Black-box search: workers evaluate candidates, one learner makes the next version of what they are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.blackbox.settings import label, parse_settings
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
+from asyncrl.estates import TicketsEstate
+from asyncrl.experiment import Experiment, usable_cores
+from asyncrl.scheduler.modes import parse_modes
+from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
+from asyncrl.workers.evaluator import Snapshot
+from asyncrl.workers.search_learner import LearnerState, run_search_learner
+from asyncrl.workers.search_plan import Published, SearchPlan, SearchTask, ground_of, learner_record, memory_layout
+from asyncrl.workers.search_worker import run_search_worker
+
+DEFAULT_HEAD = "linear"
+
+Maximised = tuple[Callable[[NDArray[np.float64]], float], NDArray[np.float32]]
+
+
+class SearchTopology:
+    """See `topology.Topology`."""
+
+    def __init__(self, experiment: Experiment, function: Maximised | None = None):
+        """`function`: what is maximised instead of an environment's return, and where that begins [N]."""
+        check_search(experiment)
+        self._experiment = experiment
+        self.task = search_task(experiment) if function is None else function_task(experiment, *function)
+        self.spec, self.head_name = self.task.spec, self.task.head
+        self.size = self.task.size
+        self.labels = ["default"] * experiment.workers
+        self.settings = [label(setting) for setting in self.task.settings]
+        self._state = LearnerState(self.task, self.size)
+        search = self._state.search
+        self.memory, parking = allocate(memory_layout(self.task, search))
+        self._pipes = parking.carried()
+        self.ground = ground_of(self.task, search, self.memory, self._pipes)
+        self.estate = TicketsEstate(self.ground)
+
+    @property
+    def steps(self) -> int:
+        """See `Topology`: of the evaluations that were used."""
+        return int(self.ground.states.one(self.ground.version, "used_steps")[0])
+
+    def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
+        """See `Topology`."""
+        plan = SearchPlan(self.task, seat.worker, self.memory, self._pipes, seat.core)
+        return (run_search_learner if seat.worker == self.ground.learner else run_search_worker), plan
+
+    def begin(self) -> None:
+        """See `Topology`."""
+        self._state.begin()
+        published = Published.empty(self.task, self._state.search)
+        self._state.publish(published)
+        self.ground.snapshots.restore(published.vector, 0)
+        self.ground.states.save(0, self._state.arrays)
+        self.ground.tickets.begin()
+
+    def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
+        """See `Topology`."""
+        ground, tickets = self.ground, self.ground.tickets
+        targets = {
+            **{f"state/{name}": array for name, array in self._state.arrays.items()},
+            **{f"tickets/{name}": array for name, array in tickets.records.items()},
+            "tickets/states": tickets.states,
+            "tickets/window": tickets.window,
+        }
+        shape = (ground.ledger.workers, ground.ledger.width)
+        for name, wanted in {**{name: target.shape for name, target in targets.items()}, "ledger": shape}.items():
+            if name not in arrays or arrays[name].shape != wanted:
+                given = arrays[name].shape if name in arrays else None
+                raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {wanted}")
+        for name, target in targets.items():
+            target[...] = arrays[name]
+        version = state["version"]
+        published = Published.empty(self.task, self._state.search)
+        if version:
+            ground.snapshots.restore(self._state.arrays["previous"], version - 1)
+        self._state.publish(published)
+        ground.snapshots.restore(published.vector, version)
+        ground.states.save(version, self._state.arrays)
+        ground.ledger.restore(arrays["ledger"])
+
+    def gather(self) -> tuple[dict[str, Any], Arrays]:
+        """See `Topology`."""
+        ground = self.ground
+        version = ground.version
+        snapshot = self.snapshot()
+        ledger = ground.ledger.read_all()
+        ledger[ground.learner] = learner_record(ground)
+        arrays = {
+            **{f"state/{name}": array for name, array in ground.states.copies(version).items()},
+            **{f"tickets/{name}": array for name, array in ground.tickets.records.items()},
+            "tickets/states": ground.tickets.states,
+            "tickets/window": ground.tickets.window,
+            "ledger": ledger,
+            "parameters": snapshot.vector,
+            "normaliser": snapshot.normaliser,
+        }
+        return {"version": version}, arrays
+
+    def parts(self) -> list[int]:
+        """See `Topology`: none, workers of a search remember nothing."""
+        return []
+
+    def snapshot(self) -> Snapshot:
+        """See `Topology`."""
+        published = Published.empty(self.task, self._state.search)
+        self.ground.snapshots.copy(published.vector)
+        normaliser = np.zeros((3, 0 if self.spec is None else self.spec.observation_size), np.float32)
+        published.normaliser(normaliser)
+        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps)
+
+
+    def best(self) -> tuple[float, NDArray[np.float32]] | None:
+        """The best value of a function that any worker has seen, and where; None without any."""
+        values, points = self.memory["best/value"], self.memory["best/point"]
+        if not self.memory["best/known"].any():
+            return None
+        winner = int(np.argmax(np.where(self.memory["best/known"] > 0, values, -np.inf)))
+        return float(values[winner]), points[winner].copy()
+
+
+def check_search(experiment: Experiment) -> None:
+    """Raise UserError for settings that a search has no use for, or modes in which its algorithm does not work."""
+    if experiment.envs_per_worker != 1:
+        raise UserError(f"envs_per_worker = {experiment.envs_per_worker} cannot be used with {experiment.algo} (allowed: 1)")
+    if experiment.network_function is not None:
+        raise UserError(f"network_function cannot be used with {experiment.algo}: its policies are heads of ours (see `asyncrl list`)")
+    allowed = ALGORITHMS[experiment.algo].modes
+    for _, mode in parse_modes(experiment.mode):
+        if str(mode).partition(":")[0] not in allowed:
+            others = ", ".join(name for name in ("es", "tres", "ars") if name in ALGORITHMS)
+            raise UserError(
+                f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(allowed)}: its update needs a "
+                f"whole generation of one version; {others} work in every mode)"
+            )
+
+
+def search_task(experiment: Experiment) -> SearchTask:
+    """What is searched, for an environment."""
+    shipped, spec = probed(experiment)
+    return _task(experiment, shipped, spec, None)
+
+
+def function_task(experiment: Experiment, function: Callable[[NDArray[np.float64]], float], start: NDArray[np.float32]) -> SearchTask:
+    """What is searched, for a function."""
+    import cloudpickle
+
+    try:
+        shipped = cloudpickle.dumps(function)
+    except Exception as error:
+        raise UserError(f"the function cannot travel to the workers: {type(error).__name__}: {error}") from error
+    return _task(experiment, shipped, None, start)
+
+
+def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None, start: NDArray[np.float32] | None) -> SearchTask:
+    settings = parse_settings(experiment.explore, experiment.options, experiment.workers)
+    return SearchTask(
+        objective=objective,
+        spec=spec,
+        start=start,
+        head=DEFAULT_HEAD if experiment.head == "auto" else experiment.head,
+        network=experiment.network,
+        algo=experiment.algo,
+        options=experiment.options,
+        settings=settings,
+        workers=experiment.workers,
+        target_steps=experiment.steps,
+        seed=experiment.seed,
+        a_core_each=experiment.workers <= usable_cores(),
+    )

@@ -1,0 +1,131 @@
+"""The contract of a topology, and what all of them do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from asyncrl.envs import checked_reset, make_env, ship, spec_of
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.estates import Estate, SharedGround
+from asyncrl.experiment import Experiment
+from asyncrl.record import env_name
+from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.parking import Parking
+from asyncrl.workers.evaluator import Evaluated, Snapshot
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a worker process is put."""
+
+    worker: int
+    generation: int
+    """Processes that had this slot before, over all sessions of the run."""
+    core: int | None
+    restore_from: Path | None
+    """A checkpoint's folder, for the first process of a resumed run."""
+    run_folder: Path
+
+
+class Topology(Protocol):
+    """Built once per session, before anything is started."""
+
+    @property
+    def task(self) -> Evaluated:
+        """What is learned."""
+
+    @property
+    def ground(self) -> SharedGround:
+        """The shared words that every topology has."""
+
+    @property
+    def estate(self) -> Estate:
+        """How the dead are settled."""
+
+    @property
+    def memory(self) -> SharedArrays:
+        """The shared memory of the run."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Exploration setting of each worker."""
+
+    @property
+    def settings(self) -> list[str] | None:
+        """Exploration settings, where they are not the workers'."""
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The environment's spaces; None for a function."""
+
+    @property
+    def size(self) -> int:
+        """Parameters."""
+
+    @property
+    def head_name(self) -> str:
+        """The policy head."""
+
+    @property
+    def steps(self) -> int:
+        """Steps that the present parameters are made from."""
+
+    def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
+        """What a worker process runs, and what it is handed."""
+
+    def begin(self) -> None:
+        """The first state, in shared memory."""
+
+    def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
+        """Take up what `gather` gave. Raises UserError where it does not fit."""
+
+    def gather(self) -> tuple[dict[str, Any], Arrays]:
+        """Everything in shared memory that a checkpoint keeps; JSON and arrays. All workers are at the gate, or dead."""
+
+    def parts(self) -> list[int]:
+        """Workers that write a part of a checkpoint themselves."""
+
+    def snapshot(self) -> Snapshot:
+        """What an evaluation needs, as of now."""
+
+
+def allocate(layout: Any) -> tuple[SharedArrays, Parking]:
+    """The shared memory, and the places where its processes sleep."""
+    memory = SharedArrays.allocate(layout)
+    try:
+        return memory, Parking.allocate(memory["parking/sleeping"])
+    except BaseException:
+        memory.close()
+        raise
+
+
+def probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
+    """Make the environment once here, so that what is wrong with it is said before anything is started."""
+    shipped = ship(experiment.env)
+    environment = make_env(experiment.env)
+    try:
+        spec = spec_of(environment)
+        _first_reset(environment, spec, env_name(experiment))
+    finally:
+        environment.close()
+    return shipped, spec
+
+
+def _first_reset(environment: Any, spec: Any, name: str) -> None:
+    try:
+        checked_reset(environment, spec, 0)
+    except AsyncrlError:
+        raise
+    except Exception as error:
+        import traceback
+
+        text = "".join(traceback.format_exception(error)).rstrip()
+        raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error

@@ -1,0 +1,60 @@
+"""What only an acting process knows, on its way into a checkpoint and back: episodes under way, random streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from asyncrl.actors.rollout import Actor
+from asyncrl.checkpoint import parts, read_part, write_part
+from asyncrl.envs import load_state, save_state, why_not
+from asyncrl.errors import UserError
+
+
+def save_actor(actor: Actor, worker: int, folder: Path) -> None:
+    """Write the actor's part of a checkpoint. Raises OSError."""
+    arrays: dict[str, Any] = {f"actor/{name}": array for name, array in actor.arrays().items()}
+    environments: list[Any] = []
+    for e, environment in enumerate(actor.environments):
+        saved = save_state(environment)
+        environments.append({"missing": why_not(environment)} if saved is None else {"state": saved[0]})
+        if saved is not None:
+            arrays.update({f"environment-{e}/{name}": array for name, array in saved[1].items()})
+    state = {
+        "generator": actor.generator.bit_generator.state,
+        "episode_returns": actor.episode_returns,
+        "episode_lengths": actor.episode_lengths,
+        "environments": environments,
+    }
+    write_part(folder, f"worker-{worker}", state, arrays)
+
+
+def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], list[str]]:
+    """Take the part back. Returns (which environments go on where they were, notes for the user)."""
+    name = f"worker-{worker}"
+    if name not in parts(folder):
+        note = f"worker {worker} had no saved state; it begins with a new random stream and new episodes"
+        return [False] * len(actor.environments), [note]
+    state, arrays = read_part(folder, name)
+    fresh = actor.rounds.raw[-1].copy()
+    actor.generator.bit_generator.state = state["generator"]
+    actor.restore(_part(arrays, "actor"))
+    goes_on, notes = [], []
+    for e, (environment, saved) in enumerate(zip(actor.environments, state["environments"])):
+        problem = saved.get("missing")
+        if problem is None:
+            try:
+                load_state(environment, saved["state"], _part(arrays, f"environment-{e}"))
+            except UserError as error:
+                problem = str(error)
+        goes_on.append(problem is None)
+        if problem is None:
+            actor.episode_returns[e], actor.episode_lengths[e] = state["episode_returns"][e], state["episode_lengths"][e]
+        else:
+            actor.begin_afresh(e, fresh[e])
+            notes.append(f"worker {worker}: environment {e} could not be restored ({problem}); it begins a new episode")
+    return goes_on, notes
+
+
+def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}

@@ -1,0 +1,55 @@
+"""What all worker processes have in common: build, report, take over the slot, work; failures go to the launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from asyncrl.errors import Hopeless, UserError
+from asyncrl.processes import settle_in
+from asyncrl.workers.messages import Failed, Go, Ready
+
+
+class Working(Protocol):
+    """A worker of any kind."""
+
+    notes: list[str]
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that it has published."""
+
+    def work(self, go: Go) -> None:
+        """Take over the slot and work until the gate says stop."""
+
+
+def run_body(build: Callable[[], Working], core: int | None, connection: Connection) -> None:
+    """Process body: `build()` makes the worker."""
+    worker = None
+    try:
+        settle_in(core)
+        worker = build()
+        connection.send(Ready(worker.notes))
+        worker.work(_await_go(connection))
+    except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the launcher
+        steps = worker.steps_done if worker else 0
+        cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ is not None else error
+        place = traceback.extract_tb(cause.__traceback__)[-1]
+        where = f"{type(cause).__name__} at {place.filename}:{place.lineno}"
+        text = "".join(traceback.format_exception(error))
+        with contextlib.suppress(OSError):
+            said = str(error) or type(error).__name__
+            connection.send(Failed(said, text, steps, where, isinstance(error, UserError), isinstance(error, Hopeless)))
+        os._exit(1)
+
+
+def _await_go(connection: Connection) -> Go:
+    try:
+        go: Go = connection.recv()
+    except (EOFError, ConnectionResetError):
+        os._exit(1)  # the launcher has hung up: there is nobody to tell
+    return go

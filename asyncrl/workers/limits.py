@@ -1,0 +1,47 @@
+"""How long a training episode may be."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from asyncrl.errors import UserError
+
+MOST = 2**24 - 1
+"""A limit travels as float32, which is exact up to here."""
+
+
+@dataclass(frozen=True)
+class EpisodeLimit:
+    """A limit of steps that grows by `factor` whenever `share` of a generation's episodes reach it (as in the code of
+    Salimans and others 2017). A fixed limit has factor 1; start 0 is no limit."""
+
+    start: int = 0
+    share: float = 1.0
+    factor: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> EpisodeLimit:
+        """``none``, ``1000`` or ``adaptive:START,SHARE,FACTOR``. Raises UserError."""
+        if text == "none":
+            return cls()
+        if re.fullmatch(r"[\d_]+", text) and 0 < int(text) <= MOST:
+            return cls(int(text))
+        kind, _, numbers = text.partition(":")
+        try:
+            start, share, factor = (float(number) for number in numbers.split(","))
+        except ValueError:
+            start, share, factor = 0.0, 0.0, 0.0
+        if kind == "adaptive" and start == int(start) and 1 <= start <= MOST and 0 < share <= 1 and factor > 1:
+            return cls(int(start), share, factor)
+        raise UserError(
+            f"episode_limit = {text!r} cannot be used (allowed: none, a number of steps, or adaptive:START,SHARE,FACTOR with "
+            "START >= 1, 0 < SHARE <= 1, FACTOR > 1, as in adaptive:200,0.5,1.5)"
+        )
+
+    def after(self, limit: int, cut: int, episodes: int) -> int:
+        """The limit that follows, when `cut` of so many episodes reached this one."""
+        if limit and self.factor > 1 and episodes and cut >= self.share * episodes:
+            return min(math.ceil(limit * self.factor), MOST)
+        return limit

@@ -1,0 +1,221 @@
+"""What the processes of a black-box search are handed, and the shared memory that they work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import BlackBox
+from asyncrl.blackbox.options import SearchOptions
+from asyncrl.blackbox.search import Search, Setting
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.heads.deterministic import SearchPolicy
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.progress import COLUMNS, EPISODE_FIELDS
+from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.generations import SearchGround
+from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.ledger import Ledger
+from asyncrl.shared.parameters import Snapshots
+from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
+from asyncrl.shared.rings import Ring
+from asyncrl.shared.states import States
+from asyncrl.shared.tickets import Tickets
+from asyncrl.workers.limits import EpisodeLimit
+from asyncrl.workers.plan import EPISODE_SLOTS
+
+if TYPE_CHECKING:
+    from asyncrl.workers.evaluator import Playing
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """What is searched, the same for all processes of a run."""
+
+    objective: bytes
+    """What makes the environment, from `asyncrl.envs.ship`; or a function of a vector, from cloudpickle, where spec is None."""
+    spec: EnvSpec | None
+    start: NDArray[np.float32] | None
+    """Where a function's search begins [N]; a policy has its own start."""
+    head: str
+    network: NetworkOptions
+    algo: str
+    options: SearchOptions
+    settings: tuple[Setting, ...]
+    workers: int
+    target_steps: int
+    seed: int
+    a_core_each: bool = False
+    """Whether there are cores for all workers: then they wait patiently before they sleep."""
+
+    def policy(self) -> SearchPolicy:
+        """The policy, without numbers."""
+        assert self.spec is not None
+        return SearchPolicy(self.spec, self.head, self.network, self.options.action_bins)
+
+    @property
+    def shipped(self) -> bytes:
+        """See `asyncrl.workers.evaluator.Evaluated`."""
+        return self.objective
+
+    @property
+    def size(self) -> int:
+        """Parameters N."""
+        return self.policy().size if self.start is None else self.start.size
+
+    def initial(self) -> NDArray[np.float32]:
+        """Where the search begins [N]."""
+        return self.policy().initial(self.seed) if self.start is None else self.start
+
+    def search(self, size: int) -> Search:
+        """The algorithm."""
+        entry = ALGORITHMS[self.algo]
+        assert isinstance(entry, BlackBox)
+        search: Search = entry.search_type()(self.options, size, self.seed, self.settings)
+        return search
+
+    @property
+    def normalises(self) -> bool:
+        """Whether observations are shifted and scaled."""
+        return self.spec is not None and self.options.normalize_observations
+
+    @property
+    def observed(self) -> int:
+        """Numbers of an observation whose statistics are kept; 0 for none."""
+        return self.spec.observation_size if self.spec is not None and self.normalises else 0
+
+    def player(self, seed: int, render_mode: str | None = None, environment: Any = None) -> Playing:
+        """What plays the point that the search has reached."""
+        from asyncrl.workers.search_worker import SearchPlayer
+
+        return SearchPlayer(self, seed, render_mode, environment)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """One process's share: worker i, or the learner after the last worker."""
+
+    task: SearchTask
+    worker: int
+    memory: SharedArrays
+    pipes: PipesToCarry
+    core: int | None
+
+
+class Published:
+    """The vector that travels by version: what the algorithm publishes, the observations' shift and scale, the step limit."""
+
+    def __init__(self, vector: NDArray[np.float32], size: int, observed: int):
+        self.vector = vector
+        self.search = vector[:size]
+        self.shift, self.scale = vector[size : size + observed], vector[size + observed : size + 2 * observed]
+        self.limit = vector[size + 2 * observed :]  # one number; 0: none. Exact, since it is below 2**24
+
+    @classmethod
+    def empty(cls, task: SearchTask, search: Search) -> Published:
+        """One of zeros."""
+        size = search.published_size + 2 * task.observed + 1
+        return cls(np.zeros(size, np.float32), search.published_size, task.observed)
+
+    def normaliser(self, into: NDArray[np.float32]) -> None:
+        """Write shift, scale and 1 into [3, D], if observations are normalised."""
+        if self.shift.size:
+            into[0], into[1], into[2, 0] = self.shift, self.scale, 1.0
+
+
+def record_fields(observed: int) -> Mapping[str, Any]:
+    """An evaluation on its way to the learner."""
+    return {
+        "value": ((), np.float64),  # what the search maximises: mean return of the episodes, less the survival bonus
+        "length": ((), np.int64),  # steps of all its episodes
+        "version": ((), np.int64),  # of the parameters that acted
+        "worker": ((), np.int64),
+        "attempt": ((), np.int64),  # how often it was made before, without a finite return: the learner's word
+        "made": ((), np.int64),  # which of the attempts this is
+        "cut": ((), np.int64),  # episodes that reached the step limit
+        "observed_count": ((), np.float64),
+        "observed_mean": ((observed,), np.float64),
+        "observed_square": ((observed,), np.float64),
+    }
+
+
+def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
+    """Everything that the learner remembers: the algorithm's own arrays, and its bookkeeping."""
+    observed = task.observed
+    return {
+        **{f"search/{name}": array for name, array in search.state.items()},
+        "observed_count": np.zeros(1),
+        "observed_mean": np.zeros(observed),
+        "observed_square": np.zeros(observed),
+        "used_steps": np.zeros(1, np.int64),  # steps of all evaluations that were used
+        "used": np.full(search.tickets, -1, np.int64),  # the tickets that the newest version is made from
+        "limit": np.zeros(1, np.int64),  # steps of a training episode; 0: no limit
+        "told_flat": np.zeros(1, np.int64),
+        "previous": np.zeros(Published.empty(task, search).vector.size, np.float32),  # what was published before the newest
+    }
+
+
+def ledger_columns(search: Search) -> dict[str, int]:
+    """Progress, the scheduler's columns, and a sum for each of the algorithm's figures."""
+    own = {name: 1 for name in COLUMNS if not name.endswith("_sum") or name == "lag_sum"}
+    own["lag_histogram"] = COLUMNS["lag_histogram"]
+    figures = {f"{name}_sum": 1 for name in search.figures}
+    return {**own, **SCHEDULER_COLUMNS, "discarded": 1, "missing": 1, **figures}
+
+
+def memory_layout(task: SearchTask, search: Search) -> Layout:
+    """Everything that the processes of a search share."""
+    places = task.workers + 1
+    published = Published.empty(task, search).vector.size
+    layout: dict[str, Any] = {
+        **prefixed("ledger", Ledger.layout(ledger_columns(search), places)),
+        **prefixed("board", Board.layout(places)),
+        **prefixed("parking", Parking.layout(places + 1)),
+        **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search)),
+    }
+    if task.spec is None:  # row i: worker i's; it writes the point, the value, and last that there is one
+        rows = task.workers
+        layout |= {"best/value": ((rows,), np.float64), "best/point": ((rows, task.size), np.float32), "best/known": ((rows,), np.int64)}
+    for worker in range(task.workers):
+        layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
+    return layout
+
+
+def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: PipesToCarry) -> SearchGround:
+    """The shared parts over that memory, the same in every process."""
+    parking = Parking(memory["parking/sleeping"], pipes.pipes)
+    if task.a_core_each:
+        parking.spins = PATIENT_SPINS
+    return SearchGround(
+        board=Board(memory.part("board")),
+        ledger=Ledger(ledger_columns(search), memory.part("ledger")),
+        parking=parking,
+        tickets=Tickets(memory.part("tickets")),
+        snapshots=Snapshots(memory.part("snapshots")),
+        states=States(memory.part("states")),
+        over=memory["over"],
+        population=search.tickets,
+        arrival=task.options.account == "arrival",
+    )
+
+
+def learner_record(ground: SearchGround) -> NDArray[np.float64]:
+    """The learner's ledger record as of the newest version: a learner may have died between that and telling of the next one."""
+    ledger, learner = ground.ledger, ground.learner
+    record = ledger.read(learner)
+    if ledger.column(record, "updates")[0] > ground.version:
+        return ledger.entry(learner, ledger.clock(learner) - 1).copy()
+    return record
+
+
+def episode_limit(task: SearchTask) -> EpisodeLimit:
+    """The rule by which training episodes are cut."""
+    return EpisodeLimit.parse(task.options.episode_limit)
+
+
+Objective = Callable[[NDArray[np.float32]], float]

@@ -1,0 +1,159 @@
+"""The learner of a stream: units in, versions out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.checkpoint import read_part, write_part
+from asyncrl.learners.updater import Updater
+from asyncrl.scheduler.board import COMMAND, HEARTBEAT, MARK, OPENED, PHASE, PHASES, REQUEST
+from asyncrl.scheduler.gate import Gate
+from asyncrl.scheduler.pace import Books
+from asyncrl.scheduler.stream_board import Unit
+from asyncrl.scheduler.streams import LearnerPace
+from asyncrl.shared.statistics import merge_one, standardise
+from asyncrl.trajectory import Trajectory
+from asyncrl.workers.body import run_body
+from asyncrl.workers.messages import Go
+from asyncrl.workers.stream_plan import PublishedPolicy, StreamPlan, StreamTask, ground_of, unit_layout
+
+LEARNER_PART = "learner"
+UNIT_FIELDS = ("observation", "action", "reward", "ended", "final_observation", "memory")
+
+
+class StreamState:
+    """The algorithm's learner, and what is kept beside it."""
+
+    def __init__(self, task: StreamTask):
+        self._policy = task.policy()
+        self.updater: Updater = task.updater(self._policy)
+        self.published = PublishedPolicy.empty(self._policy.size, task.observed)
+        self._own = {
+            "steps": np.zeros(1, np.int64),  # of all units taken
+            "observed_count": np.zeros(1),
+            "observed_mean": np.zeros(task.observed),
+            "observed_square": np.zeros(task.observed),
+        }
+
+    @property
+    def steps(self) -> int:
+        """Steps of all units taken."""
+        return int(self._own["steps"][0])
+
+    def publish(self) -> NDArray[np.float32]:
+        """The vector that actors need now."""
+        own, published = self._own, self.published
+        self.updater.published(published.parameters)
+        standardise(own["observed_count"][0], own["observed_mean"], own["observed_square"], published.shift, published.scale)
+        published.uniform[0] = float(self.updater.explores(self.steps))
+        return published.vector
+
+    def take(self, unit: Unit) -> None:
+        """Use up one unit."""
+        own, slot = self._own, unit.slot
+        trajectory = Trajectory(**{name: slot[name] for name in UNIT_FIELDS}, version=unit.version)
+        self.updater.take(unit.actor, trajectory, slot["log_prob"], slot["fresh"])
+        own["steps"] += trajectory.reward.size
+        if own["observed_mean"].size:
+            counts = own["observed_count"], own["observed_mean"], own["observed_square"]
+            merge_one(*counts, float(slot["observed_count"]), slot["observed_mean"], slot["observed_square"])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint keeps."""
+        return {**{f"own/{name}": array for name, array in self._own.items()}, **self.updater.state()}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take it back."""
+        for name, array in self._own.items():
+            array[...] = arrays[f"own/{name}"]
+        self.updater.restore({name: array for name, array in arrays.items() if not name.startswith("own/")})
+
+
+class StreamLearner:
+    """The one process that updates."""
+
+    def __init__(self, plan: StreamPlan):
+        task = plan.task
+        self._plan, self._task = plan, task
+        self._limit_threads()
+        self._state = StreamState(task)
+        self._ground = ground_of(task, self._state.updater.figures, plan.memory, plan.pipes)
+        layout = unit_layout(task, task.policy())
+        slot = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
+        self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
+        if plan.restore_from is not None:
+            self._state.restore(read_part(plan.restore_from, LEARNER_PART)[1])
+        self._books: Books | None = None
+        self.notes: list[str] = []
+
+    def _limit_threads(self) -> None:
+        import torch
+
+        torch.set_num_threads(getattr(self._task.options, "learner_threads", 1))
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the units that it has taken."""
+        return self._state.steps
+
+    def work(self, go: Go) -> None:
+        """Take over the slot and work until the gate says stop."""
+        ground, index = self._ground, self._plan.worker
+        self._books = Books(ground.ledger, index)
+        board = ground.board
+        pace = LearnerPace(ground.streams, lambda: board.order(REQUEST) > board.order(OPENED))
+        gate = Gate(board, ground.parking, index)
+        while gate.pass_through(self._save):
+            pace.open(board.mode())
+            self._epoch(pace)
+        pace.stop()
+
+    def _epoch(self, pace: LearnerPace) -> None:
+        board, index = self._ground.board, self._plan.worker
+        units = getattr(self._task.options, "batch_units", 1)
+        while not pace.at_gate:
+            board.stand(index, PHASE, PHASES.index("waiting"))
+            lags, began = [], 0.0
+            for unit in pace.units(units):
+                board.stand(index, HEARTBEAT, time.monotonic_ns())
+                board.stand(index, PHASE, PHASES.index("learning"))
+                began = began or time.perf_counter()
+                lags.append(unit.lag)
+                self._state.take(unit)
+            if not pace.at_gate:
+                self._update(pace, lags, began or time.perf_counter())
+
+    def _update(self, pace: LearnerPace, lags: list[int], began: float) -> None:
+        updates, figures = self._state.updater.update(pace.version, self._state.steps)
+        pace.publish(self._state.publish())
+        books, ledger = self._books, self._ground.ledger
+        assert books is not None
+        for lag in lags:
+            books.lag(lag)
+        books.add("updates", updates)
+        books.add("rounds", 1)
+        books.add("skipped", figures.get("skipped", 0.0) * updates)
+        books.add("learn_seconds", time.perf_counter() - began)
+        for name in self._state.updater.figures:
+            value = figures.get(name, 0.0)
+            books.add(f"{name}_sum", value * updates if math.isfinite(value) else 0.0)
+        ledger.publish(self._plan.worker, books.draft)
+        if self._state.steps >= self._ground.board.order(MARK):
+            pace.close()
+
+    def _save(self) -> None:
+        folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
+        with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
+            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state())
+
+
+def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:
+    """Process body of the learner."""
+    run_body(lambda: StreamLearner(plan), plan.core, connection)

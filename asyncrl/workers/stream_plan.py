@@ -1,0 +1,192 @@
+"""What the processes of a stream are handed (actors -> rings -> learner), and the shared memory that they work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.actors.exploration import Exploration
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import Streamed
+from asyncrl.algos.off_policy import HIDDEN
+from asyncrl.checkpoint import folder_of
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.learners.updater import Updater
+from asyncrl.progress import COLUMNS, EPISODE_FIELDS
+from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.stream_board import StreamBoard, Streams
+from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.fans import Grid
+from asyncrl.shared.ledger import Ledger
+from asyncrl.shared.parameters import Snapshots
+from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
+from asyncrl.shared.rings import Ring
+from asyncrl.trajectory import Trajectory
+from asyncrl.workers.plan import EPISODE_SLOTS, Task
+
+SLOTS = 4
+"""Units that an actor may be ahead of the learner."""
+
+
+@dataclass(frozen=True)
+class StreamTask(Task):
+    """What is learned, the same for all processes of a run."""
+
+    @property
+    def entry(self) -> Streamed:
+        """The algorithm's line in the registry."""
+        entry = ALGORITHMS[self.algo]
+        assert isinstance(entry, Streamed)
+        return entry
+
+    def policy(self) -> Policy:
+        """The policy that acts, without numbers."""
+        head = self.entry.head if self.head == "auto" else self.head
+        if head in TOWER_HEADS:
+            return TowerPolicy(self.spec, head, self.network.hidden or HIDDEN)
+        return super().policy()
+
+    def updater(self, policy: Policy) -> Updater:
+        """The algorithm's learner."""
+        updater: Updater = self.entry.updater_type()(self, policy)
+        return updater
+
+    def check(self) -> None:
+        """Raise UserError for what can't work, before anything is allocated."""
+        self.entry.updater_type().check(self)
+
+    @property
+    def updater_figures(self) -> tuple[str, ...]:
+        """What the algorithm logs."""
+        figures: tuple[str, ...] = self.entry.updater_type().figures
+        return figures
+
+    @property
+    def needs_log_prob(self) -> bool:
+        """Whether units must say how probable their actions were."""
+        return bool(self.entry.updater_type().needs_log_prob)
+
+    @property
+    def observed(self) -> int:
+        """Numbers of an observation whose statistics are kept; 0 for none."""
+        on = getattr(self.options, "normalize_observations", False) and not self.spec.is_image
+        return self.spec.observation_size if on else 0
+
+    @property
+    def steps_per_unit(self) -> int:
+        """Steps of an actor's unit."""
+        return int(self.options.t_max) * self.envs_per_worker
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """One process's share: actor i, or the learner after the last actor."""
+
+    task: StreamTask
+    worker: int
+    generation: int
+    """How many processes have had this slot before; its random streams differ from theirs."""
+    exploration: tuple[Exploration, ...]
+    memory: SharedArrays
+    pipes: PipesToCarry
+    core: int | None
+    restore_from: Path | None
+    run_folder: Path
+
+    def checkpoint_folder(self, steps: int) -> Path:
+        """The folder of the checkpoint that is being made; the launcher has begun it."""
+        return folder_of(self.run_folder, steps)
+
+
+@dataclass(frozen=True)
+class StreamGround:
+    """The shared parts that actors and learner work on. Actor i is place i of the board, the learner the last."""
+
+    board: Board
+    ledger: Ledger
+    parking: Parking
+    streams: Streams
+
+    @property
+    def learner(self) -> int:
+        """The learner's place."""
+        return self.board.workers - 1
+
+
+class PublishedPolicy:
+    """The vector that travels by version: the policy's parameters, the observations' shift and scale, whether to act uniformly."""
+
+    def __init__(self, vector: NDArray[np.float32], size: int, observed: int):
+        self.vector = vector
+        self.parameters = vector[:size]
+        self.shift, self.scale = vector[size : size + observed], vector[size + observed : size + 2 * observed]
+        self.uniform = vector[size + 2 * observed :]  # one number: 1 while actors should act uniformly
+
+    @classmethod
+    def empty(cls, size: int, observed: int) -> PublishedPolicy:
+        """One of zeros; `size`: parameters."""
+        return cls(np.zeros(size + 2 * observed + 1, np.float32), size, observed)
+
+    def normaliser(self, into: NDArray[np.float32]) -> None:
+        """Write shift, scale and 1 into [3, D], if observations are normalised."""
+        if self.shift.size:
+            into[0], into[1], into[2, 0] = self.shift, self.scale, 1.0
+
+
+def unit_layout(task: StreamTask, policy: Policy) -> Layout:
+    """A unit on its way to the learner: a trajectory, and what belongs to it."""
+    spec, grid = task.spec, (int(task.options.t_max), task.envs_per_worker)
+    observation = (spec.observation_shape, np.uint8 if spec.is_image else np.float32)
+    head = policy.head
+    return {
+        **Trajectory.layout(*grid, observation, (head.components, head.action_dtype), policy.memory_size),
+        "log_prob": (grid, np.float32),
+        "fresh": ((task.envs_per_worker,), np.uint8),
+        "observed_count": ((), np.float64),
+        "observed_mean": ((task.observed,), np.float64),
+        "observed_square": ((task.observed,), np.float64),
+    }
+
+
+def ledger_columns(figures: tuple[str, ...]) -> dict[str, int]:
+    """Progress, the scheduler's columns, and a sum for each of the algorithm's figures."""
+    own = {name: size for name, size in COLUMNS.items() if not name.endswith("_sum") or name == "lag_sum"}
+    return {**own, **SCHEDULER_COLUMNS, **{f"{name}_sum": 1 for name in figures}}
+
+
+def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
+    """Everything that the processes of a stream share."""
+    places = task.workers + 1
+    size = PublishedPolicy.empty(policy.size, task.observed).vector.size
+    layout: dict[str, Any] = {
+        **prefixed("ledger", Ledger.layout(ledger_columns(figures), places)),
+        **prefixed("board", Board.layout(places)),
+        **prefixed("parking", Parking.layout(places + 1)),
+        **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
+        **prefixed("snapshots", Snapshots.layout(size)),
+        **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
+    }
+    for worker in range(task.workers):
+        layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
+    return layout
+
+
+def ground_of(task: StreamTask, figures: tuple[str, ...], memory: SharedArrays, pipes: PipesToCarry) -> StreamGround:
+    """The shared parts over that memory, the same in every process."""
+    parking = Parking(memory["parking/sleeping"], pipes.pipes)
+    if task.a_core_each:
+        parking.spins = PATIENT_SPINS
+
+    def ring(arrays: Mapping[str, NDArray[Any]], producer: int, consumer: int) -> Ring:
+        return Ring(arrays, "wait", parking, producer, task.workers)
+
+    make: Callable[..., Ring] = ring
+    rings = Grid[Ring](memory.part("units"), task.workers, 1, make)
+    streams = Streams(StreamBoard(memory.part("stream")), Snapshots(memory.part("snapshots")), rings, parking)
+    return StreamGround(Board(memory.part("board")), Ledger(ledger_columns(figures), memory.part("ledger")), parking, streams)

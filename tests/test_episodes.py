@@ -1,0 +1,98 @@
+"""Whole episodes of a deterministic policy: what an evaluation is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from environments import CountingEnv
+
+from asyncrl.actors.episodes import BEAT, EpisodeRunner, Observed
+from asyncrl.actors.rollout import EnvironmentFault
+from asyncrl.envs import make_env, spec_of
+from asyncrl.errors import Hopeless
+
+
+class Still:
+    """Acts 0 on what is finite."""
+
+    def act(self, observation: Any, normaliser: Any) -> int | None:
+        return 0 if np.isfinite(observation).all() else None
+
+
+class Strange(CountingEnv):
+    """At step 3 it gives what it is told to."""
+
+    def __init__(self, observation: Any = None, reward: Any = 1.0, error: str = "") -> None:
+        super().__init__(length=5)
+        self.strange = observation, reward, error
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = super().step(action)
+        if self.count == 3:
+            other, reward, error = self.strange
+            if error:
+                raise ValueError(error)
+            observation = observation if other is None else other
+        return observation, reward, *rest
+
+
+def runner(make: Any, beats: list[int] | None = None) -> EpisodeRunner:
+    environment = make_env(make)
+    spec = spec_of(environment)
+    return EpisodeRunner(environment, spec, Still(), np.zeros((3, 3), np.float32), lambda: beats.append(1) if beats is not None else None)
+
+
+def test_an_episode_has_return_length_and_what_was_seen():
+    observed = Observed(3)
+    episode = runner(lambda: CountingEnv(length=600)).run(0, observed=observed)
+    assert episode == (600.0, 600, False)
+    assert observed.count == 600
+    assert observed.mean[1] == pytest.approx(np.arange(600).mean())
+    assert observed.square[1] == pytest.approx(np.var(np.arange(600)) * 600)
+
+
+def test_an_episode_is_cut_at_the_limit_and_no_earlier():
+    one = runner(lambda: CountingEnv(length=40))
+    assert one.run(0, limit=39) == (39.0, 39, True)
+    assert one.run(0, limit=40) == (40.0, 40, False)
+    assert one.run(0) == (40.0, 40, False)
+
+
+def test_a_long_episode_gives_signs_of_life():
+    beats: list[int] = []
+    runner(lambda: CountingEnv(length=1000), beats).run(0)
+    assert len(beats) >= 1000 // BEAT - 4
+
+
+def test_an_endless_episode_is_named(monkeypatch):
+    monkeypatch.setattr("asyncrl.actors.episodes.LONGEST_EPISODE", 100)
+    with pytest.raises(Hopeless, match=r"did not end within 100 steps; limit it with --episode-limit"):
+        runner(lambda: CountingEnv(length=200)).run(0)
+    assert runner(lambda: CountingEnv(length=200)).run(0, limit=150).cut
+
+
+@pytest.mark.parametrize(
+    ("strange", "steps"),
+    [({"reward": np.nan}, 5), ({"reward": np.inf}, 5), ({"observation": np.full(3, np.nan, np.float32)}, 3)],
+)
+def test_an_episode_without_a_finite_return_has_none(strange, steps):
+    observed = Observed(3)
+    value, length, cut = runner(lambda: Strange(**strange)).run(0, observed=observed)
+    assert np.isnan(value)
+    assert (length, cut) == (steps, False)
+    assert np.isfinite(observed.mean).all()
+
+
+@pytest.mark.parametrize(
+    ("strange", "what"),
+    [
+        ({"error": "it broke"}, "step raised ValueError: it broke"),
+        ({"observation": np.zeros(4, np.float32)}, "step returned a wrong observation"),
+        ({"reward": "much"}, "step raised|wrong reward"),
+    ],
+)
+def test_what_an_environment_does_wrong_is_its_fault(strange, what):
+    with pytest.raises(EnvironmentFault, match=what):
+        runner(lambda: Strange(**strange)).run(0)

@@ -1,0 +1,97 @@
+"""Black-box minimisation of a function: the same workers and learner as for policies."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from running import children
+
+import asyncrl
+from asyncrl.errors import UserError
+
+
+def sphere(x):
+    return float(((x - 1.0) ** 2).sum())
+
+
+def test_the_minimum_is_reached():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = asyncrl.minimize(sphere, np.zeros(5), "cma-es", 800, 2, sigma=0.3)
+    assert found.value < 1e-4
+    assert np.abs(found.x - 1).max() < 0.02
+    assert (found.x.shape, found.x.dtype) == ((5,), np.float64)
+    assert children() == []
+
+
+def test_sync_finds_the_same_with_any_number_of_workers():
+    one, three = (asyncrl.minimize(sphere, np.zeros(4), "es", 1000, count, sigma=0.1, learning_rate=0.05, population=20) for count in (1, 3))
+    assert one.x.tobytes() == three.x.tobytes()
+    assert (one.value, one.evaluations, one.updates) == (three.value, 1000, 50)
+    assert one.value < 0.05
+    for found in (one, three):
+        assert found.best_value == sphere(found.best_x) <= found.value == sphere(found.x)
+    assert children() == []
+
+
+def test_the_best_point_of_a_function_is_one_that_was_evaluated():
+    found = asyncrl.minimize(lambda x: np.nan if x[0] > 0 else sphere(x) + 10 * (x[1] > 0.02), [-0.1, 0.0], "es", 60, 2, population=20)
+    assert found.best_value == sphere(found.best_x) < 10
+    assert found.best_x[0] <= 0
+
+
+def test_time_ends_it():
+    began = time.monotonic()
+    found = asyncrl.minimize(lambda x: time.sleep(0.01) or sphere(x), np.zeros(3), "es", 10**7, 2, mode="async", seconds=0.5)
+    assert 0.5 <= found.seconds < 5
+    assert time.monotonic() - began < 20
+    assert 0 < found.evaluations < 10**4
+    assert found.best_value <= found.value
+    assert children() == []
+
+
+def test_a_function_that_raises_ends_it_in_one_line():
+    def broken(x):
+        raise ZeroDivisionError("by nought")
+
+    with pytest.raises(UserError) as caught:
+        asyncrl.minimize(broken, np.zeros(3), "es", 100, 1)
+    assert "the function raised ZeroDivisionError: by nought" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "in broken" in caught.value.__notes__[0], "whoever lets it through sees where"
+    assert children() == []
+
+
+LOCK = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"start": [[1.0, 2.0]]}, "start of shape (1, 2)"),
+        ({"start": []}, "start of shape (0,)"),
+        ({"start": [1.0, np.inf]}, "finite"),
+        ({"start": ["a"]}, "start cannot be used"),
+        ({"algo": "cmaes"}, "did you mean 'cma-es'"),
+        ({"algo": "a3c"}, "unknown black-box search 'a3c'"),
+        ({"sigm": 0.1}, "did you mean 'sigma'"),
+        ({"sigma": 0.0}, "sigma = 0"),
+        ({"algo": "es", "population": 7}, "even number"),
+        ({"mode": "async"}, "needs a whole generation"),
+        ({"mode": "asinc"}, "did you mean 'async'"),
+        ({"evaluations": 0}, "evaluations = 0"),
+        ({"seconds": -1.0}, "seconds = -1"),
+        ({"workers": 0}, "workers = 0"),
+        ({"function": 3}, "function is of type int"),
+        ({"function": lambda x, lock=LOCK: 0.0}, "cannot travel"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(arguments, line):
+    with pytest.raises(UserError) as caught:
+        asyncrl.minimize(**{"function": sphere, "start": np.zeros(3), "workers": 2, **arguments})
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)

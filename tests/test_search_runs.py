@@ -1,0 +1,279 @@
+"""Black-box search as whole runs: real processes, real environments, kills, resumption."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from environments import CountingEnv
+from gymnasium import spaces
+from running import Jitter, Run, kill, resume, train, wait_for
+
+from asyncrl.checkpoint import newest, read_part
+
+SMALL = {"population": 8, "sigma": 0.3}
+SAME = {"steps": 3000, "seed": 3}
+"""What runs have in common that are compared bit by bit."""
+
+
+def search(folder: Path, env: Any, beside: Any = None, algo: str = "es", **options: Any) -> Run:
+    """A quiet run of two workers with small generations, unless told otherwise."""
+    run = train(folder, env, beside, algo=algo, **{"workers": 2, "mode": "sync", **SMALL, **options})
+    if run.error is None:
+        check_books(run)
+    return run
+
+
+def check_books(run: Run) -> None:
+    """Each update was made from evaluations that were used once; steps add up."""
+    arrays = read_part(newest(run.folder), "run")[1]
+    used = int(arrays["state/used_steps"][0])
+    assert used <= run.summary["steps"] == sum(run.column("steps"))
+    assert run.summary["updates"] == run.column("updates")[-1]
+    assert sum(run.column("rounds")[:-1]) >= run.summary["updates"] * SMALL["population"]
+    assert run.column("lag_count")[-1] == run.summary["updates"] * SMALL["population"]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Undisturbed runs of two workers, made once each."""
+
+    @functools.cache
+    def made(algo: str = "es", mode: str = "sync") -> Run:
+        return search(tmp_path_factory.mktemp("reference"), "CartPole-v1", algo=algo, mode=mode, **SAME)
+
+    return made
+
+
+def learned(run: Run) -> dict[str, bytes]:
+    """Everything that the learner remembers."""
+    arrays = read_part(newest(run.folder), "run")[1]
+    return {name: array.tobytes() for name, array in arrays.items() if name.startswith("state/")}
+
+
+class Cliff(CountingEnv):
+    """The action a, one number, decides the episode. Good ones (a > 0) take long and return 30; bad ones end at once, with a
+    little more the further they are from 0. Who sees only those that end first goes the wrong way."""
+
+    def __init__(self, sleep: float = 0.002) -> None:
+        super().__init__(length=30)
+        self.sleep = sleep
+        self.action_space = spaces.Box(-10.0, 10.0, (1,), np.float32)
+
+    def step(self, action: Any) -> Any:
+        observation, _, over, _, _ = super().step(action)
+        a = float(action[0])
+        if a <= 0:
+            return observation, 0.5 * min(-a, 4.0), True, False, {}
+        time.sleep(self.sleep)
+        return observation, 1.0, over, False, {}
+
+    def observe(self) -> Any:
+        return np.ones(3, dtype=np.float32)
+
+
+class Paying(CountingEnv):
+    """Reward is the action; now and then it sleeps, by the clock."""
+
+    def __init__(self) -> None:
+        super().__init__(length=5)
+
+    def step(self, action: Any) -> Any:
+        if time.time_ns() % 5 == 0:
+            time.sleep(0.002)
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(action), terminated, truncated, info
+
+    def observe(self) -> Any:
+        return np.array([1.0, self.count, 0.0], dtype=np.float32)  # nothing of earlier episodes
+
+
+class Sleepy(CountingEnv):
+    """Some episodes take very long."""
+
+    def step(self, action: Any) -> Any:
+        if self.count == 0 and self.np_random.random() < 1 / 16:
+            time.sleep(0.25)
+        return super().step(action)
+
+
+# --- the modes ---
+
+@pytest.mark.parametrize(("algo", "counts"), [("es", [1, 3, 4]), ("tres", [3]), ("cma-es", [3])])
+def test_sync_gives_the_same_bits_with_any_number_of_workers(tmp_path, reference, algo, counts):
+    for count in counts:
+        run = search(tmp_path, cartpole_with_jitter, algo=algo, workers=count, **SAME)
+        assert run.summary["lag"]["max"] == 0
+        assert learned(run) == learned(reference(algo))
+        assert run.summary["steps"] == reference(algo).summary["steps"]
+
+
+def cartpole_with_jitter() -> Any:
+    return Jitter(gymnasium.make("CartPole-v1"), 0.003, 0.03)
+
+
+def test_pipelined_has_lag_one_and_the_same_bits_however_workers_are_timed(tmp_path, reference):
+    run = search(tmp_path, cartpole_with_jitter, mode="pipelined", workers=3, **SAME)
+    assert learned(run) == learned(reference(mode="pipelined"))
+    assert learned(run) != learned(reference())
+    assert (run.summary["lag"]["max"], run.summary["lag"]["p50"]) == (1, 1)
+
+
+def test_bounded_keeps_its_bound(tmp_path):
+    bounded = search(tmp_path, Sleepy, mode="bounded:2", workers=3, steps=1500)
+    assert 0 < bounded.summary["lag"]["max"] <= 2
+
+
+@pytest.mark.parametrize("account", ["dispatch", "arrival"])
+def test_a_schedule_of_modes_loses_nothing(tmp_path, account):
+    modes = "async@0,sync@150,pipelined@300,async@450,bounded:1@600"
+    run = search(tmp_path, Paying, mode=modes, workers=3, steps=800, account=account)
+    assert run.summary["status"] == "completed"
+    assert run.summary["steps"] - 9 * 8 * 5 <= used_steps(run) <= run.summary["steps"]  # what the window held at the end
+    schedule = modes.replace("async@450,bounded:1@600", "sync@450")
+    run = search(tmp_path, Paying, mode=schedule, workers=3, steps=800, account=account, checkpoint_every=149)
+    assert used_steps(run) == run.summary["steps"], "every evaluation was used"
+
+
+def used_steps(run: Run) -> int:
+    return int(read_part(newest(run.folder), "run")[1]["state/used_steps"][0])
+
+
+# --- trouble ---
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_path, mode):
+    def kill_some(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        for turn in range(6):
+            worker = (2, 0, 1)[turn % 3]  # 2 is the learner
+            before = launcher.version()
+            wait_for(lambda before=before: launcher._epoch_runs and launcher.version() > before)
+            kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
+            wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+
+    steps = {"steps": 8000, "max_failures": 100}
+    run = search(tmp_path, Paying, kill_some, mode=mode, **steps)
+    assert run.summary["status"] == "completed"
+    assert 5 <= run.summary["restarts"] <= 6  # the last one may come when all is done
+    if mode == "sync":
+        assert learned(run) == learned(search(tmp_path, Paying, mode=mode, **steps))
+
+
+@pytest.mark.parametrize("mode", ["sync", "pipelined"])
+def test_a_resumed_run_continues_with_the_same_bits(tmp_path, reference, mode):
+    whole = reference(mode=mode)
+    half = search(tmp_path, "CartPole-v1", mode=mode, **{**SAME, "steps": 1500}, checkpoint_every=500, keep_checkpoints=9)
+    assert half.summary["updates"] < whole.summary["updates"]
+    second = resume(half.folder, steps=SAME["steps"])
+    check_books(second)
+    assert learned(second) == learned(whole), "neither checkpoints nor the end in between change anything"
+    assert second.summary["updates"] == whole.summary["updates"]
+
+
+def test_an_interrupted_generation_is_finished_after_resuming(tmp_path, reference):
+    def interrupt(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        wait_for(lambda: launcher.version() >= 2 and sum(run.column("rounds")) % 8 == 5)
+        os.kill(os.getpid(), 2)
+
+    stopped = search(tmp_path, lambda: Jitter(gymnasium.make("CartPole-v1"), 0.01, 0.05), interrupt, **SAME)
+    assert stopped.summary["status"] == "interrupted"
+    assert used_steps(stopped) < stopped.summary["steps"], "the interruption came in the middle of a generation"
+    resumed = resume(stopped.folder, env=lambda: gymnasium.make("CartPole-v1"))
+    assert learned(resumed) == learned(reference())
+
+
+class Faulty(CountingEnv):
+    """Rewards are not finite in some episodes: drawn from the seed of the episode."""
+
+    def __init__(self, share: float = 0.2) -> None:
+        super().__init__(length=5)
+        self.share = share
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, info = super().step(action)
+        broken = self.count == 2 and self.np_random.random() < self.share
+        return observation, np.nan if broken else float(action), terminated, truncated, info
+
+
+def test_returns_that_are_not_finite_are_discarded_counted_and_issued_again(tmp_path):
+    run = search(tmp_path, Faulty, steps=500, common_seeds="none")
+    assert run.column("discarded")[-1] > 5
+    assert run.column("missing")[-1] < run.column("discarded")[-1]
+    theta = read_part(newest(run.folder), "run")[1]["state/search/theta"]
+    assert np.isfinite(theta).all() and theta.any()
+    hopeless = search(tmp_path, lambda: Faulty(1.0), steps=800)
+    assert "step 0: none of the 8 evaluations of update 0 had a finite return" in str(hopeless.error)
+    assert "\n" not in str(hopeless.error)
+
+
+def test_a_flat_fitness_changes_nothing_and_is_said_once(tmp_path):
+    run = search(tmp_path, CountingEnv, steps=500)
+    assert len([note for note in run.notes if "are equal: nothing can be learned" in note]) == 1
+    assert run.summary["updates"] > 3
+    assert not read_part(newest(run.folder), "run")[1]["state/search/theta"].any()
+
+
+class Endless(CountingEnv):
+    def __init__(self) -> None:
+        super().__init__(length=10**9)
+
+
+def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
+    run = search(tmp_path, Endless, steps=8 * (20 + 40 + 80), episode_limit="adaptive:20,0.5,2")
+    assert run.summary["steps"] == 8 * (20 + 40 + 80)
+    assert int(read_part(newest(run.folder), "run")[1]["state/limit"][0]) == 160
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"population": 7}, "even number"),
+        ({"algo": "cma-es", "mode": "async"}, "needs a whole generation"),
+        ({"explore": "epsilon:0.1"}, "unknown exploration"),
+        ({"explore": "sigma:0"}, "sigma must be above 0"),
+        ({"explore": "directions:gausian"}, "did you mean 'gaussian'"),
+        ({"sigma": -1.0}, "sigma = -1"),
+        ({"episode_limit": "soon"}, "episode_limit = 'soon'"),
+        ({"head": "liner"}, "linear"),
+        ({"envs_per_worker": 2}, "envs_per_worker = 2"),
+    ],
+)
+def test_bad_input_takes_one_line_and_leaves_nothing(tmp_path, settings, line):
+    run = search(tmp_path, "CartPole-v1", **{"steps": 100, **settings})
+    assert line in str(run.error)
+    assert "\n" not in str(run.error)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- learning ---
+
+
+def action_of(run: Run) -> float:
+    return float(read_part(newest(run.folder), "run")[1]["parameters"].sum())  # observations are of ones
+
+
+def test_async_has_no_bias_towards_short_episodes(tmp_path):
+    settings = {"steps": 2500, "normalize_observations": False, "weight_decay": 0.0, "learning_rate": 0.05, "workers": 4, "mode": "async"}
+    accounts: list[dict[str, Any]] = [{}, {"account": "arrival", "late": "drop"}]
+    for account in accounts:
+        a = action_of(search(tmp_path, Cliff, **settings, **account))
+        print(a)
+        assert a > 0.3
+
+
+def test_async_does_not_wait_for_the_slowest(tmp_path):
+    rates = {}
+    for mode in ("sync", "async"):
+        run = search(tmp_path, Sleepy, mode=mode, workers=4, steps=1600)
+        rates[mode] = run.summary["episodes"] / run.summary["seconds"]
+    assert rates["async"] > 1.3 * rates["sync"]

@@ -1,0 +1,159 @@
+"""The learners of streams without processes: IMPALA's gradient, written out and by torch; NPG's step."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asyncrl.actors.rollout import Actor
+from asyncrl.algos.impala import AppoOptions, ImpalaOptions, log_prob_weights
+from asyncrl.algos.npg import NpgOptions
+from asyncrl.envs import make_env, spec_of
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE
+from asyncrl.learners.natural import NaturalUpdater
+from asyncrl.learners.traces import AutogradTraces, Trace, TraceUpdater, WrittenTraces
+from asyncrl.trajectory import Trajectory
+
+STEPS, ENVS = 12, 3
+
+
+def acted(env: str, policy: Policy, vector: Any, seed: int = 0, **knobs: float) -> tuple[Trajectory, Any]:
+    """A real trajectory with several ends in it, and the log-probabilities of its actions as they were drawn."""
+    actor = Actor([make_env(env) for _ in range(ENVS)], policy, vector, STEPS, [], np.random.default_rng(seed))
+    actor.reset([seed, seed + 1, seed + 2])
+    outputs = np.zeros((STEPS, ENVS, policy.head.policy_outputs), np.float32)
+    inner = actor.act
+
+    def act(t: int) -> bool:
+        sound = inner(t)
+        outputs[t] = actor.rounds.policy_output
+        return sound
+
+    actor.act = act
+    actor.rounds.knobs[TEMPERATURE] = knobs.get("temperature", 1.0)
+    for _ in range(3):
+        trajectory = actor.collect(0, 0)
+    log_prob = np.zeros((STEPS, ENVS), np.float32)
+    rows = STEPS * ENVS
+    arguments = (outputs.reshape(rows, -1), actor.dense, trajectory.action.reshape(rows, -1), actor.rounds.knobs)
+    policy.head.log_prob(*arguments, log_prob.reshape(rows))
+    return trajectory, log_prob
+
+
+def policy_for(env: str, **options: Any) -> tuple[Policy, Any]:
+    policy = Policy(spec_of(make_env(env)), "auto", NetworkOptions(hidden=(8,), **options))
+    vector = policy.initial(0)
+    vector += np.random.default_rng(1).normal(0, 0.3, vector.size).astype(np.float32)
+    return policy, vector
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize(
+    "options", [ImpalaOptions(entropy_weight=0.02), ImpalaOptions(correction=False, normalize_advantages=True), AppoOptions()]
+)
+def test_the_written_gradient_equals_that_of_torch(env, options):
+    policy, vector = policy_for(env)
+    trajectory, log_prob = acted(env, policy, vector)
+    if env == "CartPole-v1":
+        assert trajectory.ended.any(), "episodes end within the trace"
+    moved = vector + np.random.default_rng(2).normal(0, 0.1, vector.size).astype(np.float32)
+    written = WrittenTraces(policy, moved.copy(), STEPS, ENVS, options)
+    general = AutogradTraces(policy, moved.copy(), STEPS, ENVS, options)
+    one, two = Trace(trajectory, log_prob), Trace(trajectory, log_prob)
+    for _ in range(2):  # the second time ratios to the first epoch count
+        figures, others = written(one), general(two)
+        np.testing.assert_allclose(written.gradient, general.gradient, rtol=2e-3, atol=2e-6)
+        for name in ("value_loss", "entropy", "effective_samples", "ratio_max", "kl_acting"):
+            assert figures[name] == pytest.approx(others[name], rel=1e-3, abs=1e-5)
+        written._vector += np.float32(0.02)
+        general._vector += np.float32(0.02)
+    assert np.abs(written.gradient).max() > 1e-4
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_ratios_are_one_for_the_policy_that_acted(env):
+    policy, vector = policy_for(env)
+    trajectory, log_prob = acted(env, policy, vector)
+    figures = WrittenTraces(policy, vector, STEPS, ENVS, ImpalaOptions())(Trace(trajectory, log_prob))
+    assert figures["ratio_max"] == pytest.approx(1.0, abs=1e-4)
+    assert figures["effective_samples"] == pytest.approx(1.0, abs=1e-6)
+    hot, hot_log_prob = acted(env, policy, vector, temperature=2.0)
+    figures = WrittenTraces(policy, vector, STEPS, ENVS, ImpalaOptions())(Trace(hot, hot_log_prob))
+    assert figures["effective_samples"] < 0.999, "who acted at another temperature acted on another policy"
+
+
+def test_the_log_probability_of_a_mixture_with_uniform_choices():
+    policy, vector = policy_for("CartPole-v1")
+    logits = np.array([[0.3, -0.8], [2.0, 1.0]], np.float32)
+    knobs = np.zeros(8)
+    knobs[TEMPERATURE], knobs[EPSILON] = 0.5, 0.2
+    out = np.zeros(2, np.float32)
+    policy.head.log_prob(logits, vector, np.array([[1], [0]]), knobs, out)
+    p = np.exp(logits / 0.5) / np.exp(logits / 0.5).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(out), 0.8 * p[[0, 1], [1, 0]] + 0.1, rtol=1e-5)
+
+
+def test_clipped_weights():
+    advantage = np.array([1.0, 1.0, 1.0, -1.0, -1.0, -1.0], np.float32)
+    ratio = np.array([1.5, 1.1, 0.5, 1.5, 0.9, 0.5], np.float32)
+    weights = log_prob_weights(advantage, np.log(ratio), 0.2, 1.0)
+    np.testing.assert_allclose(weights, [0.0, -1.1, -0.5, 1.5, 0.9, 0.0], rtol=1e-6)
+
+
+def task(options: Any, policy: Policy) -> Any:
+    return SimpleNamespace(options=options, target_steps=1000, seed=0, envs_per_worker=ENVS, network=policy.options, spec=policy.spec)
+
+
+def test_one_update_of_several_traces_is_the_mean_of_their_gradients():
+    policy, _ = policy_for("CartPole-v1")
+    options = ImpalaOptions(t_max=STEPS, optimizer="sgd", learning_rate=0.1, anneal="constant", max_gradient_norm=0.0)
+    together, singles = TraceUpdater(task(options, policy), policy), []
+    start = policy.initial(0)
+    for seed in (0, 10):
+        trajectory, log_prob = acted("CartPole-v1", policy, start, seed)
+        together.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
+        alone = TraceUpdater(task(options, policy), policy)
+        alone.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
+        assert alone.update(0, 0)[0] == 1
+        singles.append(alone.state()["vector"].copy())
+    together.update(0, 0)
+    np.testing.assert_allclose(together.state()["vector"], np.mean(singles, axis=0), atol=1e-6)
+    assert together.update(1, 0) == (0, {})
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_natural_step_keeps_its_divergence_and_improves(env):
+    policy, _ = policy_for(env)
+    updater = NaturalUpdater(task(NpgOptions(max_kl=0.005, damping=1e-3), policy), policy)
+    before = updater.state()["vector"].copy()
+    for seed in (0, 10, 20, 30):
+        updater.take(0, *acted(env, policy, before.copy(), seed), np.zeros(ENVS, np.uint8))
+    updates, figures = updater.update(0, 0)
+    assert updates == 1
+    assert 0.0 < figures["kl"] <= 2 * 0.005
+    assert figures["improvement"] > 0.0
+    assert figures["improvement"] < 3 * figures["expected_improvement"]
+    assert not np.array_equal(updater.state()["vector"], before)
+
+
+def test_an_update_without_units_changes_nothing():
+    policy, _ = policy_for("CartPole-v1")
+    updater = NaturalUpdater(task(NpgOptions(), policy), policy)
+    assert updater.update(0, 0) == (0, {})
+
+
+def test_a_gradient_that_is_not_finite_is_left_out():
+    policy, vector = policy_for("CartPole-v1")
+    updater = TraceUpdater(task(ImpalaOptions(t_max=STEPS), policy), policy)
+    trajectory, log_prob = acted("CartPole-v1", policy, vector)
+    trajectory.reward[0, 0] = np.nan
+    before = updater.state()["vector"].copy()
+    updater.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
+    _, figures = updater.update(0, 0)
+    assert figures["skipped"] == 1.0
+    assert np.array_equal(updater.state()["vector"], before)
