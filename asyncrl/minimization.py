@@ -64,8 +64,9 @@ def minimize(
 
     `function` travels to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode
     (default: the algorithm's), `workers` one per core by default; `options` are fields of the algorithm's options, of which
-    `sigma` should be about a tenth of the distance to go. `seconds` ends it after the evaluations that are under way. In `sync` and `pipelined` the result does not depend on the number
-    of workers. An evaluation costs some tens of microseconds on top of the function's own time.
+    `sigma` should be about a tenth of the distance to go. `seconds` ends it after the evaluations that are under way. In
+    `sync` and `pipelined` the result does not depend on the number of workers. An evaluation costs some tens of
+    microseconds on top of the function's own time.
 
     Points travel as float32. A point without a value may give nan: it is tried again, then left out.
 

@@ -277,7 +277,7 @@ def test_help_shows_every_option_with_its_default(capsys, algo):
     assert out.count("(default:") >= len([option for option in options if not option.startswith("--no-")]) - 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "play", "bench", "bench throughput", "bench queues", "bench heads", "bench more-wild", "list"])
+@pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "play", "bench", "bench throughput", "bench queues", "list"])
 def test_help_of_every_command(capsys, command):
     code, out, err = call(capsys, *command.split(), "--help")
     assert (code, err) == (0, "")

@@ -29,7 +29,8 @@ def test_the_minimum_is_reached():
 
 
 def test_sync_finds_the_same_with_any_number_of_workers():
-    one, three = (asyncrl.minimize(sphere, np.zeros(4), "es", 1000, count, sigma=0.1, learning_rate=0.05, population=20) for count in (1, 3))
+    options = {"sigma": 0.1, "learning_rate": 0.05, "population": 20}
+    one, three = (asyncrl.minimize(sphere, np.zeros(4), "es", 1000, count, **options) for count in (1, 3))
     assert one.x.tobytes() == three.x.tobytes()
     assert (one.value, one.evaluations, one.updates) == (three.value, 1000, 50)
     assert one.value < 0.05

@@ -15,7 +15,12 @@ from environments import CountingEnv
 from gymnasium import spaces
 from running import Jitter, Run, kill, resume, train, wait_for
 
+from asyncrl.algos.es import EsOptions
 from asyncrl.checkpoint import newest, read_part
+from asyncrl.experiment import Experiment
+from asyncrl.scheduler.pace import Books
+from asyncrl.topologies.search import SearchTopology
+from asyncrl.workers.search_plan import learner_record
 
 SMALL = {"population": 8, "sigma": 0.3}
 SAME = {"steps": 3000, "seed": 3}
@@ -105,6 +110,7 @@ class Sleepy(CountingEnv):
 
 # --- the modes ---
 
+
 @pytest.mark.parametrize(("algo", "counts"), [("es", [1, 3, 4]), ("tres", [3]), ("cma-es", [3])])
 def test_sync_gives_the_same_bits_with_any_number_of_workers(tmp_path, reference, algo, counts):
     for count in counts:
@@ -132,12 +138,9 @@ def test_bounded_keeps_its_bound(tmp_path):
 
 @pytest.mark.parametrize("account", ["dispatch", "arrival"])
 def test_a_schedule_of_modes_loses_nothing(tmp_path, account):
-    modes = "async@0,sync@150,pipelined@300,async@450,bounded:1@600"
-    run = search(tmp_path, Paying, mode=modes, workers=3, steps=800, account=account)
+    modes = "async@0,sync@150,pipelined@300,async@450,bounded:1@600,sync@750"
+    run = search(tmp_path, Paying, mode=modes, workers=3, steps=900, account=account, checkpoint_every=149)
     assert run.summary["status"] == "completed"
-    assert run.summary["steps"] - 9 * 8 * 5 <= used_steps(run) <= run.summary["steps"]  # what the window held at the end
-    schedule = modes.replace("async@450,bounded:1@600", "sync@450")
-    run = search(tmp_path, Paying, mode=schedule, workers=3, steps=800, account=account, checkpoint_every=149)
     assert used_steps(run) == run.summary["steps"], "every evaluation was used"
 
 
@@ -166,6 +169,24 @@ def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_pat
     assert 5 <= run.summary["restarts"] <= 6  # the last one may come when all is done
     if mode == "sync":
         assert learned(run) == learned(search(tmp_path, Paying, mode=mode, **steps))
+
+
+def test_the_books_of_a_learner_that_died_before_its_version_was_there_do_not_count():
+    topology = SearchTopology(Experiment("es", "", workers=1, options=EsOptions(**SMALL)), (lambda x: 0.0, np.zeros(2, np.float32)))
+    topology.begin()
+    ground = topology.ground
+    books = Books(ground.ledger, ground.learner)
+    for version in (1, 2):
+        books.put("updates", version)
+        books.add("lag_count", 8)
+        ground.ledger.publish(ground.learner, books.draft)
+        told, counted = (learner_record(ground)[ground.ledger.position(name)] for name in ("updates", "lag_count"))
+        assert (told, counted) == (version - 1, 8 * (version - 1)), "killed here, it makes the version again"
+        assert topology.gather()[1]["ledger"][ground.learner].tobytes() == learner_record(ground).tobytes()
+        ground.snapshots.publish(np.zeros(3, np.float32))
+        assert learner_record(ground)[ground.ledger.position("lag_count")] == 8 * version
+    ground.parking.close()
+    topology.memory.close()
 
 
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])

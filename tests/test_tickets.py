@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from asyncrl.processes import context, start, stop_all
+from asyncrl.shared import tickets
 from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.atomics import compare_and_swap, load_acquire
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 
@@ -88,6 +90,32 @@ def test_a_lowered_limit_ends_claims():
     assert tickets.newest_begun() == 0
 
 
+def test_of_two_that_see_the_same_free_ticket_one_has_it(monkeypatch):
+    ours = make()
+    ours.set_limit(3)
+
+    def claimed_meanwhile(words: np.ndarray, word: int) -> int:
+        value = load_acquire(words, word)
+        if words is ours.states and word == 0:
+            assert ours.claim(1) == 0
+            monkeypatch.undo()
+        return value
+
+    monkeypatch.setattr(tickets, "load_acquire", claimed_meanwhile)
+    assert tickets._claim.py_func(ours.states, ours.window, 0) == 1
+
+
+def test_a_claim_that_meets_a_lowered_limit_is_given_back(monkeypatch):
+    ours = make()
+    ours.set_limit(3)
+
+    def lowered_meanwhile(*arguments: object) -> int:
+        ours.set_limit(0)
+        return compare_and_swap(*arguments)
+
+    monkeypatch.setattr(tickets, "compare_and_swap", lowered_meanwhile)
+    assert tickets._claim.py_func(ours.states, ours.window, 0) == -1
+    assert ours.newest_begun() == -1
 
 
 def do_tickets(memory: SharedArrays, worker: int, connection: object) -> None:

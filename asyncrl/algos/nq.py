@@ -22,10 +22,7 @@ __all__ = ["NqOptions", "next_value", "targets"]
 
 @dataclass(frozen=True)
 class NqOptions(Q1Options):
-    """Options of n-step Q-learning."""
-
-    t_max: int = 5
-    """Steps of each environment in a round: the longest return. Returns follow the actions that epsilon chose."""
+    """Options of n-step Q-learning. `t_max` is the longest return too: the actions that epsilon chose are part of it."""
 
 
 def targets(

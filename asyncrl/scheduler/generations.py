@@ -37,16 +37,22 @@ from asyncrl.shared.parking import Parking
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 
-WINDOW = 8
-"""Generations that may be under way in `async`, beside the one that the learner waits for."""
+LEAST_WINDOW, WINDOW_TICKETS = 8, 256
+"""In `async` so many generations may be under way beside the one that the learner waits for: as many as have so many tickets
+(so that a long episode does not stop small generations), but no fewer than LEAST_WINDOW."""
 
 MOST_ATTEMPTS = 3
 """How often an evaluation without a finite return is made."""
 
 
+def window_for(population: int) -> int:
+    """Generations of this many tickets that may be under way ahead of the oldest one."""
+    return max(LEAST_WINDOW, -(-WINDOW_TICKETS // population))
+
+
 def slots_for(population: int) -> int:
     """Slots that the window of tickets needs."""
-    return population * (WINDOW + 1)
+    return population * (window_for(population) + 1)
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ class LearnerPace:
         self._ground = ground
         board = ground.board
         self._in_place = board.order(DELAY) == IN_PLACE
-        self._ahead = min(board.order(BOUND), WINDOW) if self._in_place else board.order(DELAY)
+        self._ahead = min(board.order(BOUND), window_for(ground.population)) if self._in_place else board.order(DELAY)
         self._arrival = ground.arrival and board.order(BOUND) >= UNBOUNDED
         self._used_steps = used_steps
         self._numbers: NDArray[np.int64] | None = None

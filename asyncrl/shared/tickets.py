@@ -29,7 +29,8 @@ def _claim(states, window, worker):  # type: ignore[no-untyped-def]
         slot = number % slots
         if load_acquire(states, slot) == free and compare_and_swap(states, slot, free, free + worker + 1) == free:
             fence()  # the claim is visible before the limit is looked at again
-            return number
+            if number < load_acquire(window, LIMIT):
+                return number
             store_release(states, slot, free)  # the limit was lowered meanwhile
             return -1
     return -1

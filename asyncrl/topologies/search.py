@@ -119,7 +119,6 @@ class SearchTopology:
         published.normaliser(normaliser)
         return Snapshot(published.search[: self.size].copy(), normaliser, self.steps)
 
-
     def best(self) -> tuple[float, NDArray[np.float32]] | None:
         """The best value of a function that any worker has seen, and where; None without any."""
         values, points = self.memory["best/value"], self.memory["best/point"]

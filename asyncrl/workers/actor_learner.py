@@ -100,8 +100,6 @@ class ActorLearner:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
         self._books = Books(ground.ledger, index)
-        if self._books["started"] == 0.0:
-            self._books.put("started", time.monotonic())
         gate = Gate(ground.board, ground.parking, index)
         goes_on = go.epoch_runs or gate.pass_through(self._save)
         while goes_on:
@@ -110,7 +108,10 @@ class ActorLearner:
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
-        board, index = self._ground.board, self._plan.worker
+        board, index, books = self._ground.board, self._plan.worker, self._books
+        assert books is not None
+        if books["started"] == 0.0:
+            books.put("started", time.monotonic())
         while (version := pace.start_round(self._local)) is not None:
             board.stand(index, HEARTBEAT, time.monotonic_ns())  # before the phase: a long wait is no hanging environment
             board.stand(index, PHASE, ACTING)

@@ -199,8 +199,6 @@ class SearchWorker:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._index
         self._books = Books(ground.ledger, index)
-        if self._books["started"] == 0.0:
-            self._books.put("started", time.monotonic())
         gate = Gate(ground.board, ground.parking, index)
         goes_on = go.epoch_runs or gate.pass_through(_nothing_to_save)
         while goes_on:
@@ -208,7 +206,10 @@ class SearchWorker:
             goes_on = gate.pass_through(_nothing_to_save)
 
     def _epoch(self, pace: WorkerPace) -> None:
-        board, index = self._ground.board, self._index
+        board, index, books = self._ground.board, self._index, self._books
+        assert books is not None
+        if books["started"] == 0.0:
+            books.put("started", time.monotonic())
         board.stand(index, PHASE, PHASES.index("waiting"))
         while (claim := pace.claim(self._published.vector)) is not None:
             self._beat()  # before the phase: a long wait is no hanging environment

@@ -93,8 +93,6 @@ class StreamActor:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
         self._books = Books(ground.ledger, index)
-        if self._books["started"] == 0.0:
-            self._books.put("started", time.monotonic())
         gate = Gate(ground.board, ground.parking, index)
         pace = ActorPace(ground.streams, index)
         pace.arrive()
@@ -108,7 +106,10 @@ class StreamActor:
             goes_on = gate.pass_through(self._save)
 
     def _epoch(self, pace: ActorPace) -> None:
-        board, index = self._ground.board, self._plan.worker
+        board, index, books = self._ground.board, self._plan.worker, self._books
+        assert books is not None
+        if books["started"] == 0.0:
+            books.put("started", time.monotonic())
         while (version := pace.start_unit(self._published.vector)) is not None:
             board.stand(index, HEARTBEAT, time.monotonic_ns())  # before the phase: a long wait is no hanging environment
             board.stand(index, PHASE, ACTING)
