@@ -34,7 +34,10 @@ class Estate(Protocol):
     """A topology's part of the launcher's work."""
 
     def open(self, mode: Mode, owned: Sequence[bool]) -> None:
-        """An epoch is about to begin under `mode`; `owned[i]`: worker i's words are its process's."""
+        """An epoch is about to begin under `mode`; `owned[i]`: worker i's words are its process's. Everybody is at the gate."""
+
+    def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
+        """The epoch has begun: its orders are those that whoever stands in reads."""
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
         """Worker i's words are about to become its process's."""
@@ -76,8 +79,11 @@ class RoundsEstate:
         for worker, is_owned in enumerate(owned):
             store_release(board.base, worker, ledger.clock(worker))
             store_release(board.live, worker, int(is_owned))
-            if not is_owned and mode.delay is not None:
-                self._stand_ins[worker] = self._pace(worker)
+
+    def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
+        """See `Estate`."""
+        if mode.delay is not None:
+            self._stand_ins = {worker: self._pace(worker) for worker, is_owned in enumerate(owned) if not is_owned}
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
         """See `Estate`."""
@@ -144,6 +150,9 @@ class StreamsEstate:
             if not is_owned:
                 self._streams.settle(worker)
 
+    def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
+        """See `Estate`."""
+
     def grant(self, worker: int, epoch_runs: bool) -> None:
         """See `Estate`."""
 
@@ -191,6 +200,9 @@ class TicketsEstate:
             return
         if take_over(ground.tickets, version, ground.population, mode.delay):
             used[:] = -1  # some of them may be done over
+
+    def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
+        """See `Estate`."""
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
         """See `Estate`."""

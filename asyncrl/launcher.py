@@ -264,9 +264,11 @@ class Launcher:
         board.set_mode(mode)
         board.set_order(MARK, mark)
         board.set_order(DRAIN, drain)
-        self._estate.open(mode, [slot.granted for slot in self.slots])
+        owned = [slot.granted for slot in self.slots]
+        self._estate.open(mode, owned)
         self._open()
         self._epoch_runs = True
+        self._estate.opened(mode, owned)
         for worker, slot in enumerate(self.slots):
             if slot.ready and not slot.granted:
                 self._grant(worker)

@@ -36,8 +36,6 @@ class ValueOptions(ActorLearnerOptions):
 
     t_max: int = 5
     """Steps of each environment in a round (the length of a rollout)."""
-    learning_rate: float = 5e-4
-    """Step size at the start."""
     target_every: int = 300
     """Steps of all workers between refreshments of the target network."""
     reward_scale: float = 0.1
