@@ -17,8 +17,14 @@ from asyncrl.errors import Hopeless
 class Still:
     """Acts 0 on what is finite."""
 
-    def act(self, observation: Any, normaliser: Any) -> int | None:
-        return 0 if np.isfinite(observation).all() else None
+    def __init__(self) -> None:
+        self.seen = np.zeros((256, 3), np.float32)
+
+    def act(self, observation: Any, at: int) -> int | None:
+        if observation.size != 3 or not np.isfinite(observation).all():
+            return None
+        self.seen[at] = observation
+        return 0
 
 
 class Strange(CountingEnv):
@@ -41,7 +47,7 @@ class Strange(CountingEnv):
 def runner(make: Any, beats: list[int] | None = None) -> EpisodeRunner:
     environment = make_env(make)
     spec = spec_of(environment)
-    return EpisodeRunner(environment, spec, Still(), np.zeros((3, 3), np.float32), lambda: beats.append(1) if beats is not None else None)
+    return EpisodeRunner(environment, spec, Still(), lambda: beats.append(1) if beats is not None else None)
 
 
 def test_an_episode_has_return_length_and_what_was_seen():
@@ -51,6 +57,13 @@ def test_an_episode_has_return_length_and_what_was_seen():
     assert observed.count == 600
     assert observed.mean[1] == pytest.approx(np.arange(600).mean())
     assert observed.square[1] == pytest.approx(np.var(np.arange(600)) * 600)
+
+
+def test_an_observation_may_be_a_list():
+    observed = Observed(3)
+    assert runner(lambda: Strange(observation=[7.0, 7.0, 7.0])).run(0, observed=observed) == (5.0, 5, False)
+    assert observed.mean[1] == pytest.approx((0 + 1 + 2 + 7 + 4) / 5)
+    assert np.isnan(runner(lambda: Strange(observation=[7.0, np.nan, 7.0])).run(0).episode_return)
 
 
 def test_an_episode_is_cut_at_the_limit_and_no_earlier():
@@ -89,7 +102,9 @@ def test_an_episode_without_a_finite_return_has_none(strange, steps):
     ("strange", "what"),
     [
         ({"error": "it broke"}, "step raised ValueError: it broke"),
-        ({"observation": np.zeros(4, np.float32)}, "step returned a wrong observation"),
+        ({"observation": np.zeros(4, np.float32)}, "step returned a wrong observation: .* shape"),
+        ({"observation": np.zeros((3, 1), np.float32)}, "step returned a wrong observation: .* shape"),
+        ({"observation": ["a", "b", "c"]}, "step returned a wrong observation: .* not a number"),
         ({"reward": "much"}, "step raised|wrong reward"),
     ],
 )

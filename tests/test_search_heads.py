@@ -21,7 +21,6 @@ SPACES = {
     "float64 bounds": spaces.Box(np.array([-0.1, 0.7]), np.array([0.1, 0.9]), dtype=np.float64),
     "half infinite": spaces.Box(np.array([-np.inf, -1.0, 0.0], np.float32), np.array([np.inf, np.inf, 1.0], np.float32)),
 }
-OFF = np.zeros((3, 5), np.float32)
 
 
 def spec_of(space):
@@ -74,9 +73,10 @@ def test_scores_are_the_networks(head, activation):
     player, rows = player_of(policy, vector), normaliser()
     for on in (0.0, 1.0):
         rows[2] = on
+        player.normaliser[:] = rows
         for scale in (1.0, 100.0):
             raw = scale * generator.standard_normal(5)
-            action = player.act(raw, rows)
+            action = player.act(raw)
             seen = np.clip((raw - rows[0]) * rows[1], -10, 10) if on else raw
             function = np.tanh if activation == "tanh" else lambda y: np.maximum(y, 0)
             scores = by_numpy(policy, vector, seen, function)
@@ -98,11 +98,11 @@ def test_a_new_vector_replaces_the_old_one():
     policy = SearchPolicy(spec_of("box"), "toeplitz", NetworkOptions())
     observation = np.arange(5, dtype=np.float32)
     player = player_of(policy, lively(policy, 0))
-    first = player.act(observation, OFF).copy()
+    first = player.act(observation).copy()
     player.set(lively(policy, 1))
-    assert not np.array_equal(first, player.act(observation, OFF))
+    assert not np.array_equal(first, player.act(observation))
     player.set(lively(policy, 0))
-    np.testing.assert_array_equal(first, player.act(observation, OFF))
+    np.testing.assert_array_equal(first, player.act(observation))
 
 
 def test_wide_layers_act_alike_by_fft_and_dense(monkeypatch):
@@ -115,8 +115,9 @@ def test_wide_layers_act_alike_by_fft_and_dense(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(WideNetwork, "pays", staticmethod(lambda network: False))
             by_dense = player_of(policy, vector)
-        assert by_fft.act(np.full(5, np.nan), OFF) is None
-        np.testing.assert_allclose(by_fft.act(raw, normaliser()), by_dense.act(raw, normaliser()), rtol=1e-4)
+        by_fft.normaliser[:] = by_dense.normaliser[:] = normaliser()
+        assert by_fft.act(np.full(5, np.nan)) is None
+        np.testing.assert_allclose(by_fft.act(raw), by_dense.act(raw), rtol=1e-4)
         np.testing.assert_allclose(by_fft.scores, by_dense.scores, rtol=1e-3, atol=1e-7)
         assert np.abs(by_fft.scores).max() > 1e-4
 
@@ -133,7 +134,7 @@ def test_actions_are_the_modes_of_the_stochastic_heads(space, squash):
     rounds = stochastic.round_arrays(1, 1)
     rounds.knobs[:] = 0.0
     for scale in (0.3, 3.0, 1e6):
-        action = player.act((scale * generator.standard_normal(5)).astype(np.float32), OFF)
+        action = player.act((scale * generator.standard_normal(5)).astype(np.float32))
         rounds.policy_output[0] = player.scores
         stochastic.head.choose(rounds, stochastic.initial(0), 0)
         expected = stochastic.head.environment_action(rounds, 0, 0)
@@ -144,7 +145,7 @@ def test_actions_are_the_modes_of_the_stochastic_heads(space, squash):
 @pytest.mark.parametrize("space", ["discrete from 5", "multidiscrete from"])
 def test_of_equal_scores_the_first_is_taken(space):
     policy = SearchPolicy(spec_of(space), "linear", NetworkOptions())
-    action = player_of(policy, np.zeros(policy.size, np.float32)).act(np.ones(5, np.float32), OFF)
+    action = player_of(policy, np.zeros(policy.size, np.float32)).act(np.ones(5, np.float32))
     np.testing.assert_array_equal(action, policy.spec.action_start if space.startswith("multi") else 5)
 
 
@@ -156,14 +157,14 @@ def test_bins_are_evenly_spaced_values():
         weight[:] = 0.0
         weight[1, 0, first] = weight[1, 1, second] = 1.0
         player.set(weight.reshape(-1))
-        action = player.act(np.eye(5)[1], OFF)
+        action = player.act(np.eye(5)[1])
         np.testing.assert_allclose(action, [-2.0 + 1.25 * first, -2.0 + 1.25 * second])
         assert SPACES["box"].contains(action)
     player.set(np.zeros(policy.size, np.float32))
-    np.testing.assert_array_equal(player.act(np.ones(5), OFF), [-2.0, -2.0])
+    np.testing.assert_array_equal(player.act(np.ones(5)), [-2.0, -2.0])
     ends = SearchPolicy(spec_of("float64 bounds"), "linear", NetworkOptions(), action_bins=2)
     for sign in (-1, 1):
-        action = player_of(ends, np.tile(np.array([0, sign], np.float32), 10)).act(np.ones(5), OFF)
+        action = player_of(ends, np.tile(np.array([0, sign], np.float32), 10)).act(np.ones(5))
         assert SPACES["float64 bounds"].contains(action)
 
 
@@ -171,8 +172,8 @@ def test_bins_are_evenly_spaced_values():
 def test_observations_of_any_dtype(dtype):
     policy = SearchPolicy(spec_of("box"), "linear", NetworkOptions())
     player, raw = player_of(policy), np.array([0, 1, 1, 0, 1])
-    expected = player.act(raw.astype(np.float32), OFF).copy()
-    np.testing.assert_array_equal(player.act(raw.astype(dtype), OFF), expected)
+    expected = player.act(raw.astype(np.float32)).copy()
+    np.testing.assert_array_equal(player.act(raw.astype(dtype)), expected)
 
 
 @pytest.mark.parametrize("space", ["discrete from 5", "multidiscrete from", "box"])
@@ -181,18 +182,20 @@ def test_useless_observations_make_no_action(space):
     for number in (np.nan, np.inf, -np.inf, 1e300):
         raw = np.ones(5)
         raw[3] = number
-        assert player.act(raw, OFF) is None
-        assert player.act(raw, normaliser()) is None
-    assert player.act(np.ones(4), OFF) is None and player.act(np.ones(6), OFF) is None
-    assert player.act(np.ones(5), OFF) is not None
+        player.normaliser[:] = 0.0
+        assert player.act(raw) is None
+        player.normaliser[:] = normaliser()
+        assert player.act(raw) is None
+    assert player.act(np.ones(4)) is None and player.act(np.ones(6)) is None
+    assert player.act(np.ones(5)) is not None
 
 
 @pytest.mark.parametrize("space", ["multidiscrete from", "matrix"])
 def test_the_same_array_is_written_at_every_step(space):
     player = player_of(SearchPolicy(spec_of(space), "toeplitz", NetworkOptions()))
-    first = player.act(np.ones(5), OFF)
+    first = player.act(np.ones(5))
     before = first.copy()
-    assert player.act(np.full(5, -3.0), OFF) is first
+    assert player.act(np.full(5, -3.0)) is first
     assert not np.array_equal(first, before)
 
 
@@ -214,7 +217,7 @@ def test_starts_depend_on_the_seed_alone_and_begin_with_small_actions(head):
     np.testing.assert_array_equal(policy.initial(1), policy.initial(1))
     assert policy.initial(1).dtype == np.float32 and not np.array_equal(policy.initial(1), policy.initial(2))
     player = player_of(policy, policy.initial(1))
-    player.act(np.ones(5), OFF)
+    player.act(np.ones(5))
     assert 0 < np.abs(player.scores).max() < 0.2
 
 
@@ -227,7 +230,8 @@ def test_hidden_units_are_normalised_by_the_reference_batch(head):
     vector, rows = lively(policy), normaliser()
     raw = 7 + 3 * np.random.default_rng(4).standard_normal((50, 5))
     player = policy.player()
-    player.reference(raw, rows)
+    player.normaliser[:] = rows
+    player.reference(raw)
     player.set(vector)
     player.set(vector)  # twice is once
     features = np.clip((raw - rows[0]) * rows[1], -10, 10)
@@ -236,7 +240,7 @@ def test_hidden_units_are_normalised_by_the_reference_batch(head):
     for w, b in hidden:
         mean, deviation = (features @ w).mean(0), np.sqrt((features @ w).var(0) + 1e-5)
         features, one = (np.tanh((x @ w - mean) / deviation + b) for x in (features, one))
-    player.act(np.ones(5), rows)
+    player.act(np.ones(5))
     np.testing.assert_allclose(player.scores, one @ weight + bias, rtol=1e-4, atol=1e-5)
 
 

@@ -16,11 +16,8 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import Hopeless, UserError
 from asyncrl.shared.statistics import fold
 
-ROWS = 256
-"""Observations that are gathered before they are folded into the statistics."""
-
 BEAT = 16
-"""Steps between signs of life."""
+"""Steps between signs of life; the observations that a player keeps are a multiple of it."""
 
 LONGEST_EPISODE = 1_000_000
 """Steps after which an episode counts as one that never ends."""
@@ -40,8 +37,11 @@ class Episode(NamedTuple):
 class Acting(Protocol):
     """As `asyncrl.heads.deterministic.Player`."""
 
-    act: Callable[[NDArray[Any], NDArray[np.float32]], Any]
-    """(observation [D], normaliser [3, D]) to what the environment is given; None for an observation that is not finite."""
+    seen: NDArray[Any]
+    """[n, D]: the observations that were acted on, until they are folded into the statistics."""
+
+    def act(self, observation: NDArray[Any], at: int, /) -> Any:
+        """What the environment is given for observation [D], which is kept in seen[at]; None for a wrong size, or not finite."""
 
 
 class Observed:
@@ -64,20 +64,13 @@ class EpisodeRunner:
     """Plays episodes in one environment, one after the other. Nothing is allocated or logged per step."""
 
     def __init__(
-        self,
-        environment: gymnasium.Env[Any, Any],
-        spec: EnvSpec,
-        player: Acting,
-        normaliser: NDArray[np.float32],
-        beat: Callable[[], None] = lambda: None,
+        self, environment: gymnasium.Env[Any, Any], spec: EnvSpec, player: Acting, beat: Callable[[], None] = lambda: None
     ):
-        """`normaliser` [3, D]: shift, scale, and in [2, 0] whether it is on; read at every step. `beat`: called now and then."""
+        """`beat`: called now and then."""
         self.environment_seconds = 0.0
         self._beat = beat
-        self._environment, self._spec, self._player, self._normaliser = environment, spec, player, normaliser
+        self._environment, self._spec, self._player = environment, spec, player
         self._step = environment.step
-        self._buffer = np.zeros((ROWS, spec.observation_size), spec.observation_dtype)
-        self._rows = list(self._buffer)
 
     def run(self, seed: int, limit: int = 0, observed: Observed | None = None) -> Episode:
         """One episode from `reset(seed)`, cut after `limit` steps (0: never); `observed` takes in what the policy saw.
@@ -112,14 +105,14 @@ class EpisodeRunner:
 
     def _play(self, observation: Any, most: int, observed: Observed | None) -> tuple[float, int, bool]:
         """(return, steps, whether the environment ended it)"""
-        step, act, rows, normaliser, beat = self._step, self._player.act, self._rows, self._normaliser, self._beat
-        shape = rows[0].shape
-        total, length, at = 0.0, 0, 0
-        row = rows[0]
-        row[...] = observation
+        step, act, seen, beat, array = self._step, self._player.act, self._player.seen, self._beat, np.ndarray
+        total, length, at, rows = 0.0, 0, 0, len(seen)
         while True:
-            action = act(row, normaliser)
+            if type(observation) is not array or observation.ndim != 1:
+                observation = self._array(observation)
+            action = act(observation, at)
             if action is None:
+                self._array(observation)
                 return np.nan, length, True
             observation, reward, terminated, truncated, _ = step(action)
             total += reward  # type: ignore[operator]  # what it is, is checked once, at the end
@@ -127,18 +120,14 @@ class EpisodeRunner:
             at += 1
             if not at % BEAT:
                 beat()
-            if at == ROWS:
-                if observed is not None:
-                    observed.add(self._buffer)
-                at = 0
+                if at == rows:
+                    if observed is not None:
+                        observed.add(seen)
+                    at = 0
             if terminated or truncated or length == most:
                 break
-            row = rows[at]
-            if getattr(observation, "shape", None) != shape:
-                self._refuse(observation)
-            row[...] = observation
         if observed is not None:
-            observed.add(self._buffer[:at])
+            observed.add(seen[:at])
         return self._checked(total, reward), length, bool(terminated or truncated)
 
     def _checked(self, total: Any, reward: Any) -> float:
@@ -147,7 +136,12 @@ class EpisodeRunner:
         except (TypeError, ValueError) as error:
             raise EnvironmentFault(f"step returned a wrong reward: {reward_fault(reward)}") from error
 
-    def _refuse(self, observation: Any) -> None:
-        fault = observation_fault(observation, self._spec)
-        if fault:
-            raise EnvironmentFault(f"step returned a wrong observation: {fault}")
+    def _array(self, observation: Any) -> NDArray[Any]:
+        """As an array [D]; what is not finite passes. Raises EnvironmentFault for what is none."""
+        try:
+            array = np.asarray(observation, self._spec.observation_dtype)
+        except (TypeError, ValueError):
+            array = np.zeros(())
+        if array.shape != self._spec.observation_shape:
+            raise EnvironmentFault(f"step returned a wrong observation: {observation_fault(observation, self._spec)}")
+        return array

@@ -1,8 +1,16 @@
-"""One step of a deterministic policy as one compiled call: observation -> network -> action.
+"""One step of a deterministic policy as one compiled call: observation -> normalised -> network -> action.
 
-All take observation[D] and normaliser[3, D] as `Player.act` is given them, plan and vector of `kernels` (the policy tower
-alone), and work: the observation as the policy sees it [D], the scores [P], then scratch of the hidden layers. The `take_`
-functions are the last part alone, for scores [P] of any network.
+What a call costs is its arguments, some 0.1 microseconds for each array, more than a small network: so all that a player has is
+in three arrays, and a call is kernel(observation[D], at, orders, numbers, seen).
+
+    orders    int64: where things are in `numbers` (see the positions below), then the plan of `kernels` (the policy tower alone);
+              before the plan, for MultiDiscrete actions, sizes[C], starts[C] and the action[C] that is written
+    numbers   float32: normaliser [3, D] (shift, scale, and in [2, 0] whether it is on), the observation as the network sees
+              it [D], then scores [P], bounds [2, C], action [C], scratch of hidden layers, and the vector of the layers [N]
+    seen      [R, D], of the observations' declared dtype: row `at` becomes the observation, for the statistics
+
+The kernels return whether they wrote an action (`act_choice`: the choice): not for an observation of another size, or that is
+not finite. The `take_` functions are the last part alone, for scores [P] of any network.
 """
 
 from __future__ import annotations
@@ -12,28 +20,69 @@ import math
 import numpy as np
 from numba import njit
 
-from asyncrl.heads.kernels import INPUTS, POLICY_OUTPUTS, policy_forward
-from asyncrl.heads.layers import normalise
+from asyncrl.heads.kernels import ACTIVATION, HIDDEN, INPUTS, POLICY_OUTPUTS
+from asyncrl.heads.layers import FAST, relu, tanh
+
+SCORES, BOUNDS, ACTION, SCRATCH, VECTOR, COMPONENTS, KNOB, PLAN, CHOICES = range(9)
+"""Positions in `orders`: where scores, bounds, action, scratch and vector begin in `numbers`; components C of an action; what a
+kernel should know (squash: 0 or 1, or how many bins); where the plan begins in `orders`, and what comes after these."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def see(observation, normaliser, seen):  # type: ignore[no-untyped-def]
-    """seen[1, D] = the observation as the policy sees it; False where it has another size or is not finite."""
-    if observation.size != seen.size:
+def see(observation, at, inputs, numbers, seen):  # type: ignore[no-untyped-def]
+    """Keep the observation in seen[at] and write what the network sees; False where it has another size or is not finite."""
+    if observation.size != inputs:
         return False
-    for d in range(seen.size):
-        seen[0, d] = observation[d]  # float32 before it is shifted and scaled, as everywhere
-    return normalise(seen, normaliser, seen)
+    out, total, on = 3 * inputs, np.float32(0.0), numbers[2 * inputs] != np.float32(0.0)
+    for d in range(inputs):
+        seen[at, d] = observation[d]
+        x = np.float32(seen[at, d])  # float32 before it is shifted and scaled, as in `layers.normalise`
+        total += x - x
+        if on:
+            x = min(max((x - numbers[d]) * numbers[inputs + d], np.float32(-10.0)), np.float32(10.0))
+        numbers[out + d] = x
+    return total == np.float32(0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _dense(x, vector, outputs, y):  # type: ignore[no-untyped-def]
+    """`layers.dense` for one row x[I], with weight and bias behind each other: 2-D views would cost more than a small layer."""
+    inputs = x.size
+    for j in range(outputs):
+        y[j] = vector[inputs * outputs + j]
+    i = 0
+    while i + 4 <= inputs:
+        x0, x1, x2, x3, k = x[i], x[i + 1], x[i + 2], x[i + 3], i * outputs
+        for j in range(outputs):
+            first, second = x0 * vector[k + j] + x1 * vector[k + outputs + j], x2 * vector[k + 2 * outputs + j]
+            y[j] += first + second + x3 * vector[k + 3 * outputs + j]
+        i += 4
+    while i < inputs:
+        for j in range(outputs):
+            y[j] += x[i] * vector[i * outputs + j]
+        i += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _score(observation, normaliser, plan, vector, work):  # type: ignore[no-untyped-def]
+def _score(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
     """Write the scores; False for a useless observation."""
-    inputs, outputs = plan[INPUTS], plan[POLICY_OUTPUTS]
-    seen = work[:inputs].reshape(1, inputs)
-    if not see(observation, normaliser, seen):
+    plan = orders[PLAN]
+    inputs = orders[plan + INPUTS]
+    if not see(observation, at, inputs, numbers, seen):
         return False
-    policy_forward(plan, vector, seen, work[inputs + outputs :], work[inputs : inputs + outputs].reshape(1, outputs))
+    x, vector, scratch = numbers[3 * inputs : 4 * inputs], orders[VECTOR], orders[SCRATCH]
+    for layer in range(plan + HIDDEN, orders.size):
+        outputs = orders[layer]
+        y = numbers[scratch : scratch + outputs]
+        _dense(x, numbers[vector:], outputs, y)
+        if orders[plan + ACTIVATION] == 0:
+            tanh(y.reshape(1, outputs))
+        else:
+            relu(y.reshape(1, outputs))
+        vector += x.size * outputs + outputs
+        scratch += outputs
+        x = y
+    _dense(x, numbers[vector:], orders[plan + POLICY_OUTPUTS], numbers[orders[SCORES] :])
     return True
 
 
@@ -48,65 +97,70 @@ def take_choice(scores):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take_choices(scores, sizes, start, action):  # type: ignore[no-untyped-def]
-    """action[C] = start + the best choice of each component, with sizes[C] choices."""
-    at = 0
-    for c in range(sizes.size):
-        action[c] = start[c] + take_choice(scores[at : at + sizes[c]])
+def take_choices(scores, orders, numbers):  # type: ignore[no-untyped-def]
+    """Write the best choice of each component, counted from its start."""
+    at, count = 0, orders[COMPONENTS]
+    sizes, starts, action = orders[CHOICES:], orders[CHOICES + count :], orders[CHOICES + 2 * count :]
+    for c in range(count):
+        action[c] = starts[c] + take_choice(scores[at : at + sizes[c]])
         at += sizes[c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take_values(scores, bounds, squash, action):  # type: ignore[no-untyped-def]
-    """action[C] within bounds[2, C]: where both are finite, scores in [-1, 1] are scaled to them."""
-    for c in range(action.size):
+def take_values(scores, orders, numbers):  # type: ignore[no-untyped-def]
+    """Write the action within its bounds: where both are finite, scores in [-1, 1] are scaled to them."""
+    count = orders[COMPONENTS]
+    lows, highs, action = numbers[orders[BOUNDS] :], numbers[orders[BOUNDS] + count :], numbers[orders[ACTION] :]
+    for c in range(count):
         u = np.float64(scores[c])
-        low, high = bounds[0, c], bounds[1, c]
+        low, high = np.float64(lows[c]), np.float64(highs[c])
         if low > -np.inf and high < np.inf:
-            within = math.tanh(u) if squash else min(max(u, -1.0), 1.0)
+            within = math.tanh(u) if orders[KNOB] else min(max(u, -1.0), 1.0)
             u = low + 0.5 * (within + 1.0) * (high - low)
         action[c] = min(max(u, low), high)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take_bins(scores, bounds, bins, action):  # type: ignore[no-untyped-def]
-    """action[C]: of so many values from bound to bound, evenly spaced, the one with the best score."""
-    for c in range(action.size):
+def take_bins(scores, orders, numbers):  # type: ignore[no-untyped-def]
+    """Write the action: of so many values from bound to bound, evenly spaced, the one with the best score."""
+    count, bins = orders[COMPONENTS], orders[KNOB]
+    lows, highs, action = numbers[orders[BOUNDS] :], numbers[orders[BOUNDS] + count :], numbers[orders[ACTION] :]
+    for c in range(count):
         share = take_choice(scores[c * bins : (c + 1) * bins]) / (bins - 1)
-        low, high = bounds[0, c], bounds[1, c]
+        low, high = np.float64(lows[c]), np.float64(highs[c])
         action[c] = min(max(low + share * (high - low), low), high)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def act_choice(observation, normaliser, plan, vector, work):  # type: ignore[no-untyped-def]
+def act_choice(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
     """The best choice, or -1 for a useless observation."""
-    if not _score(observation, normaliser, plan, vector, work):
+    if not _score(observation, at, orders, numbers, seen):
         return -1
-    return take_choice(work[plan[INPUTS] : plan[INPUTS] + plan[POLICY_OUTPUTS]])
+    return take_choice(numbers[orders[SCORES] : orders[BOUNDS]])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def act_choices(observation, normaliser, plan, vector, work, sizes, start, action):  # type: ignore[no-untyped-def]
+def act_choices(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
     """Write the action; False for a useless observation."""
-    if not _score(observation, normaliser, plan, vector, work):
+    if not _score(observation, at, orders, numbers, seen):
         return False
-    take_choices(work[plan[INPUTS] :], sizes, start, action)
+    take_choices(numbers[orders[SCORES] :], orders, numbers)
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def act_values(observation, normaliser, plan, vector, work, bounds, squash, action):  # type: ignore[no-untyped-def]
+def act_values(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
     """Write the action; False for a useless observation."""
-    if not _score(observation, normaliser, plan, vector, work):
+    if not _score(observation, at, orders, numbers, seen):
         return False
-    take_values(work[plan[INPUTS] :], bounds, squash, action)
+    take_values(numbers[orders[SCORES] :], orders, numbers)
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def act_bins(observation, normaliser, plan, vector, work, bounds, bins, action):  # type: ignore[no-untyped-def]
+def act_bins(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
     """Write the action; False for a useless observation."""
-    if not _score(observation, normaliser, plan, vector, work):
+    if not _score(observation, at, orders, numbers, seen):
         return False
-    take_bins(work[plan[INPUTS] :], bounds, bins, action)
+    take_bins(numbers[orders[SCORES] :], orders, numbers)
     return True

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,8 @@ from asyncrl.errors import UserError
 from asyncrl.heads import HEADS
 from asyncrl.heads.compact import DESCRIPTIONS, LINEAR, MLP, CompactNetwork, Layer, check_network, hidden_of, structure_of
 from asyncrl.heads.decisions import (
+    CHOICES,
+    VECTOR,
     act_bins,
     act_choice,
     act_choices,
@@ -35,7 +36,15 @@ SEARCH_HEADS: dict[str, str] = DESCRIPTIONS
 HIDDEN_GAIN, OUTPUT_GAIN = 1.0, 0.01
 """Norms of an output's weights at the start, in hidden layers and in the last: those of Salimans et al. (2017)."""
 
-Act = Callable[[NDArray[Any], NDArray[np.float32]], Any]
+SEEN = 256
+"""Observations that a player keeps."""
+
+
+class Act(Protocol):
+    """See `Player`."""
+
+    def __call__(self, observation: NDArray[Any], at: int = 0) -> Any:
+        """An action, or None."""
 
 
 class SearchPolicy:
@@ -84,28 +93,30 @@ class SearchPolicy:
 class Player:
     """Acts in one environment at a time.
 
-    `act(observation, normaliser)`: observation [D] of any dtype as the environment gave it, normaliser [3, D] float32 (shift,
-    scale, and in [2, 0] whether it is on). Returns an int (Discrete), or the same array every time: int64 [C] (MultiDiscrete)
-    or float32 of the action's shape (Box). None for an observation of another size, or that is not finite. Nothing is
-    allocated.
+    `act(observation, at=0)`: observation [D] of any dtype as the environment gave it, which is kept in seen[at]. Returns an int
+    (Discrete), or the same array every time: int64 [C] (MultiDiscrete) or float32 of the action's shape (Box). None for an
+    observation of another size, or that is not finite. Nothing is allocated.
+
+    normaliser   [3, D] float32, the caller's to write: shift, scale, and in [2, 0] whether it is on
+    seen         [SEEN, D] of the observations' declared dtype: what was acted on, for statistics
     """
 
     act: Act
 
     def __init__(self, policy: SearchPolicy):
         self._policy = policy
-        self._dense = np.zeros(policy.network.dense_size, np.float32)
-        widths = int(policy.plan[HIDDEN:].sum())
-        # the observation as the policy sees it, the scores, and the hidden layers
-        self._work = np.zeros(policy.spec.observation_size + policy.outputs + widths + 1, np.float32)
+        spec, size = policy.spec, policy.spec.observation_size
+        self.seen = np.zeros((SEEN, size), spec.observation_dtype)
+        self._memory = memory = _Memory(policy)
+        self.normaliser = memory.numbers[: 3 * size].reshape(3, size)
+        self._dense = memory.numbers[memory.orders[VECTOR] :]
         self._reference: NDArray[np.float32] | None = None
         self._wide: WideNetwork | None = None
         if not policy.options.virtual_batch and WideNetwork.pays(policy.network):
             self._wide = WideNetwork(policy.network, policy.options.activation)
-            seen = self._work[: policy.spec.observation_size].reshape(1, -1)
-            self.act = _wide_act(policy, self._wide, seen, self.scores)
+            self.act = _wide_act(policy, self._wide, memory, self.seen)
         else:
-            self.act = _narrow_act(policy, self._dense, self._work)
+            self.act = _narrow_act(policy, memory, self.seen)
 
     def set(self, vector: NDArray[np.float32]) -> None:
         """Take on the parameters [N]: once per candidate, compact layers are expanded."""
@@ -119,72 +130,85 @@ class Player:
                 raise RuntimeError("virtual batch normalisation needs reference observations before parameters: call `reference` first")
             fold(policy.plan, self._dense, self._reference)
 
-    def reference(self, observations: NDArray[Any], normaliser: NDArray[np.float32] | None = None) -> None:
+    def reference(self, observations: NDArray[Any]) -> None:
         """Keep the reference batch, observations [n, D] as the environment gave them. In effect from the next `set`.
 
-        When the normaliser [3, D] changes, so does what the policy sees: then give them again.
+        When the normaliser changes, so does what the policy sees: then give them again.
         """
         batch = np.ascontiguousarray(observations, np.float32).reshape(-1, self._policy.spec.observation_size)
         seen = np.empty_like(batch)
-        off = np.zeros((3, batch.shape[1]), np.float32)
-        if not batch.size or not normalise(batch, off if normaliser is None else normaliser, seen):
+        if not batch.size or not normalise(batch, self.normaliser, seen):
             raise UserError("the reference observations of virtual batch normalisation must be finite numbers, and at least one")
         self._reference = seen
 
     @property
     def scores(self) -> NDArray[np.float32]:
         """The network's outputs [P] at the newest step."""
-        start = self._policy.spec.observation_size
-        return self._work[start : start + self._policy.outputs]
+        return self._memory.scores
 
 
-def _decision(policy: SearchPolicy) -> tuple[Any, Any, tuple[Any, ...], NDArray[Any]]:
-    """What makes an action of scores: as one call with the network, alone, both one's last arguments, and the array written."""
-    spec, head = policy.spec, policy.head
-    if spec.action_kind == "multidiscrete":
-        choices = np.zeros(head.components, np.int64)
-        return act_choices, take_choices, (head.sizes, np.array(spec.action_start, np.int64), choices), choices
-    flat = np.zeros(head.components, np.float32)
-    action = flat.reshape(spec.action_shape)
-    if policy.action_bins:
-        return act_bins, take_bins, (head.bounds, policy.action_bins, flat), action
-    return act_values, take_values, (head.bounds, head.squash, flat), action
+class _Memory:
+    """A player's arrays `orders` and `numbers`: see `asyncrl.heads.decisions`."""
+
+    def __init__(self, policy: SearchPolicy):
+        spec, plan, head = policy.spec, policy.plan, policy.head
+        components = 0 if spec.action_kind == "discrete" else head.components
+        box = components if spec.action_kind == "box" else 0
+        starts = np.cumsum([4 * spec.observation_size, policy.outputs, 2 * box, box, int(plan[HIDDEN:].sum()) + 1])
+        knob = policy.action_bins or int(getattr(head, "squash", False))
+        choices = np.zeros(0, np.int64)
+        if spec.action_kind == "multidiscrete":
+            choices = np.concatenate([head.sizes, spec.action_start, np.zeros(components, np.int64)])
+        self.orders = np.array([*starts, components, knob, CHOICES + choices.size, *choices, *plan], np.int64)
+        self.numbers = np.zeros(starts[-1] + policy.network.dense_size, np.float32)
+        self.seen = self.numbers[3 * spec.observation_size : 4 * spec.observation_size].reshape(1, -1)
+        self.scores = self.numbers[starts[0] : starts[1]]
+        self.action: NDArray[Any] = self.orders[CHOICES + 2 * components :][:components]
+        if box:
+            self.numbers[starts[1] : starts[2]] = head.bounds.reshape(-1)
+            self.action = self.numbers[starts[2] : starts[3]].reshape(spec.action_shape)
 
 
-def _narrow_act(policy: SearchPolicy, dense: NDArray[np.float32], work: NDArray[np.float32]) -> Act:
+def _kernels(policy: SearchPolicy) -> tuple[Any, Any]:
+    """What makes an action that is an array: of an observation, and of scores."""
+    if policy.spec.action_kind == "multidiscrete":
+        return act_choices, take_choices
+    return (act_bins, take_bins) if policy.action_bins else (act_values, take_values)
+
+
+def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Act:
     """One compiled call."""
-    plan = policy.plan
+    orders, numbers, action = memory.orders, memory.numbers, memory.action
     if policy.spec.action_kind == "discrete":
         first = policy.spec.action_start[0]
 
-        def choose(observation: NDArray[Any], normaliser: NDArray[np.float32]) -> int | None:
-            choice: int = act_choice(observation, normaliser, plan, dense, work)
+        def choose(observation: NDArray[Any], at: int = 0) -> int | None:
+            choice: int = act_choice(observation, at, orders, numbers, seen)
             return choice + first if choice >= 0 else None
 
         return choose
 
-    kernel, _, rest, action = _decision(policy)
-    arguments = (plan, dense, work, *rest)
+    kernel, _ = _kernels(policy)
 
-    def act(observation: NDArray[Any], normaliser: NDArray[np.float32]) -> NDArray[Any] | None:
-        return action if kernel(observation, normaliser, *arguments) else None
+    def act(observation: NDArray[Any], at: int = 0) -> NDArray[Any] | None:
+        return action if kernel(observation, at, orders, numbers, seen) else None
 
     return act
 
 
-def _wide_act(policy: SearchPolicy, network: WideNetwork, seen: NDArray[np.float32], scores: NDArray[np.float32]) -> Act:
+def _wide_act(policy: SearchPolicy, network: WideNetwork, memory: _Memory, seen: NDArray[Any]) -> Act:
     """One call per layer, which is little beside such layers."""
+    inputs, orders, numbers, action = policy.spec.observation_size, memory.orders, memory.numbers, memory.action
     first = policy.spec.action_start[0] if policy.spec.action_kind == "discrete" else None
-    decision = None if first is not None else _decision(policy)
+    _, take = _kernels(policy)
 
-    def act(observation: NDArray[Any], normaliser: NDArray[np.float32]) -> Any:
-        if not see(observation, normaliser, seen):
+    def act(observation: NDArray[Any], at: int = 0) -> Any:
+        if not see(observation, at, inputs, numbers, seen):
             return None
-        network.forward(seen, scores)
-        if decision is None:
-            return first + take_choice(scores)
-        _, take, rest, action = decision
-        take(scores, *rest)
+        network.forward(memory.seen, memory.scores)
+        if first is not None:
+            return first + take_choice(memory.scores)
+        take(memory.scores, orders, numbers)
         return action
 
     return act

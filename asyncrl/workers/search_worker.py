@@ -68,16 +68,15 @@ class PolicyEvaluating:
         policy = task.policy()
         self._task, self._options = task, task.options
         self._player = policy.player()
-        self._normaliser = np.zeros((3, task.spec.observation_size), np.float32)
         environment = make_env(unship(task.objective))
         self._reference = reference_observations(task, environment)
-        self._runner = EpisodeRunner(environment, task.spec, self._player, self._normaliser, beat)
+        self._runner = EpisodeRunner(environment, task.spec, self._player, beat)
         self._limit = 0
         self.observed = Observed(task.spec.observation_size if task.normalises else 0)
         if self._reference is not None:
-            self._player.reference(self._reference, self._normaliser)
+            self._player.reference(self._reference)
         self._player.set(policy.initial(task.seed))
-        warm_up(self._player, task, self._normaliser)
+        warm_up(self._player, task)
 
     @property
     def seconds(self) -> float:
@@ -86,10 +85,10 @@ class PolicyEvaluating:
 
     def published(self, published: Published) -> None:
         """See `Evaluating`."""
-        published.normaliser(self._normaliser)
+        published.normaliser(self._player.normaliser)
         self._limit = int(published.limit[0])
         if self._reference is not None:
-            self._player.reference(self._reference, self._normaliser)
+            self._player.reference(self._reference)
 
     def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
         """See `Evaluating`."""
@@ -149,10 +148,10 @@ def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
     return FunctionEvaluating(plan.task, (memory["best/value"][mine], memory["best/point"][plan.worker], memory["best/known"][mine]))
 
 
-def warm_up(player: Acting, task: SearchTask, normaliser: NDArray[np.float32]) -> None:
+def warm_up(player: Acting, task: SearchTask) -> None:
     """Load the compiled kernels before the clock runs."""
     assert task.spec is not None
-    player.act(np.zeros(task.spec.observation_size, task.spec.observation_dtype), normaliser)
+    player.act(np.zeros(task.spec.observation_size, task.spec.observation_dtype), 0)
     Observed(task.spec.observation_size).add(np.zeros((1, task.spec.observation_size), task.spec.observation_dtype))
 
 
@@ -283,17 +282,16 @@ class SearchPlayer:
     def __init__(self, task: SearchTask, seed: int, render_mode: str | None = None, environment: Any = None):
         assert task.spec is not None
         self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
-        self._normaliser = np.zeros((3, task.spec.observation_size), np.float32)
         self._player: Player = task.policy().player()
         self._reference = reference_observations(task, make_env(unship(task.objective)) if task.network.virtual_batch else None)
-        self._runner = EpisodeRunner(self.environment, task.spec, self._player, self._normaliser)
+        self._runner = EpisodeRunner(self.environment, task.spec, self._player)
         self._seed = seed
 
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         """The same seed gives the same episodes."""
-        self._normaliser[:] = snapshot.normaliser
+        self._player.normaliser[:] = snapshot.normaliser
         if self._reference is not None:
-            self._player.reference(self._reference, self._normaliser)
+            self._player.reference(self._reference)
         self._player.set(snapshot.vector)
         seeds = np.random.SeedSequence((self._seed, EPISODE_SEEDS)).generate_state(episodes)
         played = [self._runner.run(int(seed)) for seed in seeds]
