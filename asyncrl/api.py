@@ -54,11 +54,16 @@ def run(experiment: Experiment) -> Result:
 
 
 def resume(
-    run_folder: str | Path, steps: int | None = None, quiet: bool = False, env: EnvSource | None = None, network_function: Any = None
+    run_folder: str | Path,
+    steps: int | None = None,
+    quiet: bool = False,
+    env: EnvSource | None = None,
+    network_function: Any = None,
+    learner_device: str | None = None,
 ) -> Result:
     """Go on from the newest whole checkpoint of a run's folder, to the number of steps it was meant to reach or to `steps` in all.
 
-    A limit of seconds held for the first session only.
+    A limit of seconds held for the first session only. `learner_device`: another than the run's, for this session.
     """
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function)
@@ -70,7 +75,8 @@ def resume(
     if target <= done:
         raise UserError(f"run {str(folder)!r} has done {done:,} of {target:,} steps already; go further with --steps")
     options = dataclasses.replace(experiment.run, quiet=quiet or experiment.run.quiet)
-    return Session(dataclasses.replace(experiment, steps=target, seconds=None, run=options), folder, checkpoint).run()
+    learning = _on_device(experiment, learner_device)
+    return Session(dataclasses.replace(experiment, steps=target, seconds=None, run=options, options=learning), folder, checkpoint).run()
 
 
 def evaluate(
@@ -99,6 +105,16 @@ def play(
         return _outcome(task.player(seed, render_mode="human").play(snapshot, episodes))
     with record(task.shipped, Path(video)) as environment:
         return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
+
+
+def _on_device(experiment: Experiment, learner_device: str | None) -> Any:
+    """The algorithm's options, with another device where one is given."""
+    if learner_device is None:
+        return experiment.options
+    if not hasattr(experiment.options, "learner_device"):
+        having = ", ".join(name for name, entry in ALGORITHMS.items() if hasattr(entry.options_type, "learner_device"))
+        raise UserError(f"learner_device = {learner_device!r} cannot be used with {experiment.algo} (algorithms that have one: {having})")
+    return dataclasses.replace(experiment.options, learner_device=learner_device)
 
 
 def _check_episodes(episodes: int) -> None:

@@ -10,7 +10,7 @@ from asyncrl.scheduler.generations import SearchGround
 from asyncrl.scheduler.modes import UNBOUNDED, Mode
 from asyncrl.scheduler.pace import Books, Ground
 from asyncrl.scheduler.rounds import RoundsPace
-from asyncrl.scheduler.stream_board import Streams
+from asyncrl.scheduler.streams import Streams
 from asyncrl.scheduler.window import finish_using, take_over
 from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.shared.ledger import Ledger

@@ -27,6 +27,7 @@ PRELOADED = [
     "asyncrl.learners.traces",
     "asyncrl.learners.replays",
     "asyncrl.monitor.recorder",
+    "asyncrl.workers.warm",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Learning figures over seeds. Usage: python runs/learning.py STUDY [MODE ...], for example cartpole, or td3-pendulum async
+"""Learning figures over seeds. Usage: python runs/learning.py STUDY [MODE ...], for example cartpole, or impala-cartpole async
 
 Writes runs/reference/<study>-<mode>.json: settings, and for every seed the greedy evaluation after training, the best mean of
 100 training episodes in a row and the step at which it was reached.
@@ -14,8 +14,7 @@ import asyncrl
 
 SEEDS = range(5)
 HALFCHEETAH = {"steps": 1_000_000, "normalize_observations": True, "reward_scale": 0.1, "initial_log_std": -0.5}
-IMPALA_CHEETAH = {**HALFCHEETAH, "anneal": "linear"}
-PENDULUM = {"steps": 20_000, "warm_up": 1000, "policy_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "workers": 1}
+IMPALA_CHEETAH = {**HALFCHEETAH, "t_max": 20, "batch_units": 1, "gamma": 0.98, "gae_lambda": 0.9}
 STUDIES = {
     "cartpole": ("a3c", "CartPole-v1", {"sync": {"steps": 500_000}, "async": {"steps": 500_000}}),
     "halfcheetah": (
@@ -28,10 +27,6 @@ STUDIES = {
     ),
     "impala-cartpole": ("impala", "CartPole-v1", {"async": {"steps": 500_000}, "sync": {"steps": 500_000}}),
     "impala-halfcheetah": ("impala", "HalfCheetah-v5", {"async": IMPALA_CHEETAH}),
-    "td3-pendulum": ("td3", "Pendulum-v1", {"async": PENDULUM, "sync": PENDULUM}),
-    "sac-pendulum": ("sac", "Pendulum-v1", {"async": PENDULUM, "sync": PENDULUM}),
-    "td3-inverted-pendulum": ("td3", "InvertedPendulum-v5", {"async": PENDULUM}),
-    "sac-inverted-pendulum": ("sac", "InvertedPendulum-v5", {"async": PENDULUM}),
 }
 KEPT = ("seed", "evaluation_return", "return_best_mean_100", "return_best_steps", "return_mean_last_100", "steps", "seconds")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from searches import assert_same_state, batch, copies
+from searches import assert_same_state, batch, snapshot
 
 from asyncrl.algos.ars import Ars, ArsOptions
 from asyncrl.blackbox.directions import Directions
@@ -56,7 +56,7 @@ def test_no_deviation_among_the_kept_is_flat():
     returns = np.array([0.0, 1.0, 7.1, 7.1, 7.1, 7.1, 2.0, 3.0])
     search = Ars(ArsOptions(population=8, top=2), N, SEED)
     search.begin(np.full(N, 0.1, np.float32))
-    kept = copies(search)
+    kept = snapshot(search)
     assert search.update(0, batch(returns))["flat"] == 1.0
     assert_same_state(search, kept)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from searching import candidates, check_continuation, ellipsoid, evaluations, evaluations_until, joined, search_for, snapshot, sphere
+from searches import batch, candidates, check_continuation, ellipsoid, evaluations_until, joined, search_for, snapshot, sphere
 
 from asyncrl.algos.cem import Cem, CemOptions, extra_variance
 from asyncrl.blackbox.directions import Directions
@@ -30,7 +30,7 @@ def test_equals_a_plain_loop():
         points = [drawn.astype(np.float32) * e + mean.astype(np.float32) for e in eps]
         np.testing.assert_array_equal(candidates(search, t), points)
         returns = [ellipsoid(x) for x in points]
-        search.update(t, evaluations(t, returns))
+        search.update(t, batch(returns, t))
         best = np.array(sorted(points, key=ellipsoid)[-6:], np.float64)
         mean = 0.25 * mean + 0.75 * best.mean(axis=0)
         fitted = 0.25 * fitted + 0.75 * np.sqrt(np.mean((best - best.mean(axis=0)) ** 2, axis=0))
@@ -85,7 +85,7 @@ def test_a_flat_generation_changes_nothing():
     search_for(search, sphere, 2)
     before = snapshot(search)
     for returns in (np.full(64, 3.0), np.full(64, np.nan), np.where(np.arange(64) == 5, 1.0, np.nan)):
-        assert search.update(2, evaluations(2, returns))["flat"] == 1.0
+        assert search.update(2, batch(returns, 2))["flat"] == 1.0
     assert all(np.array_equal(search.state[name], array) for name, array in before.items())
 
 
@@ -94,10 +94,10 @@ def test_missing_returns_are_left_out():
     points = candidates(search, 0)
     returns = np.array([sphere(x) for x in points])
     missing = np.arange(64) % 4 == 0
-    search.update(0, evaluations(0, np.where(missing, np.nan, returns)))
+    search.update(0, batch(np.where(missing, np.nan, returns), 0))
     best = points[~missing][np.argsort(-returns[~missing], kind="stable")[: round(0.2 * 48)]]
     np.testing.assert_allclose(search.state["mean"], best.astype(np.float64).mean(axis=0))
-    fewer.update(0, evaluations(0, returns))
+    fewer.update(0, batch(returns, 0))
     assert not np.array_equal(fewer.state["mean"], search.state["mean"])
 
 
@@ -106,12 +106,12 @@ def test_late_points_are_those_that_were_evaluated(late):
     """A late generation's best points are the elite: the mean moves onto them only where they count."""
     search = begun(CemOptions(late=late, max_lag=3, extra_std=0.0, population=10))
     early = candidates(search, 100)  # drawn from version 0
-    flat_since = search.update(0, evaluations(0, np.zeros(10)))
+    flat_since = search.update(0, batch(np.zeros(10), 0))
     assert flat_since["flat"] == 1.0
     search_for(search, sphere, 3, first=1)
     own = candidates(search, 4)
-    batch = joined(evaluations(4, [sphere(x) - 1e6 for x in own], 4), evaluations(100, [sphere(x) for x in early], 1))
-    figures = search.update(4, batch)
+    both = joined(batch([sphere(x) - 1e6 for x in own], 4, version=4), batch([sphere(x) for x in early], 100, version=1))
+    figures = search.update(4, both)
     values = np.array([sphere(x) for x in (own if late == "drop" else early)])
     chosen = (own if late == "drop" else early)[np.argsort(-values, kind="stable")[: 2 if late == "drop" else 4]]
     np.testing.assert_allclose(search.state["mean"], chosen.astype(np.float64).mean(axis=0))
@@ -121,7 +121,7 @@ def test_late_points_are_those_that_were_evaluated(late):
 def test_points_that_are_too_old_are_left_out():
     search = begun(CemOptions(max_lag=2, population=10))
     search_for(search, sphere, 5)
-    figures = search.update(5, joined(evaluations(5, np.arange(10.0)), evaluations(90, np.full(10, 1e9), 2)))
+    figures = search.update(5, joined(batch(np.arange(10.0), 5), batch(np.full(10, 1e9), 90, version=2)))
     assert (figures["late_used"], figures["late_dropped"]) == (0, 10)
 
 

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from searching import candidates, check_continuation, ellipsoid, evaluations, evaluations_until, joined, search_for, snapshot, sphere
+from searches import batch, candidates, check_continuation, ellipsoid, evaluations_until, joined, search_for, snapshot, sphere
 
 from asyncrl.algos.cma_es import PURPOSE, CmaEs, CmaEsOptions, SepCma
 from asyncrl.blackbox.search import Setting
@@ -102,7 +102,7 @@ def test_a_flat_generation_only_draws_other_points(kind):
     search = begun(kind)
     search_for(search, sphere, 3)
     before, points = snapshot(search), candidates(search, 3)
-    assert search.update(3, evaluations(3, np.ones(search.tickets)))["flat"] == 1.0
+    assert search.update(3, batch(np.ones(search.tickets), 3))["flat"] == 1.0
     changed = {name for name, array in before.items() if not np.array_equal(array, search.state[name])}
     assert changed == {"points", "counts"}  # counts: the version that they were drawn for
     np.testing.assert_array_equal(search.state["counts"][1:], before["counts"][1:])
@@ -117,19 +117,19 @@ def test_missing_returns_count_as_the_worst(kind):
     missing, worst = begun(kind), begun(kind)
     returns = np.arange(float(missing.tickets))
     returns[3] = np.nan
-    missing.update(0, evaluations(0, returns))
+    missing.update(0, batch(returns, 0))
     returns[3] = -1e9
-    worst.update(0, evaluations(0, returns))
+    worst.update(0, batch(returns, 0))
     np.testing.assert_array_equal(missing.state["mean"], worst.state["mean"])
-    assert missing.update(1, evaluations(1, np.full(missing.tickets, np.nan)))["flat"] == 1.0
+    assert missing.update(1, batch(np.full(missing.tickets, np.nan), 1))["flat"] == 1.0
 
 
 def test_evaluations_of_other_versions_are_left_out():
     search, alone = begun(CmaEs), begun(CmaEs)
     for each in (search, alone):
         search_for(each, sphere, 2)
-    own = evaluations(2, np.arange(float(search.tickets)))
-    figures = search.update(2, joined(own, evaluations(1, np.full(search.tickets, 1e9))))
+    own = batch(np.arange(float(search.tickets)), 2)
+    figures = search.update(2, joined(own, batch(np.full(search.tickets, 1e9), 1)))
     alone.update(2, own)
     assert figures["late_dropped"] == search.tickets
     np.testing.assert_array_equal(search.state["points"], alone.state["points"])

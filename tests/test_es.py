@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from searches import assert_same_state, batch, copies, points, put_back, synchronous
+from searches import assert_same_state, batch, candidates, put_back, snapshot, synchronous
 
 from asyncrl.algos.ars import Ars, ArsOptions
 from asyncrl.algos.es import Es, EsOptions
@@ -80,7 +80,7 @@ def test_directions_of_several_settings_estimate_the_same_thing():
 
 def test_candidates_are_perturbed_in_float32_and_mirrored():
     search = begun(start=0.3)
-    found, eps = points(search, 5), block(search, 5).astype(np.float32)
+    found, eps = candidates(search, 5).astype(np.float64), block(search, 5).astype(np.float32)
     np.testing.assert_array_equal(found[0::2], np.float32(0.3) + np.float32(0.05) * eps)
     np.testing.assert_array_equal(found[1::2], np.float32(0.3) - np.float32(0.05) * eps)
     assert [search.pair(ticket) for ticket in range(4)] == [0, 0, 1, 1]
@@ -88,7 +88,7 @@ def test_candidates_are_perturbed_in_float32_and_mirrored():
 
 def test_the_forward_estimator_evaluates_the_centre_first():
     search = begun(replace(PLAIN, estimator="forward"), start=0.3)
-    found = points(search)
+    found = candidates(search).astype(np.float64)
     assert (found[0] == np.float32(0.3)).all()
     np.testing.assert_array_equal(found[1:], np.float32(0.3) + np.float32(0.05) * block(search).astype(np.float32))
 
@@ -115,7 +115,7 @@ def test_returns_that_tell_nothing_change_nothing(name, returns):
     search = SEARCHES[name](N)
     search.begin(np.ones(N, np.float32))
     synchronous(search, lambda x: -np.square(x).sum(axis=1), range(3))
-    kept = copies(search)
+    kept = snapshot(search)
     given = {"equal": np.full(search.tickets, 0.1), "nan": np.full(search.tickets, np.nan), "one": np.full(search.tickets, np.nan)}[returns]
     given[5] = 0.1
     assert search.update(3, batch(given, 3, version=3)) == {"flat": 1.0, "late_dropped": 0.0, "late_used": 0.0}
@@ -177,13 +177,13 @@ def test_a_state_copied_out_and_in_goes_on_bit_for_bit(name):
     search.begin(np.zeros(N, np.float32))
     arrays = {key: id(array) for key, array in search.state.items()}
     synchronous(search, objective, range(4))
-    put_back(resumed, copies(search))
-    old = {version: copies(search) for version in (4,)}
+    put_back(resumed, snapshot(search))
+    old = {version: snapshot(search) for version in (4,)}
     for which in (search, resumed):
         synchronous(which, objective, range(4, 6))
-        late = batch(objective(points(which, 6)), 6, version=[5, 4] * (which.tickets // 2))
+        late = batch(objective(candidates(which, 6).astype(np.float64)), 6, version=[5, 4] * (which.tickets // 2))
         which.update(6, late)
-    assert_same_state(resumed, copies(search))
+    assert_same_state(resumed, snapshot(search))
     assert {key: id(array) for key, array in search.state.items()} == arrays
     assert not np.array_equal(old[4]["theta"], search.state["theta"])
 
@@ -192,8 +192,8 @@ def test_beginning_again_forgets_all():
     search, fresh = begun(EsOptions()), begun(EsOptions())
     synchronous(search, lambda x: x.sum(axis=1), range(3))
     search.begin(np.zeros(N, np.float32))
-    assert_same_state(search, copies(fresh))
-    assert_same_state(fresh, copies(Es(EsOptions(), N, SEED)))
+    assert_same_state(search, snapshot(fresh))
+    assert_same_state(fresh, snapshot(Es(EsOptions(), N, SEED)))
 
 
 @pytest.mark.parametrize(
@@ -264,13 +264,13 @@ def test_dropped_means_never_looked_at():
     mixed.returns[:4] = 1e6
     search.update(1, mixed)
     alone.update(1, batch(mixed.returns[4:], 1, np.arange(4, 12), 1))
-    assert_same_state(search, copies(alone))
+    assert_same_state(search, snapshot(alone))
 
 
 def test_a_few_fresh_evaluations_are_no_update_and_the_next_generation_is_fresh():
     search = begun(replace(PLAIN, late="drop"))
     evaluations = late_batch(search, [7, 5])
-    kept = copies(search)
+    kept = snapshot(search)
     assert search.update(1, evaluations) == {"flat": 1.0, "late_dropped": 7.0, "late_used": 0.0}
     assert_same_state(search, kept)
     figures = search.update(2, batch(evaluations.returns, 2, version=1))  # acted on 1, which is 2
@@ -283,7 +283,7 @@ def test_a_batch_of_several_generations_has_the_directions_of_each(late):
     returns = np.array([1.0, 2.0, 5.0, 3.0, -4.0, -1.0])
     generation, ticket = np.array([3, 3, 4, 4, 6, 6]), np.array([2, 3, 0, 1, 2, 3])
     g = sum((returns[2 * k] - returns[2 * k + 1]) * block(search, generation[2 * k])[ticket[2 * k] // 2] for k in range(3)) / 6
-    np.testing.assert_allclose(moved(search, batch(returns, generation, ticket))[0], g, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(moved(search, batch(returns, generation, ticket, 0))[0], g, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("late", ["ratio", "as-is"])
@@ -324,9 +324,9 @@ def test_ratios_turn_a_late_gradient_into_todays_where_axes_do_not_interact():
         options = replace(PLAIN, population=20000, sigma=sigma, shaping="none", late=late)
         search = begun(options, size, settings=(Setting(sigma),))
         search.begin(np.zeros(size, np.float32))
-        returns = -np.square(points(search, 1)).sum(axis=1) / 2
+        returns = -np.square(candidates(search, 1).astype(np.float64)).sum(axis=1) / 2
         search._replaced(0, np.full(size, 0.4 * sigma, np.float32))
-        move, figures = moved(search, batch(returns, 1), 1)
+        move, figures = moved(search, batch(returns, 1, version=0), 1)
         assert figures["late_used"] == 20000
         error[late] = np.abs(move / sigma - -0.4 * sigma).max()
     assert error["ratio"] < 0.02
@@ -343,7 +343,7 @@ def delayed(late, rate, seed, lag=3, size=20, updates=60):
     search.begin(np.full(size, 0.5, np.float32))
     waiting = []
     for version in range(updates + lag):
-        x = points(search, version)
+        x = candidates(search, version).astype(np.float64)
         waiting.append((version, -np.einsum("ni,ij,nj->n", x, hessian, x) / 2 + 0.01 * generator.standard_normal(len(x))))
         if len(waiting) > lag:
             acted, returns = waiting.pop(0)

@@ -31,7 +31,7 @@ class Killer:
     def __call__(self, run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
         board = launcher._ground.board
-        wait_for(lambda: launcher._epoch_runs)
+        wait_for(lambda: launcher.epoch_runs)
         while self.done < self._kills and not board.order(STOP):
             time.sleep(self._generator.exponential(self._pause))
             pids = {worker: pid for worker, pid in run.pids().items() if pid not in self._killed}
@@ -60,13 +60,13 @@ def killed_run(folder: Path, mode: str, kills: int, env: Any = jittery_cartpole,
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_survives_random_kills_with_exact_books(tmp_path, mode):
     shared = set(os.listdir("/dev/shm"))
-    run, killer = killed_run(tmp_path, mode, 14, steps=40_000)
+    run, killer = killed_run(tmp_path, mode, 12, steps=30_000)
     print(f"{mode}: {killer.done} kills, {killer.phases}, {run.summary['restarts']} restarts, {run.summary['seconds']:.1f} s")
-    assert killer.done == 14
-    assert 13 <= run.summary["restarts"] <= 14  # the last may come when all is done
+    assert killer.done == 12
+    assert 11 <= run.summary["restarts"] <= 12  # the last may come when all is done
     run.check_books(10)
     assert run.summary["status"] == "completed"
-    assert run.summary["steps"] >= 40_000
+    assert run.summary["steps"] >= 30_000
     assert set(os.listdir("/dev/shm")) <= shared
 
 
@@ -83,7 +83,7 @@ def test_the_others_go_on_within_a_second_and_the_dead_is_replaced(tmp_path, mod
 
     def kill_and_measure(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 500)
+        wait_for(lambda: launcher.epoch_runs and launcher._ground.ledger.total("steps") > 500)
         for kills, victim in enumerate((0, 1, 0, 1)):
             if kills == 3:
                 slow.touch()  # this successor is long in coming: the others must not need it
@@ -115,7 +115,7 @@ def test_all_workers_killed_at_once(tmp_path, mode):
     def kill_all(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
         for mark in (300, 1200):
-            wait_for(lambda mark=mark: launcher._epoch_runs and launcher._ground.ledger.total("steps") > mark)
+            wait_for(lambda mark=mark: launcher.epoch_runs and launcher._ground.ledger.total("steps") > mark)
             for pid in run.pids().values():
                 kill(pid)
 
@@ -149,7 +149,7 @@ def test_killed_at_the_gate_and_while_saving(tmp_path, mode):
     def kill_at_the_gate(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
         board = launcher._ground.board
-        wait_for(lambda: launcher._epoch_runs)
+        wait_for(lambda: launcher.epoch_runs)
         phases = [PHASES.index(name) for name in ("at the gate", "saving")]
         while not board.order(STOP) and len(killed) < 8:
             for worker, pid in run.pids().items():
@@ -182,7 +182,8 @@ def test_nothing_is_left_in_memory_or_among_processes_after_a_killed_run(tmp_pat
         "        if one.ppid() != psutil.Process().pid:\n"
         "            one.kill()\n"
         "threading.Thread(target=kill, daemon=True).start()\n"
-        f"r = asyncrl.train('a3c', 'CartPole-v1', workers=2, steps=10**9, seconds=4, quiet=True, runs={str(tmp_path)!r})\n"
+        "settings = {'workers': 2, 'steps': 10**9, 'seconds': 2.5, 'report_seconds': 0.2, 'quiet': True}\n"
+        f"r = asyncrl.train('a3c', 'CartPole-v1', runs={str(tmp_path)!r}, **settings)\n"
         "print(r.summary['restarts'], r.status)\n"
     )
     shared = set(os.listdir("/dev/shm"))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ import pytest
 from environments import CountingEnv, HangingEnv, RaisingEnv, SlowEnv
 from running import Run, children, command, kill, resume, train, wait_for
 
+from asyncrl import processes
 from asyncrl.checkpoint import newest
 from asyncrl.errors import UserError
 
 TESTS = str(Path(__file__).parent)
-LONG = ["--steps", "1000000000", "--workers", "2", "--quiet"]
+LONG = ["--steps", "1000000000", "--workers", "2", "--quiet", "--report-seconds", "0.2"]
 
 
 class HoldsTheInterpreter(CountingEnv):
@@ -49,15 +51,31 @@ def raising() -> Any:
     return RaisingEnv(50)
 
 
+programs: list[subprocess.Popen[str]] = []
+
+
 def begin(folder: Path, *arguments: str, python: str | None = None) -> subprocess.Popen[str]:
     """A run in a program of its own, in a process group of its own."""
     line = [sys.executable, "-c", python] if python else command(folder, *arguments)
     environment = {**os.environ, "PYTHONPATH": TESTS}
-    return subprocess.Popen(line, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    programs.append(subprocess.Popen(line, env=environment, text=True, start_new_session=True, **streams))
+    return programs[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_program_outlives_its_test() -> Iterator[None]:
+    """One that fails would else take all that follow with it."""
+    yield
+    for process in programs:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    programs.clear()
 
 
 def program(folder: Path, env: str, **options: Any) -> str:
-    settings = {"workers": 2, "steps": 10**9, "quiet": True, "runs": str(folder), **options}
+    settings = {"workers": 2, "steps": 10**9, "quiet": True, "report_seconds": 0.2, "runs": str(folder), **options}
     return (
         "import asyncrl, sys, environments, test_launcher\n"
         f"result = asyncrl.train('a3c', {env}, **{settings!r})\n"
@@ -264,6 +282,19 @@ class _SleepsIfSeeded(CountingEnv):
 # How a run is used.
 
 
+def tell_what_is_loaded(connection: Any) -> None:
+    connection.send(set(sys.modules))
+
+
+def test_processes_start_with_everything_loaded():
+    """Numba loads the last of these at the first compiled call: a second, which every worker and every successor would take."""
+    chosen = processes.context()
+    process, connection = processes.start(chosen, tell_what_is_loaded, "probe", ())
+    assert connection.poll(60)
+    assert {"torch", "asyncrl.workers.actor_learner", "numba.np.arraymath"} <= connection.recv()
+    process.join(10)
+
+
 def test_more_workers_than_cores_is_said(tmp_path):
     run = train(tmp_path, "CartPole-v1", mode="sync", workers=4, steps=160)
     cores = len(os.sched_getaffinity(0))
@@ -351,7 +382,7 @@ def test_workers_and_their_successors_have_streams_of_their_own(tmp_path):
 
     def kill_worker_0(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 100)
+        wait_for(lambda: launcher.epoch_runs and launcher._ground.ledger.total("steps") > 100)
         kill(run.pids()[0])
         wait_for(lambda: len(list(folder.iterdir())) >= 4)
         os.kill(os.getpid(), signal.SIGINT)
@@ -383,15 +414,15 @@ def test_waiting_costs_no_processor_time(tmp_path):
 
     def measure(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 0)
+        wait_for(lambda: launcher.epoch_runs and launcher._ground.ledger.total("steps") > 0)
         everybody = [psutil.Process(), *(psutil.Process(pid) for pid in run.pids().values())]
         before = [sum(one.cpu_times()[:2]) for one in everybody]
         began = time.monotonic()
-        time.sleep(3.0)
+        time.sleep(2.0)
         seconds = time.monotonic() - began
         spent.update({str(i): (sum(one.cpu_times()[:2]) - b) / seconds for i, (one, b) in enumerate(zip(everybody, before))})
 
-    run = train(tmp_path, functools.partial(SlowEnv, 0.05), measure, mode="sync", workers=2, steps=10**9, seconds=4.5, t_max=10)
+    run = train(tmp_path, functools.partial(SlowEnv, 0.05), measure, mode="sync", workers=2, steps=10**9, seconds=3.5, t_max=10)
     print({who: f"{share:.1%}" for who, share in spent.items()})
     assert max(spent.values()) < 0.10
     assert run.summary["time_share"]["wait"] > 0.02
@@ -403,7 +434,7 @@ def test_the_launcher_sleeps_while_workers_are_busy(tmp_path):
 
     def measure(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher._epoch_runs and launcher._ground.ledger.total("steps") > 0)
+        wait_for(lambda: launcher.epoch_runs and launcher._ground.ledger.total("steps") > 0)
         before = psutil.Process().cpu_times()
         time.sleep(2.0)
         after = psutil.Process().cpu_times()

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from searching import candidates, check_continuation, ellipsoid, evaluations, evaluations_until, joined, search_for, snapshot, sphere
+from searches import batch, candidates, check_continuation, ellipsoid, evaluations_until, joined, search_for, snapshot, sphere
 
 from asyncrl.algos.nes import Nes, NesOptions, exponential, utilities
 from asyncrl.blackbox.directions import Directions
@@ -46,7 +46,7 @@ def test_snes_equals_a_plain_loop():
         points = candidates(search, g)
         np.testing.assert_allclose(points, mean + sigma * s, atol=1e-6)
         returns = np.array([ellipsoid(x) for x in points])
-        search.update(g, evaluations(g, returns))
+        search.update(g, batch(returns, g))
         order = np.argsort(-returns)
         raw = [max(0.0, math.log(12 / 2 + 1) - math.log(k + 1)) for k in range(12)]
         gradient_mean, gradient_sigma = np.zeros(N), np.zeros(N)
@@ -72,7 +72,7 @@ def test_xnes_equals_a_plain_loop():
         points = candidates(search, g)
         np.testing.assert_allclose(points, [mean + sigma * shape @ draw for draw in s], atol=1e-5)
         returns = np.array([ellipsoid(x) for x in points])
-        search.update(g, evaluations(g, returns))
+        search.update(g, batch(returns, g))
         gradient_mean, gradient = np.zeros(N), np.zeros((N, N))
         for u, draw in zip(utilities(returns), s):
             gradient_mean += u * draw
@@ -140,7 +140,7 @@ def test_a_flat_generation_changes_nothing(kind):
     before = snapshot(search)
     count = search.tickets
     for returns in (np.full(count, 3.0), np.full(count, np.nan), np.where(np.arange(count) == 5, 1.0, np.nan)):
-        assert search.update(2, evaluations(2, returns))["flat"] == 1.0
+        assert search.update(2, batch(returns, 2))["flat"] == 1.0
     assert all(np.array_equal(search.state[name], array) for name, array in before.items())
 
 
@@ -148,7 +148,7 @@ def test_missing_returns_are_left_out():
     search = begun(NesOptions(population=8))
     s = Directions(SEED, N, 8, (Setting(0.1),)).block(0).astype(np.float64)
     returns = np.array([1.0, np.nan, 5.0, 2.0, np.nan, 3.0, 4.0, 0.0])
-    search.update(0, evaluations(0, returns))
+    search.update(0, batch(returns, 0))
     there = ~np.isnan(returns)
     np.testing.assert_allclose(search.state["mean"], 0.1 * utilities(returns[there]) @ s[there], rtol=1e-9)
 
@@ -160,7 +160,7 @@ def test_late_points_are_seen_from_the_present_distribution():
     state = snapshot(search)
     s = Directions(SEED, N, 8, (Setting(0.3),)).block(2).astype(np.float64)
     returns = np.arange(16.0)
-    figures = search.update(2, joined(evaluations(2, returns[:8]), evaluations(50, returns[8:], 0)))
+    figures = search.update(2, joined(batch(returns[:8], 2), batch(returns[8:], 50, version=0)))
     draws = np.concatenate([s, (early - state["mean"]) / state["sigma"]])
     np.testing.assert_allclose(search.state["mean"], state["mean"] + state["sigma"] * (utilities(returns) @ draws), rtol=1e-6)
     assert (figures["late_used"], figures["late_dropped"]) == (8, 0)
@@ -173,8 +173,8 @@ def test_points_that_are_too_old_are_left_out(options, version):
     search, alone = begun(options), begun(options)
     search_for(search, sphere, 4)
     search_for(alone, sphere, 4)
-    own = evaluations(4, np.arange(float(search.tickets)))
-    figures = search.update(4, joined(own, evaluations(90, np.full(search.tickets, 1e9) + np.arange(search.tickets), version)))
+    own = batch(np.arange(float(search.tickets)), 4)
+    figures = search.update(4, joined(own, batch(np.full(search.tickets, 1e9) + np.arange(search.tickets), 90, version=version)))
     alone.update(4, own)
     assert (figures["late_used"], figures["late_dropped"]) == (0, search.tickets)
     np.testing.assert_array_equal(search.state["mean"], alone.state["mean"])
@@ -182,9 +182,9 @@ def test_points_that_are_too_old_are_left_out(options, version):
 
 def test_points_that_the_present_distribution_would_not_draw_are_left_out():
     search = begun(NesOptions(population=8, sigma=1.0))
-    search.update(0, evaluations(0, np.arange(8.0)))
+    search.update(0, batch(np.arange(8.0), 0))
     search.state["sigma"] *= 0.01
-    figures = search.update(1, joined(evaluations(1, np.arange(8.0)), evaluations(70, np.full(8, 1e3) + np.arange(8), 0)))
+    figures = search.update(1, joined(batch(np.arange(8.0), 1), batch(np.full(8, 1e3) + np.arange(8), 70, version=0)))
     assert (figures["late_used"], figures["late_dropped"]) == (0, 8)
     assert search.state["sigma"].max() < 0.1
 

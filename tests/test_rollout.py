@@ -373,8 +373,47 @@ def test_a_restored_actor_goes_on_bit_for_bit(options, environment):
     np.testing.assert_array_equal(again.arrays()["raw"], actor.arrays()["raw"])
 
 
+class Ending(ContinuousTargetEnv):
+    """Ends after the steps (counted over all episodes, from 1) that it is told."""
+
+    def __init__(self, ends):
+        super().__init__(size=2)
+        self.ends, self.done = ends, 0
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        self.done += 1
+        return observation, reward, self.done in self.ends, False, info
+
+
+@pytest.mark.parametrize("steps", [1, 5, 12])
+def test_ornstein_uhlenbeck_noise_begins_anew_in_every_episode_and_goes_on_in_a_restored_actor(steps):
+    """Against the recursion over the same normal numbers, restarted by hand: episodes that end within a round and at its end."""
+    ends = [{3, 4, 10}, {5}]
+    setting, rounds = OrnsteinUhlenbeck(0.3), 60 // steps
+    actor = actor_of([Ending(one) for one in ends], steps, exploration=[setting])
+    twin = np.random.default_rng(0)
+    x = np.zeros((2, 2))
+    for number in range(rounds):
+        if number == rounds // 3:
+            kept, state, environments = actor.arrays(), actor.generator.bit_generator.state, actor.environments
+            actor = actor_of([ContinuousTargetEnv(size=2)] * 2, steps, exploration=[setting], seed=9)
+            actor.environments, actor._steps = environments, [one.step for one in environments]
+            actor.restore(kept)
+            actor.generator.bit_generator.state = state
+        normal = twin.standard_normal((steps, 2, 2))
+        actor.collect(number, 0.0)
+        twin.bit_generator.state = actor.generator.bit_generator.state
+        for t in range(steps):
+            for e in range(2):
+                if number * steps + t in ends[e]:
+                    x[e] = 0.0
+            x += -setting.theta * x + setting.value * normal[t]
+            np.testing.assert_allclose(actor.rounds.extra_noise[t], x, atol=1e-14)
+
+
 def test_begin_afresh_forgets_one_environment_only():
-    actor = actor_of([ContinuousTargetEnv(size=2), ContinuousTargetEnv(size=2)], 4, RECURRENT, [OrnsteinUhlenbeck(0.3)])
+    actor = actor_of([Ending(set()), Ending(set())], 4, RECURRENT, [OrnsteinUhlenbeck(0.3)])
     actor.collect(0, 0.0)
     actor.episode_returns[:], actor.episode_lengths[:] = [3.0, 4.0], [5, 6]
     actor._memory = actor._memory.clone() + 1.0

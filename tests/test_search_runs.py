@@ -159,7 +159,7 @@ def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_pat
         for turn in range(6):
             worker = (2, 0, 1)[turn % 3]  # 2 is the learner
             before = launcher.version()
-            wait_for(lambda before=before: launcher._epoch_runs and launcher.version() > before)
+            wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
             kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
             wait_for(lambda worker=worker: not launcher.slots[worker].granted)
 
@@ -260,6 +260,7 @@ def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
     [
         ({"population": 7}, "even number"),
         ({"algo": "cma-es", "mode": "async"}, "needs a whole generation"),
+        ({"algo": "nes", "kind": "xnes", "mode": "pipelined"}, "needs a whole generation"),
         ({"explore": "epsilon:0.1"}, "unknown exploration"),
         ({"explore": "sigma:0"}, "sigma must be above 0"),
         ({"explore": "directions:gausian"}, "did you mean 'gaussian'"),

@@ -88,7 +88,7 @@ def test_a_run_survives_the_death_of_actors(tmp_path, algo, mode):
         for turn in range(5):
             worker = turn % 2
             before = launcher.version()
-            wait_for(lambda before=before: launcher._epoch_runs and launcher.version() > before + 3)
+            wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before + 3)
             kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
             wait_for(lambda worker=worker: not launcher.slots[worker].granted)
 
@@ -113,7 +113,7 @@ def check_replay(arrays: dict[str, Any]) -> None:
 def test_the_death_of_the_learner_ends_the_run_and_says_how_to_go_on(tmp_path):
     def kill_learner(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher._epoch_runs and launcher.version() > 20)
+        wait_for(lambda: launcher.epoch_runs and launcher.version() > 20)
         kill(run.pids()[2])
 
     run = stream(tmp_path, "impala", kill_learner, steps=10**7)
@@ -131,6 +131,10 @@ def test_the_death_of_the_learner_ends_the_run_and_says_how_to_go_on(tmp_path):
         ("impala", {"explore": "gaussian:0.1"}, "needs Box"),
         ("impala", {"explore": "entropy:0.1"}, "cannot be used with impala"),
         ("td3", {"replay_ratio": 0.0}, "replay_ratio = 0"),
+        ("td3", {"replay_ratio": float("nan")}, "replay_ratio = nan"),
+        ("td3", {"replay_ratio": 0.001}, "replay_ratio = 0.001 comes to no update"),
+        ("td3", {"warm_up": 100}, "warm_up = 100 leaves no update"),
+        ("td3", {"learner_device": "cuda:99"}, "this machine has: cpu"),
     ],
 )
 def test_bad_input_takes_one_line_and_leaves_nothing(tmp_path, algo, settings, line):
@@ -140,9 +144,9 @@ def test_bad_input_takes_one_line_and_leaves_nothing(tmp_path, algo, settings, l
     assert list(tmp_path.iterdir()) == []
 
 
-def test_updates_per_step_hold_in_async(tmp_path):
-    for ratio in (0.5, 2.0):
-        run = stream(tmp_path, "td3", mode="async", replay_ratio=ratio, steps=600, t_max=4)
+def test_updates_per_step_hold_in_sync_and_async(tmp_path):
+    for mode, ratio in (("sync", 0.25), ("async", 2.0)):
+        run = stream(tmp_path, "td3", mode=mode, replay_ratio=ratio, steps=600, t_max=3)
         arrays = learner_part(run)
         assert arrays["updates"][0] == int((arrays["own/steps"][0] - 40) * ratio)
 

@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncrl.scheduler.modes import Bounded, Pipelined, Sync, parse_mode
-from asyncrl.scheduler.stream_board import ABSENT, CLOSING, EPOCH, GATE, NOBODY, OVER, WAIT, StreamBoard, Streams
-from asyncrl.scheduler.streams import ActorPace, LearnerPace
+from asyncrl.scheduler.stream_actor_pace import ActorPace
+from asyncrl.scheduler.stream_board import ABSENT, CLOSING, EPOCH, GATE, NOBODY, OVER, WAIT, StreamBoard
+from asyncrl.scheduler.stream_learner_pace import LearnerPace
+from asyncrl.scheduler.streams import Streams
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, prefixed
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.fans import Grid
@@ -464,7 +466,7 @@ WORKERS = 3
 SLOW = 10.0  # actor 0 is so much slower
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["asyncrl.scheduler.streams"])
+context.set_forkserver_preload(["asyncrl.scheduler.stream_actor_pace"])
 
 
 def act(arrays, carried, actor, seconds, seed):

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from asyncrl.actors.rollout import Actor
+from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.impala import AppoOptions, ImpalaOptions, log_prob_weights
 from asyncrl.algos.npg import NpgOptions
 from asyncrl.envs import make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
+from asyncrl.learners.gradients import WrittenGradient
 from asyncrl.learners.natural import NaturalUpdater
 from asyncrl.learners.traces import AutogradTraces, Trace, TraceUpdater, WrittenTraces
-from asyncrl.trajectory import Trajectory
+from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 STEPS, ENVS = 12, 3
 
@@ -73,6 +75,20 @@ def test_the_written_gradient_equals_that_of_torch(env, options):
         written._vector += np.float32(0.02)
         general._vector += np.float32(0.02)
     assert np.abs(written.gradient).max() > 1e-4
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_on_policy_the_gradient_is_that_of_a3c(env, normalised):
+    policy, vector = policy_for(env)
+    trajectory, log_prob = acted(env, policy, vector)
+    trajectory.ended[3, 1], trajectory.ended[7, 2] = TERMINATED, TRUNCATED
+    options = ImpalaOptions(entropy_weight=0.02, normalize_advantages=normalised)
+    traces = WrittenTraces(policy, vector, STEPS, ENVS, options)
+    traces(Trace(trajectory, log_prob))
+    others = WrittenGradient(policy, vector, STEPS, ENVS, A3COptions(normalize_advantages=normalised))
+    others(trajectory, 0.02)
+    np.testing.assert_allclose(traces.gradient, others.gradient, rtol=1e-4, atol=1e-6 * np.abs(others.gradient).max())
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])

@@ -23,6 +23,7 @@ from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.learners.values import AutogradValueGradient, WrittenValueGradient, value_gradient_of
 from asyncrl.progress import COLUMNS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
@@ -33,7 +34,7 @@ from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Sgd, clip_scale, norm
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.trajectory import TERMINATED, TRUNCATED
-from asyncrl.workers.plan import Task, linear_or_constant, optimizer_of, stream
+from asyncrl.workers.plan import Task, stream
 
 VALUE_BASED = [name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased)]
 KINDS = [WrittenValueGradient, AutogradValueGradient]

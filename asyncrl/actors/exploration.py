@@ -22,8 +22,15 @@ from asyncrl.heads.rounds import ENTROPY_WEIGHT, EPSILON, TEMPERATURE, RoundArra
 PAPER_EPSILONS, PAPER_PROBABILITIES = (0.1, 0.01, 0.5), (0.4, 0.3, 0.3)
 
 
+class Memoryless:
+    """A setting to which it makes no difference that an episode ends."""
+
+    def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
+        """Environment e begins an episode after step t of the round that `turn` prepared."""
+
+
 @dataclass(frozen=True)
-class EntropyWeight:
+class EntropyWeight(Memoryless):
     """Weight of the policy's entropy in this worker's loss."""
 
     description: ClassVar[str] = "weight of the entropy in the worker's loss"
@@ -41,7 +48,7 @@ class EntropyWeight:
 
 
 @dataclass(frozen=True)
-class Epsilon:
+class Epsilon(Memoryless):
     """With probability epsilon an action is uniform. Annealed linearly from 1 over `anneal_steps` (0: constant)."""
 
     description: ClassVar[str] = "probability of a uniform action; epsilon:paper draws each worker's, @STEPS anneals from 1"
@@ -65,7 +72,7 @@ class Epsilon:
 
 
 @dataclass(frozen=True)
-class Temperature:
+class Temperature(Memoryless):
     """Divides the logits; multiplies a Gaussian's standard deviation."""
 
     description: ClassVar[str] = "softmax temperature (for Box actions: factor of the standard deviation)"
@@ -83,7 +90,7 @@ class Temperature:
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Memoryless):
     """White noise of this deviation on the action, before bounding (bounded components live in [-1, 1])."""
 
     description: ClassVar[str] = "white noise on Box actions, deviation in units of half the action range"
@@ -103,9 +110,9 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class OrnsteinUhlenbeck:
-    """Correlated noise x' = x - theta * x + sigma * normal on the action; sigma is `value`. Runs on across episodes."""
+    """Correlated noise x' = x - theta * x + sigma * normal on the action; sigma is `value`. Every episode begins at x = 0."""
 
-    description: ClassVar[str] = "Ornstein-Uhlenbeck noise on Box actions (theta 0.15), sigma in units of half the action range"
+    description: ClassVar[str] = "Ornstein-Uhlenbeck noise on Box actions (theta 0.15), anew each episode; sigma in units of half the range"
     kind: ClassVar[str] = "ou"
     turns: ClassVar[str] = "action noise"
     value: float
@@ -121,6 +128,16 @@ class OrnsteinUhlenbeck:
         for noise in rounds.extra_noise:
             memory += -self.theta * memory + self.value * noise
             noise[:] = memory
+
+    def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
+        """See `Memoryless.episode_ended`."""
+        # The recursion is linear: x after a start from 0 is x as it ran on, less what is left of x at step t.
+        noise = rounds.extra_noise[:, e]
+        left = noise[t].copy()
+        for x in noise[t + 1 :]:
+            left *= 1.0 - self.theta
+            x -= left
+        memory[e] = noise[-1] if t + 1 < len(noise) else 0.0
 
 
 Exploration = EntropyWeight | Epsilon | Temperature | GaussianNoise | OrnsteinUhlenbeck

@@ -99,6 +99,7 @@ class Actor:
         """Begin an episode in every environment. Raises EnvironmentFault."""
         if self._committed is not None:
             self._committed[:] = NOTHING
+        self.exploration_memory[:] = 0.0
         for e, seed in enumerate(seeds):
             self._raw_rows[0][e][...] = self._first_observation(e, seed)
         self._raw_rows_to_last()
@@ -178,6 +179,8 @@ class Actor:
         self.episode_returns[e], self.episode_lengths[e] = 0.0, 0
         row[...] = self._first_observation(e, None)
         self._forget(e)
+        for setting in self._exploration:
+            setting.episode_ended(self.rounds, t, e, self.exploration_memory)
 
     def _see(self, raw: NDArray[Any], out: NDArray[Any]) -> None:
         """One observation as the policy sees it."""

@@ -7,6 +7,7 @@
     values, q1, sarsa, nq   the same with action values and a target network: one-step Q, one-step Sarsa, n-step Q
     impala       actors -> rings -> learner, on trajectories (also appo)
     off_policy, towers, ddpg, td3, sac   actors -> rings -> learner, with a replay
+    devices      where their numbers live: host, GPU
     npg          natural policy gradient, in sync
     es, tres, ars, nes, cem, cma_es   black-box search
 """

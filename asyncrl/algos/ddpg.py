@@ -10,9 +10,13 @@ a policy learning rate of 1e-4, a weight decay of 0.01 in the critic, tau 0.001.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from asyncrl.algos.off_policy import HIDDEN, OffPolicyOptions
 from asyncrl.algos.td3 import Td3, Td3Options
+
+if TYPE_CHECKING:
+    from asyncrl.algos.devices import Place
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,14 @@ class DdpgOptions(OffPolicyOptions):
 class Ddpg(Td3):
     """The learner; see `OffPolicyLearner`."""
 
-    def __init__(self, observation_size: int, action_size: int, options: DdpgOptions, seed: int, hidden: tuple[int, ...] = HIDDEN):
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        options: DdpgOptions,
+        seed: int,
+        hidden: tuple[int, ...] = HIDDEN,
+        place: Place | None = None,
+    ):
         as_td3 = Td3Options(**asdict(options), policy_delay=1, target_noise=0.0)
-        super().__init__(observation_size, action_size, as_td3, seed, hidden, critics=1)
+        super().__init__(observation_size, action_size, as_td3, seed, hidden, place, critics=1)

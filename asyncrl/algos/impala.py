@@ -18,21 +18,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from asyncrl.algos.options import GradientOptions
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class ImpalaOptions:
+class ImpalaOptions(GradientOptions):
     """Options of IMPALA and APPO."""
 
     t_max: int = 32
     """Steps of each environment in a trajectory."""
     batch_units: int = 2
     """Modes bounded and async: trajectories of an update. (sync and pipelined take one of every actor.)"""
-    gamma: float = 0.99
-    """Discount per step."""
     gae_lambda: float = 0.95
     """Lambda of V-trace, in targets and advantages; 1 gives the paper's."""
     correction: bool = True
@@ -49,32 +49,6 @@ class ImpalaOptions:
     """Weight of the policy's entropy in the loss (the same for all actors)."""
     value_weight: float = 0.5
     """Weight of the squared value error."""
-    max_gradient_norm: float = 0.5
-    """Gradients are scaled down to this Euclidean norm; 0 for no limit."""
-    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
-    """Rule of the update."""
-    learning_rate: float = 1e-3
-    """Step size at the start."""
-    anneal: Literal["linear", "constant"] = "linear"
-    """The learning rate falls to 0 at the last step, or stays."""
-    rmsprop_decay: float = 0.99
-    """RMSProp: decay of the mean square."""
-    rmsprop_epsilon: Literal["inside", "outside"] = "inside"
-    """RMSProp: epsilon under the root or beside it."""
-    optimizer_epsilon: float = 1e-5
-    """RMSProp and Adam: keeps the division finite."""
-    momentum: float = 0.0
-    """SGD's momentum."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    """Adam: decay of the mean and of the mean square."""
-    amsgrad: bool = False
-    """Adam: divide by the largest mean square so far."""
-    reward_scale: float = 1.0
-    """Rewards are multiplied by this before learning (reports show the environment's own)."""
-    reward_clip: float = 0.0
-    """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
-    normalize_observations: bool = False
-    """Shift and scale observations by a running mean and deviation, which the learner publishes with the parameters."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a trajectory to mean 0 and deviation 1."""
 

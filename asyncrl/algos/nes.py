@@ -58,6 +58,11 @@ class NesOptions(SearchOptions):
     """Modes bounded and async: points drawn from older distributions are used as if drawn from the present one, or left out."""
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # utilities depend on the order of returns only
 
+    @property
+    def modes(self) -> tuple[str, ...] | None:
+        """See `SearchOptions.modes`: of a full covariance's older versions nothing can be used."""
+        return ("sync",) if self.kind == "xnes" else None
+
 
 def utilities(returns: Vector) -> Vector:
     """Utilities [n] of returns [n]: max(0, ln(n/2 + 1) - ln k) for the k-th best, scaled to sum 1, minus 1/n; ties averaged."""

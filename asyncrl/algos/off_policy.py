@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,9 @@ class OffPolicyOptions:
     replay: int = 1_000_000
     """Transitions that are kept."""
     replay_ratio: float = 1.0
-    """Updates per step of the environments."""
+    """Updates per step of the environments, counted from the end of the warm-up (those due before a batch is there follow then).
+    Any number above 0 is held in every mode: whenever the learner publishes, it has made floor(ratio * steps) updates for the
+    steps that it has taken, and actors wait for it where it is behind. Refused where a whole run would come to no update."""
     batch: int = 256
     """Transitions of an update."""
     warm_up: int = 10_000
@@ -43,6 +46,9 @@ class OffPolicyOptions:
     """Exponent of the weights that undo the priorities at the start; it rises to 1 by the last step."""
     learner_threads: int = 1
     """Threads of the learner's networks; more than there are free cores makes it far slower."""
+    learner_device: str = "cpu"
+    """Where the learner's networks live: cpu | cuda | cuda:1 | mps. Actors and replay stay on the processor; batches are copied.
+    Checkpoints are the same for all."""
     max_gradient_norm: float = 0.0
     """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit."""
     reward_scale: float = 1.0
@@ -52,15 +58,27 @@ class OffPolicyOptions:
 class OffPolicyLearner(Protocol):
     """One algorithm's networks and its update; constructed as (observation size, action size, options, seed, hidden).
 
-    state            all it remembers between updates: arrays of fixed shape, edited in place. Copying them out and in is a
-                     checkpoint, and what follows is the same to the bit: the noise of update u depends on (seed, u) alone
+    A sixth argument, an `asyncrl.algos.devices.Place`, stands in for the one that `learner_device` names.
+
     published_size   numbers that actors need
     errors           [B] float32, |temporal-difference error| of the last batch: its new priorities
     """
 
     published_size: int
-    state: dict[str, NDArray[Any]]
     errors: NDArray[np.float32]
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All it remembers between updates: arrays of names, shapes and types that do not depend on the device.
+
+        On the host they are the learner's own, without a copy; from another device they are copied each time.
+        """
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `state` gave, of any device.
+
+        On the same device what follows is the same to the bit: the noise of update u depends on (seed, u) alone.
+        """
 
     def published(self, out: NDArray[np.float32]) -> None:
         """Write what actors need: the policy, in the layout of `heads.tower.TowerPolicy`."""

@@ -1,4 +1,4 @@
-"""Options that actor-learners share, whatever they learn. Imports nothing heavy: the command line reads it."""
+"""Options of whatever follows a gradient. Imports nothing heavy: the command line reads it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class ActorLearnerOptions:
+class GradientOptions:
     """The length of a rollout, the update that it ends in, and what is done to rewards and observations before."""
 
     t_max: int = 20
     """Steps of each environment in a round (the length of a rollout)."""
     gamma: float = 0.99
     """Discount per step."""
-    reduction: Literal["mean", "sum"] = "mean"
-    """Whether a rollout's loss is the mean over its steps (the field's habit) or the sum (Algorithms S1 to S3)."""
     max_gradient_norm: float = 0.5
     """Gradients are scaled down to this Euclidean norm; 0 for no limit."""
     optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
@@ -24,8 +22,6 @@ class ActorLearnerOptions:
     """Step size at the start."""
     anneal: Literal["linear", "constant"] = "linear"
     """The learning rate falls to 0 at the last step, or stays."""
-    statistics: Literal["shared", "private"] = "shared"
-    """Optimizer statistics (modes async and bounded): one set for all workers, or one for each."""
     rmsprop_decay: float = 0.99
     """RMSProp: decay of the mean square."""
     rmsprop_epsilon: Literal["inside", "outside"] = "inside"
@@ -44,3 +40,13 @@ class ActorLearnerOptions:
     """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
     normalize_observations: bool = False
     """Shift and scale observations by a running mean and deviation that all workers share."""
+
+
+@dataclass(frozen=True)
+class ActorLearnerOptions(GradientOptions):
+    """Options that actor-learners share, whatever they learn."""
+
+    reduction: Literal["mean", "sum"] = "mean"
+    """Whether a rollout's loss is the mean over its steps (the field's habit) or the sum (Algorithms S1 to S3)."""
+    statistics: Literal["shared", "private"] = "shared"
+    """Optimizer statistics (modes async and bounded): one set for all workers, or one for each."""

@@ -16,6 +16,7 @@ left out, as is usual.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from asyncrl.algos.devices import Place
     from asyncrl.replay.records import Batch
 
 LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0
@@ -54,23 +56,31 @@ class SacOptions(OffPolicyOptions):
 class Sac:
     """The learner; see `OffPolicyLearner`. The policy gives mu and log sigma, one after the other."""
 
-    def __init__(self, observation_size: int, action_size: int, options: SacOptions, seed: int, hidden: tuple[int, ...] = HIDDEN):
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        options: SacOptions,
+        seed: int,
+        hidden: tuple[int, ...] = HIDDEN,
+        place: Place | None = None,
+    ):
         import numpy as np
 
+        from asyncrl.algos.devices import place_of
         from asyncrl.algos.towers import Towers
 
         generator = np.random.default_rng([seed, 0x5AC])
-        self.options, self.seed = options, seed
+        self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
         self.target_entropy = -float(action_size) if options.target_entropy is None else options.target_entropy
-        self.policy = Towers(observation_size, hidden, 2 * action_size, 1, generator)
-        self.critics = Towers(observation_size + action_size, hidden, 1, 2, generator)
+        self.policy = Towers(observation_size, hidden, 2 * action_size, 1, generator, self.place)
+        self.critics = Towers(observation_size + action_size, hidden, 1, 2, generator, self.place)
         self.counts = np.zeros(1, np.int64)
         self.temperature = np.array([math.log(options.temperature), 0.0, 0.0])  # log alpha, and Adam's mean and square
-        self.published_size = self.policy.vector.size
-        policy = self.policy.state("policy")
+        self.published_size = self.policy.size
+        policy = self.policy.kept("policy")
         del policy["policy_target"]
-        critics = self.critics.state("critics")
-        self.state: dict[str, NDArray[Any]] = {**policy, **critics, "temperature": self.temperature, "counts": self.counts}
+        self._kept = {**policy, **self.critics.kept("critics"), "temperature": self.temperature, "counts": self.counts}
         self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
 
     @property
@@ -78,16 +88,29 @@ class Sac:
         """The temperature."""
         return math.exp(self.temperature[0])
 
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `OffPolicyLearner`."""
+        from asyncrl.algos.devices import saved
+
+        return saved(self._kept)
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `OffPolicyLearner`."""
+        from asyncrl.algos.devices import put_back
+
+        put_back(self._kept, state)
+
     def published(self, out: NDArray[np.float32]) -> None:
         """See `OffPolicyLearner`."""
-        out[:] = self.policy.vector
+        self.policy.numbers.copy_to(out)
 
     def sample(self, observation: torch.Tensor, stream: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(action [B, C], log pi [B, 1]), through which gradients flow; noise number `stream` of the present update."""
         from asyncrl.algos.towers import noise
 
         mean, log_std = self.policy.run(observation)[0].chunk(2, 1)
-        normal = noise(self.seed, int(self.counts[0]), stream, tuple(mean.shape))
+        normal = noise(self.seed, int(self.counts[0]), stream, tuple(mean.shape), self.place)
         return squashed(mean, log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH), normal)
 
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
@@ -107,7 +130,7 @@ class Sac:
         from asyncrl.algos.towers import regress, tensors
 
         o = self.options
-        observation, action, reward, discount, next_observation, weight = tensors(batch)
+        observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
         self.counts[0] += 1
         target = self.target(reward, discount, next_observation)
         pair = torch.cat([observation, action], 1)

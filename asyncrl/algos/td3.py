@@ -11,6 +11,7 @@ authors' published program (the paper has layers of 400 and 300, batches of 100 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from asyncrl.algos.devices import Place
     from asyncrl.replay.records import Batch
 
 
@@ -46,24 +48,45 @@ class Td3:
     """The learner; see `OffPolicyLearner`."""
 
     def __init__(
-        self, observation_size: int, action_size: int, options: Td3Options, seed: int, hidden: tuple[int, ...] = HIDDEN, critics: int = 2
+        self,
+        observation_size: int,
+        action_size: int,
+        options: Td3Options,
+        seed: int,
+        hidden: tuple[int, ...] = HIDDEN,
+        place: Place | None = None,
+        critics: int = 2,
     ):
         import numpy as np
 
+        from asyncrl.algos.devices import place_of
         from asyncrl.algos.towers import Towers
 
         generator = np.random.default_rng([seed, 0x7D3])
-        self.options, self.seed = options, seed
-        self.policy = Towers(observation_size, hidden, action_size, 1, generator)
-        self.critics = Towers(observation_size + action_size, hidden, 1, critics, generator)
+        self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
+        self.policy = Towers(observation_size, hidden, action_size, 1, generator, self.place)
+        self.critics = Towers(observation_size + action_size, hidden, 1, critics, generator, self.place)
         self.counts = np.zeros(2, np.int64)  # updates, and those of the policy
-        self.published_size = self.policy.vector.size
-        self.state: dict[str, NDArray[Any]] = {**self.policy.state("policy"), **self.critics.state("critics"), "counts": self.counts}
+        self.published_size = self.policy.size
+        self._kept = {**self.policy.kept("policy"), **self.critics.kept("critics"), "counts": self.counts}
         self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `OffPolicyLearner`."""
+        from asyncrl.algos.devices import saved
+
+        return saved(self._kept)
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `OffPolicyLearner`."""
+        from asyncrl.algos.devices import put_back
+
+        put_back(self._kept, state)
 
     def published(self, out: NDArray[np.float32]) -> None:
         """See `OffPolicyLearner`."""
-        out[:] = self.policy.vector
+        self.policy.numbers.copy_to(out)
 
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
         """y [B, 1]."""
@@ -75,7 +98,7 @@ class Td3:
         with torch.no_grad():
             action = self.policy.run_targets(next_observation)[0].tanh_()
             if o.target_noise > 0:
-                smoothing = noise(self.seed, int(self.counts[0]), 0, tuple(action.shape)).mul_(o.target_noise)
+                smoothing = noise(self.seed, int(self.counts[0]), 0, tuple(action.shape), self.place).mul_(o.target_noise)
                 action = action.add_(smoothing.clamp_(-o.target_noise_clip, o.target_noise_clip)).clamp_(-1.0, 1.0)
             values = torch.cat(self.critics.run_targets(torch.cat([next_observation, action], 1)), 1)
             return torch.addcmul(reward[:, None], discount[:, None], values.amin(1, keepdim=True))
@@ -87,7 +110,7 @@ class Td3:
         from asyncrl.algos.towers import regress, tensors
 
         o = self.options
-        observation, action, reward, discount, next_observation, weight = tensors(batch)
+        observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
         self.counts[0] += 1
         target = self.target(reward, discount, next_observation)
         pair = torch.cat([observation, action], 1)

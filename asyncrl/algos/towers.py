@@ -1,4 +1,4 @@
-"""MLPs for learners: weights, gradients, statistics and target copies in flat vectors, run by torch."""
+"""MLPs for learners: weights, gradients, statistics and target copies in flat vectors, run by torch where `devices` has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asyncrl.shared.optimizers import Adam, clip_scale, norm
+from asyncrl.algos.devices import HOST, Place
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """(weight [in, out], bias [out]) of each layer."""
@@ -21,25 +21,26 @@ class Towers:
 
     vector [N], target [N]   all layers of the first, all of the second, ...: each the layout of `heads.kernels`' policy tower
     gradient [N], statistics [2, N]
+
+    They live where `place` has them: arrays on the host, tensors on a device.
     """
 
-    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, count: int, generator: np.random.Generator):
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], outputs: int, count: int, generator: np.random.Generator, place: Place = HOST
+    ):
         sizes = [inputs, *hidden, outputs]
         self.shapes = list(pairwise(sizes))
-        self.vector = np.concatenate([_fresh(self.shapes, generator) for _ in range(count)])
-        self.target = self.vector.copy()
-        self.gradient = np.zeros_like(self.vector)
-        self.statistics = np.zeros((2, self.vector.size), np.float32)
-        self._adam = Adam()
-        self.layers = [_views(part, self.shapes) for part in np.split(self.vector, count)]
-        self._target_layers = [_views(part, self.shapes) for part in np.split(self.target, count)]
-        gradients = [_views(part, self.shapes) for part in np.split(self.gradient, count)]
+        self.place = place
+        self.numbers = place.numbers(np.concatenate([_fresh(self.shapes, generator) for _ in range(count)]))
+        self.vector, self.target = self.numbers.vector, self.numbers.target
+        self.gradient, self.statistics = self.numbers.gradient, self.numbers.statistics
+        self.size = len(self.vector)
+        self.layers, self._target_layers, gradients = (_towers(flat, count, self.shapes) for flat in self.numbers.tensors)
         self.parameters: list[torch.Tensor] = []
         for layer, gradient in zip(chain(*self.layers), chain(*gradients)):
             for parameter, slope in zip(layer, gradient):
                 parameter.requires_grad_(True).grad = slope
                 self.parameters.append(parameter)
-        self._torch_vector, self._torch_target = torch.from_numpy(self.vector), torch.from_numpy(self.target)
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
         """x[B, inputs] -> [B, outputs] of every tower."""
@@ -51,19 +52,16 @@ class Towers:
 
     def step(self, loss: torch.Tensor, rate: float, count: int, longest: float = 0.0) -> float:
         """One Adam step, the count-th, of these towers alone; returns the gradient's norm, before it is clipped to `longest`."""
-        self.gradient[:] = 0.0
+        self.numbers.clear()
         loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
-        length = float(norm(self.gradient))
-        place = (self.vector, self.statistics)
-        self._adam.step(place, self.gradient, slice(0, self.vector.size), clip_scale(length, longest), rate, count)
-        return length
+        return self.numbers.descend(rate, count, longest)
 
     def follow(self, tau: float) -> None:
         """target += tau * (vector - target)"""
-        self._torch_target.lerp_(self._torch_vector, tau)
+        self.numbers.follow(tau)
 
-    def state(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays that a checkpoint keeps, under this name."""
+    def kept(self, name: str) -> dict[str, NDArray[Any] | torch.Tensor]:
+        """What a checkpoint keeps, under this name, where it lives (see `devices.saved`)."""
         return {name: self.vector, f"{name}_target": self.target, f"{name}_statistics": self.statistics}
 
 
@@ -91,19 +89,19 @@ def regress(
     length = critics.step(loss, rate, count, longest)
     with torch.no_grad():
         figures = {"critic_loss": loss.item(), "value": values.mean().item(), "critic_gradient_norm": length}
-        return errors.abs().mean(1).numpy(), figures
+        return critics.place.array(errors.abs().mean(1)), figures
 
 
-def noise(seed: int, update: int, stream: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal numbers that depend on the arguments alone; `stream` tells several of one update apart."""
+def noise(seed: int, update: int, stream: int, shape: tuple[int, ...], place: Place = HOST) -> torch.Tensor:
+    """Standard normal numbers that depend on the first four alone; `stream` tells several of one update apart."""
     generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, update * 4 + stream]))
-    return torch.from_numpy(generator.standard_normal(shape, np.float32))
+    return place.tensor(generator.standard_normal(shape, np.float32))
 
 
-def tensors(batch: Any) -> tuple[torch.Tensor, ...]:
-    """(observation, action, reward, discount, next_observation, weight) of a batch, without a copy."""
+def tensors(batch: Any, place: Place) -> tuple[torch.Tensor, ...]:
+    """(observation, action, reward, discount, next_observation, weight) of a batch; on the host without a copy."""
     arrays = (batch.observation, batch.action, batch.reward, batch.discount, batch.next_observation, batch.weight)
-    return tuple(torch.from_numpy(array) for array in arrays)
+    return tuple(place.tensor(array) for array in arrays)
 
 
 def _fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDArray[np.float32]:
@@ -112,8 +110,14 @@ def _fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDA
     return np.concatenate(parts).astype(np.float32)
 
 
-def _views(part: NDArray[np.float32], shapes: list[tuple[int, int]]) -> Layers:
-    flat, position, layers = torch.from_numpy(part), 0, []
+def _towers(flat: torch.Tensor, count: int, shapes: list[tuple[int, int]]) -> list[Layers]:
+    """Views of a flat vector [N], for each of `count` MLPs."""
+    rows = flat.view(count, -1)
+    return [_views(rows[i], shapes) for i in range(count)]
+
+
+def _views(flat: torch.Tensor, shapes: list[tuple[int, int]]) -> Layers:
+    position, layers = 0, []
     for inputs, outputs in shapes:
         weight = flat[position : position + inputs * outputs].view(inputs, outputs)
         position += inputs * outputs

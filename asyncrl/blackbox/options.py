@@ -38,3 +38,8 @@ class SearchOptions:
     """Which evaluations begin their episodes with the same environment seed: mirror images, whole generations, or none."""
     action_bins: int = 0
     """Box actions: each component takes one of so many values, evenly spaced, with a score for each; 0 for none."""
+
+    @property
+    def modes(self) -> tuple[str, ...] | None:
+        """Update modes that these options leave; None for all of the algorithm's."""
+        return None

@@ -19,6 +19,8 @@ class Resume:
     """The run's folder."""
     steps: int | None = None
     """Environment steps in all, those before the checkpoint included; none for what the run was started with."""
+    learner_device: str | None = None
+    """Where the learner's networks live from now on, as for `asyncrl train td3`; none for where the run had them."""
     quiet: bool = False
     """No live table in the terminal."""
 
@@ -30,7 +32,7 @@ def resume(args: list[str]) -> int:
 
     from asyncrl.api import resume as resume_run
 
-    return EXIT_CODES[resume_run(given.run, steps=given.steps, quiet=given.quiet).status]
+    return EXIT_CODES[resume_run(given.run, steps=given.steps, quiet=given.quiet, learner_device=given.learner_device).status]
 
 
 @dataclass(frozen=True)

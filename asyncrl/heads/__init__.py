@@ -1,13 +1,20 @@
 """Policy heads: what turns an observation into an action. One head is one file, and its line in `HEADS`.
 
     options      what the user may choose of a network
-    kernels      the MLP actor-critic, compiled: forward and written-out gradient
+    layers       layers as compiled functions of arrays
+    kernels      the MLP actor-critic, made of them: forward and written-out gradient
+    rounds       the arrays that a worker acts and learns in
     networks     the same and others as torch modules over the same memory
     categorical, gaussian   the heads of policies
     action_values           the head of value learning
+    squashed                the heads of policies that learn from a replay
     policy       network and head over one flat vector
+    tower        the acting side of algorithms with a replay: a policy network alone
     structures, compact   layers of few parameters, and the dense vector that they stand for
-    deterministic   policies of black-box search; decisions, virtual_batch and wide are its parts
+    deterministic   policies of black-box search, over any structure of layers
+    decisions       one step of such a policy as one compiled call
+    virtual_batch   normalisation by a fixed batch, for them
+    wide            networks with layers so wide that FFT is faster
 """
 
 from typing import Any

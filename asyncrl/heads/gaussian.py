@@ -90,7 +90,7 @@ def _log_prob(policy_output, log_std, action, temperature, out):  # type: ignore
             out[n] += np.float32(-0.5) * z * z - logarithm - np.float32(_HALF_LOG_TWO_PI)
 
 
-def _float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+def float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The widest float32 numbers within bounds[2, C] = (low, high), as float64, in which the kernel scales exactly."""
     rounded = bounds.astype(np.float32)
     inward = np.array([[np.inf], [-np.inf]], np.float32)
@@ -115,7 +115,7 @@ class GaussianHead:
             raise UserError(f"head 'gaussian' needs Box actions, this environment's are {spec.action_kind}; use 'categorical'")
         self.components = self.policy_outputs = spec.action_size
         self.extra = np.full(self.components, options.initial_log_std, np.float32)
-        self.bounds = _float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
+        self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
         self.squash = bool(options.squash)
         self._shape = spec.action_shape
 

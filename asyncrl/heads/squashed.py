@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.gaussian import _float32_within
+from asyncrl.heads.gaussian import float32_within
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
@@ -72,7 +72,7 @@ class DeterministicHead:
         self.components = spec.action_size
         self.policy_outputs = self.components * (2 if self.stochastic else 1)
         self.extra = np.zeros(0, np.float32)
-        self.bounds = _float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
+        self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
         self._shape = spec.action_shape
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:

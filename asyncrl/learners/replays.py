@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
+from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.sizes import check_size
@@ -22,6 +23,30 @@ DRAWS = 0x4E9
 
 CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm")
 REPLAY = ("replay_size", "age_versions", "age_versions_max", "age_steps", "age_steps_max")
+
+
+MOST_UPDATES = 2**53
+"""Up to here floating-point numbers count every one."""
+
+
+def updates_due(ratio: float, steps: int, warm_up: int) -> int:
+    """Updates that the run should have made after so many steps, whatever the mode."""
+    return int(max(steps - warm_up, 0) * ratio)
+
+
+def check_ratio(ratio: float, steps: int, warm_up: int, batch: int) -> None:
+    """Raise UserError where a run of so many steps can't hold the ratio: it would come to no update, or to more than can be counted."""
+    if steps <= warm_up:
+        raise UserError(f"warm_up = {warm_up:,} leaves no update in {steps:,} steps (allowed: below {steps:,}; or more steps)")
+    if steps < batch:
+        raise UserError(f"batch = {batch:,} leaves no update in {steps:,} steps (allowed: up to {steps:,}; or more steps)")
+    left = steps - warm_up
+    if not 1 <= left * ratio <= MOST_UPDATES:
+        few = "no update" if left * ratio < 1 else "too many updates to be counted"
+        raise UserError(
+            f"replay_ratio = {ratio:g} comes to {few} in the {left:,} steps after the warm-up "
+            f"(allowed: from 1/{left} to {MOST_UPDATES // left:,})"
+        )
 
 
 class ReplayUpdater:
@@ -47,8 +72,12 @@ class ReplayUpdater:
 
     @staticmethod
     def check(task: Any) -> None:
-        """See `Updater.check`: the replay is not smaller than a batch, and fits in memory."""
+        """See `Updater.check`: the replay is not smaller than a batch and fits in memory, there are updates, the device is there."""
+        from asyncrl.algos.devices import check_device
+
         options, spec = task.options, task.spec
+        check_device(options.learner_device)
+        check_ratio(options.replay_ratio, task.target_steps, options.warm_up, options.batch)
         fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         streams = task.workers * task.envs_per_worker
         check_size(options.replay, options.batch, free_bytes(None), fields, streams, options.n_step, options.priority_alpha > 0)
@@ -82,7 +111,7 @@ class ReplayUpdater:
     def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
         """See `Updater`."""
         options = self._options
-        due = int((steps - options.warm_up) * options.replay_ratio) - int(self._updates[0])
+        due = updates_due(options.replay_ratio, steps, options.warm_up) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
             return 0, {}
         sums: dict[str, list[float]] = {}
@@ -114,8 +143,7 @@ class ReplayUpdater:
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Updater`."""
-        for name, array in self._learner.state.items():
-            array[...] = state[f"learner/{name}"]
+        self._learner.restore({name.removeprefix("learner/"): state[name] for name in state if name.startswith("learner/")})
         self._replay.restore({name.removeprefix("replay/"): state[name] for name in state if name.startswith("replay/")})
         self._updates[...] = state["updates"]
 

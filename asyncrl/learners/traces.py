@@ -15,17 +15,9 @@ from asyncrl.errors import UserError
 from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
-from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd, clip_scale, norm
+from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.shared.optimizers import clip_scale, norm
 from asyncrl.trajectory import Trajectory
-
-
-def optimizer_of(options: Any) -> Optimizer:
-    """The update rule that the options name."""
-    if options.optimizer == "sgd":
-        return Sgd(options.momentum)
-    if options.optimizer == "adam":
-        return Adam(options.adam_betas, options.optimizer_epsilon, options.amsgrad)
-    return Rmsprop(options.rmsprop_decay, options.optimizer_epsilon, options.rmsprop_epsilon == "inside")
 
 
 class Trace:
@@ -162,11 +154,10 @@ class TraceUpdater:
 
     def __init__(self, task: Any, policy: Policy):
         options = self._options = task.options
-        self._target_steps = task.target_steps
         self._vector = policy.initial(task.seed)
         kind = WrittenTraces if policy.light else AutogradTraces
         self._gradient_of = kind(policy, self._vector, options.t_max, task.envs_per_worker, options)
-        self._rule = optimizer_of(options)
+        self._rule, self._rate = optimizer_of(options), linear_or_constant(options, task.target_steps)
         self._statistics = np.zeros((max(self._rule.statistics, 1), policy.size), np.float32)
         self._sum = np.zeros(policy.size, np.float32)
         self._counts = np.zeros(1, np.int64)
@@ -209,10 +200,6 @@ class TraceUpdater:
         scale = clip_scale(length, self._options.max_gradient_norm)
         self._rule.step((self._vector, self._statistics), self._sum, slice(None), scale, rate, int(self._counts[0]))
         return {**figures, "gradient_norm": length, "skipped": 0.0}
-
-    def _rate(self, steps: int) -> float:
-        options = self._options
-        return options.learning_rate * (max(0.0, 1.0 - steps / self._target_steps) if options.anneal == "linear" else 1.0)
 
     def explores(self, steps: int) -> bool:
         """See `Updater`: there is no need to."""

@@ -6,7 +6,9 @@
     rounds     sync and pipelined
     in_place   bounded:K and async
     gate       epochs: changing the mode, saving, stopping
-    streams    the same modes for actors -> rings -> learner, on the words of stream_board
+    streams    the same modes for actors -> rings -> learner: the rules, and what every side works on
+    stream_board, stream_actor_pace, stream_learner_pace   their words, and the two sides
+    generations, window   the same modes for black-box search: tickets of a generation
 """
 
 from asyncrl.scheduler.modes import MODES as MODES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -12,10 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, padded_words
 from asyncrl.shared.atomics import fence, load_acquire, store_release
-from asyncrl.shared.fans import Grid
-from asyncrl.shared.parameters import Snapshots
-from asyncrl.shared.parking import Parking
-from asyncrl.shared.rings import CONSUMED, HEAD, WORDS, Ring, Slot
+from asyncrl.shared.rings import CONSUMED, HEAD, WORDS
 
 # Words of `lead`, written by the learner alone. Rounds below CLOSED are closed. CLOSING is the newest epoch that has been
 # closed: in it, no round above LAST is begun. FIRST is the version at which the epoch began.
@@ -156,44 +152,3 @@ class StreamBoard:
     def stand(self, actor: int, word: int, value: int) -> None:
         """Write a word of an actor's line. Owner of the slot only."""
         store_release(self.actors, actor * WORDS_PER_LINE + word, value)
-
-
-@dataclass(frozen=True)
-class Streams:
-    """The shared parts that every side works on. Actor i sleeps at place i of `parking`, the learner at the place after."""
-
-    board: StreamBoard
-    snapshots: Snapshots
-    """At least two buffers."""
-    rings: Grid[Ring]
-    """Actors x one learner; rings that never drop, made with the places above."""
-    parking: Parking
-
-    def settle(self, actor: int) -> None:
-        """Take back what a dead actor had announced and not published; nobody waits for it until a successor comes.
-
-        For the owner of its words: after its death is confirmed, before a successor is started. May be repeated.
-        """
-        self.board.stand(actor, BEGUN, load_acquire(self.rings.words, actor * WORDS + HEAD))
-        self.board.stand(actor, ABSENT, 1)
-        self.parking.wake_all()
-
-    def wish_gate(self, save: bool = False) -> None:
-        """Ask the learner to close the epoch (`save`: everybody saves itself at the gate). Launcher only.
-
-        Lost where the learner is just opening another epoch: to be repeated until CLOSING says that it was heard.
-        """
-        store_release(self.board.wishes, WISH_SAVE, int(save))
-        store_release(self.board.wishes, WISH, max(self.board.leads(EPOCH), 1))
-        self.parking.wake_all()
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One record in the learner's hands. `slot` is to be copied or used up before the next one is asked for."""
-
-    actor: int
-    number: int
-    version: int
-    lag: int
-    slot: Slot

@@ -16,296 +16,52 @@ so `publish` never waits. That update then has more units than were asked for: a
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from asyncrl.scheduler.board import IN_PLACE
-from asyncrl.scheduler.modes import Mode
-from asyncrl.scheduler.stream_board import (
-    ABSENT,
-    ARRIVED,
-    BEGUN,
-    BOUND,
-    CLOSED,
-    CLOSING,
-    DELAY,
-    EPOCH,
-    FIRST,
-    GATE,
-    LAST,
-    NOBODY,
-    OVER,
-    SAVE,
-    STOP,
-    WAIT,
-    WISH,
-    WISH_SAVE,
-    Streams,
-    Unit,
-    all_at_gate,
-    announce,
-    due,
-    in_turn,
-    is_over,
-    oldest,
-    permission,
-)
-from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.scheduler.stream_board import ABSENT, BEGUN, EPOCH, WISH, WISH_SAVE, StreamBoard
+from asyncrl.shared.atomics import load_acquire, store_release
+from asyncrl.shared.fans import Grid
+from asyncrl.shared.parameters import Snapshots
+from asyncrl.shared.parking import Parking
+from asyncrl.shared.rings import HEAD, WORDS, Ring, Slot
 
 
-class ActorPace:
-    """One actor's side. Its loop, in every mode::
+@dataclass(frozen=True)
+class Streams:
+    """The shared parts that every side works on. Actor i sleeps at place i of `parking`, the learner at the place after."""
 
-        while pace.pass_through(save):
-            while (version := pace.start_unit(local)) is not None:
-                slot = pace.ring.reserve()  # there is room
-                ...                         # act with `local`, fill the slot
-                pace.finish_unit()
-    """
+    board: StreamBoard
+    snapshots: Snapshots
+    """At least two buffers."""
+    rings: Grid[Ring]
+    """Actors x one learner; rings that never drop, made with the places above."""
+    parking: Parking
 
-    def __init__(self, streams: Streams, actor: int):
-        self.actor = actor
-        self.ring = streams.rings.ring(actor, 0)
-        if self.ring.when_full == "drop_oldest" or self.ring.slots != streams.board.slots:
-            raise ValueError(f"the rings of streams must keep every unit and have {streams.board.slots} slots")
-        self.wait_seconds = 0.0
-        self._streams, self._board = streams, streams.board
-        self._words = streams.rings.words
-        self._orders = (0, 0, 0, 0)
+    def settle(self, actor: int) -> None:
+        """Take back what a dead actor had announced and not published; nobody waits for it until a successor comes.
 
-    def pass_through(self, save: Callable[[], None] = lambda: None) -> bool:
-        """Go to the gate (the first call: into the epoch that runs), save if told to, wait; False is the end."""
-        self._arrive(save)
-        return self.enter()
-
-    def arrive(self) -> None:
-        """Go to the gate; `enter` waits there. For those who have other orders to obey in between."""
-        self._arrive(lambda: None)
-
-    def enter(self) -> bool:
-        """Wait for the next epoch (the first call: for the one that runs); False is the end."""
-        self._wait(lambda: self._board.leads(EPOCH) > self._orders[0])
-        return self._enter()
-
-    def start_unit(self, local: NDArray[np.float32]) -> int | None:
-        """Wait for permission and for room in the ring, copy the parameters; returns their version, None for the gate."""
-        while True:
-            round_ = self._permission()
-            if round_ == OVER:
-                return None
-            if round_ == WAIT:
-                self._wait(lambda: self._permission() != WAIT)
-                continue
-            self._announce(round_)
-            if self._confirmed(round_):
-                return self._copy(round_, local)
-            self._withdraw()
-
-    def finish_unit(self) -> None:
-        """Publish the slot that was reserved: the unit is the learner's."""
-        self.ring.publish()
-
-    # The parts of a turn. Others may do anything between any two of them.
-
-    def _arrive(self, save: Callable[[], None]) -> None:
-        epoch = self._orders[0]
-        if epoch and self._board.leads(SAVE):
-            save()
-        self._board.stand(self.actor, ARRIVED, epoch + 1)
-        self._board.stand(self.actor, ABSENT, 0)
-        self._streams.parking.wake_all()
-
-    def _enter(self) -> bool:
-        epoch = self._board.leads(EPOCH)
-        self._orders = (epoch, self._board.leads(DELAY), self._board.leads(BOUND), self._board.leads(FIRST))
-        return not self._board.leads(STOP)
-
-    def _permission(self) -> int:
-        board = self._board
-        return permission(board.lead, board.rounds, self._words, self.actor, self._orders, self._streams.snapshots.version)
-
-    def _announce(self, round_: int) -> None:
-        announce(self._board.actors, self._board.rounds, self._words, self.actor, round_)
-
-    def _confirmed(self, round_: int) -> bool:
-        """Whether the learner is bound to see the announcement in time."""
-        return not is_over(self._board.lead, self._orders[0], round_) and round_ + self._orders[2] >= self._board.leads(CLOSED)
-
-    def _withdraw(self) -> None:
-        self._board.stand(self.actor, BEGUN, self.ring.published)
-        self._streams.parking.wake_all()
-
-    def _copy(self, round_: int, local: NDArray[np.float32]) -> int:
-        _, delay, _, first = self._orders
-        snapshots, place = self._streams.snapshots, self.ring.published % self._board.slots
-        version = snapshots.copy(local, None if delay == IN_PLACE else max(round_ - delay, first))
-        if version is None:
-            raise RuntimeError(f"the parameters of round {round_} are gone: the learner did not wait for actor {self.actor}")
-        self._board.acted[self.actor, place] = version
-        if delay == IN_PLACE and version > round_:
-            self._board.rounds[self.actor, place] = version  # newer than announced: due later, and nobody need wait for it
-            self._streams.parking.wake_all()
-        return version
-
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        if not condition():
-            began = time.perf_counter()
-            self._streams.parking.wait(self.actor, condition)
-            self.wait_seconds += time.perf_counter() - began
-
-
-class LearnerPace:
-    """The learner's side. Its loop, in every mode::
-
-        pace.open(mode)
-        while not pace.at_gate:
-            for unit in pace.units(batch):
-                ...                         # copy or use up unit.slot; unit.lag is final
-            if not pace.at_gate:
-                pace.publish(vector)
-    """
-
-    def __init__(self, streams: Streams, asked: Callable[[], bool] = lambda: False):
-        """`asked`: whether somebody wants the epoch closed, looked at beside the launcher's wishes. Who asks wakes the learner."""
-        board = streams.board
-        self._asked = asked
-        self.at_gate = False
-        self.wait_seconds = 0.0
-        self._streams, self._board = streams, board
-        self._words = streams.rings.words
-        self._rings = streams.rings.consumer(0, streams.parking, board.count).rings
-        self._tables = board.actors, board.rounds, self._words
-        self._delay, self._bound = board.leads(DELAY), board.leads(BOUND)
-        self._taken, self._turn, self._closed = 0, 0, False
-
-    @property
-    def version(self) -> int:
-        """The newest version; the one being made is the next."""
-        return self._streams.snapshots.version
-
-    def units(self, at_least: int = 1, at_most: int | None = None) -> Iterator[Unit]:
-        """The units of the update at hand, each consumed when the next is asked for.
-
-        sync, pipelined: one of every live actor, in actor order; both numbers are ignored. Otherwise waits until there
-        were `at_least` (0: never), takes up to `at_most` (default: `at_least`) of what is there, and whatever is due.
-        While the epoch is being closed there may be fewer; with none left, `at_gate` is set. Leaving the loop early
-        leaves the unit unconsumed, and the next call goes on from there.
+        For the owner of its words: after its death is confirmed, before a successor is started. May be repeated.
         """
-        most = at_least if at_most is None else at_most
-        while (actor := self._next(at_least, most)) >= 0:
-            yield self._unit(actor)
-            self._consume(actor)
-        self.at_gate = actor == GATE
+        self.board.stand(actor, BEGUN, load_acquire(self.rings.words, actor * WORDS + HEAD))
+        self.board.stand(actor, ABSENT, 1)
+        self.parking.wake_all()
 
-    def publish(self, vector: NDArray[np.float32]) -> int:
-        """Make `vector` the next version; returns it. Due after every `units` that was not the gate. Never waits."""
-        if not self._closed:
-            raise RuntimeError("publish before the units of this update were taken")
-        version = self._streams.snapshots.publish(vector)
-        self._taken, self._turn, self._closed = 0, 0, False
-        self._streams.parking.wake_all()
-        return version
+    def wish_gate(self, save: bool = False) -> None:
+        """Ask the learner to close the epoch (`save`: everybody saves itself at the gate). Launcher only.
 
-    def close(self, save: bool = False) -> None:
-        """End the epoch: actors finish what they have begun and go to the gate (where they save themselves, if `save`).
-
-        sync and pipelined: so many rounds more that all actors make the same ones: up to that of the version that acts now.
-        Go on with `units` and `publish` until `at_gate`: what is outstanding is used.
+        Lost where the learner is just opening another epoch: to be repeated until CLOSING says that it was heard.
         """
-        board, epoch = self._board, self._board.leads(EPOCH)
-        if board.leads(CLOSING) >= epoch:
-            return
-        self._lead(SAVE, int(save))
-        self._lead(LAST, -1 if self._delay == IN_PLACE else self.version + self._delay)
-        self._lead(CLOSING, epoch)
-        fence()  # visible before anybody's announcements are looked at
-        self._streams.parking.wake_all()
+        store_release(self.board.wishes, WISH_SAVE, int(save))
+        store_release(self.board.wishes, WISH, max(self.board.leads(EPOCH), 1))
+        self.parking.wake_all()
 
-    def open(self, mode: Mode) -> None:
-        """Begin an epoch under `mode`. At the start, or at the gate."""
-        self._delay, self._bound = IN_PLACE if mode.delay is None else mode.delay, mode.bound
-        self._next_epoch(stop=False)
 
-    def stop(self) -> None:
-        """Send everybody home. At the start, or at the gate."""
-        self._next_epoch(stop=True)
+@dataclass(frozen=True)
+class Unit:
+    """One record in the learner's hands. `slot` is to be copied or used up before the next one is asked for."""
 
-    def _next_epoch(self, stop: bool) -> None:
-        epoch = self._board.leads(EPOCH)
-        if epoch and not self.at_gate:
-            raise RuntimeError("an epoch begins at the gate: close the one that runs, and use its units")
-        version = self.version
-        orders = {DELAY: self._delay, BOUND: self._bound, FIRST: version, CLOSED: version, SAVE: 0, STOP: int(stop)}
-        for word, value in orders.items():
-            self._lead(word, value)
-        self._lead(EPOCH, epoch + 1)
-        self.at_gate = False
-        self._streams.parking.wake_all()
-
-    def _lead(self, word: int, value: int) -> None:
-        store_release(self._board.lead, word, value)
-
-    # The parts of a turn. Others may do anything between any two of them.
-
-    def _next(self, least: int, most: int) -> int:
-        """The actor to take from now; NOBODY: the update has its units; GATE."""
-        found = self._look(least, most)
-        if found == WAIT:
-            began = time.perf_counter()
-            while (found := self._look(least, most)) == WAIT:
-                self._streams.parking.wait(self._board.count, lambda: self._look(least, most) != WAIT)
-            self.wait_seconds += time.perf_counter() - began
-        return found
-
-    def _unit(self, actor: int) -> Unit:
-        number, slot = self._rings[actor].consumed, self._rings[actor].front()
-        assert slot is not None
-        version = int(self._board.acted[actor, number % self._board.slots])
-        return Unit(actor, number, version, self.version - version, slot)
-
-    def _consume(self, actor: int) -> None:
-        self._rings[actor].release()
-        self._taken += 1
-        self._turn = actor + 1
-
-    def _look(self, least: int, most: int) -> int:
-        self._heed_wishes()
-        if not self._closed:
-            found = self._choose(least, most)
-            if found != NOBODY:
-                return found
-            self._close_round()
-        return self._due()
-
-    def _heed_wishes(self) -> None:
-        wishes = self._board.wishes
-        if load_acquire(wishes, WISH) >= self._board.leads(EPOCH):
-            self.close(bool(load_acquire(wishes, WISH_SAVE)))
-        elif self._asked():
-            self.close()
-
-    def _choose(self, least: int, most: int) -> int:
-        """While the round is open: an actor, WAIT, GATE, or NOBODY: it can be closed."""
-        version, gate_is_full = self.version, self._gate_is_full()
-        if self._taken == 0 and gate_is_full and self._board.leads(LAST) < version:
-            return GATE
-        if self._delay != IN_PLACE:
-            found = in_turn(*self._tables, version, self._turn)
-            return WAIT if found == NOBODY and self._taken == 0 else found  # all are dead: wait for a successor
-        found = oldest(*self._tables, self._turn) if self._taken < most else NOBODY
-        return WAIT if found == NOBODY and self._taken < least and not gate_is_full else found
-
-    def _gate_is_full(self) -> bool:
-        epoch = self._board.leads(EPOCH)
-        return self._board.leads(CLOSING) >= epoch and bool(all_at_gate(self._board.actors, self._words, epoch))
-
-    def _close_round(self) -> None:
-        self._lead(CLOSED, self.version + 1)
-        fence()  # visible before the announcements are looked at
-        self._closed = True
-
-    def _due(self) -> int:
-        return int(due(*self._tables, self.version, self._bound))
+    actor: int
+    number: int
+    version: int
+    lag: int
+    slot: Slot

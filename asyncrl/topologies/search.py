@@ -134,7 +134,7 @@ def check_search(experiment: Experiment) -> None:
         raise UserError(f"envs_per_worker = {experiment.envs_per_worker} cannot be used with {experiment.algo} (allowed: 1)")
     if experiment.network_function is not None:
         raise UserError(f"network_function cannot be used with {experiment.algo}: its policies are heads of ours (see `asyncrl list`)")
-    allowed = ALGORITHMS[experiment.algo].modes
+    allowed = experiment.options.modes or ALGORITHMS[experiment.algo].modes
     for _, mode in parse_modes(experiment.mode):
         if str(mode).partition(":")[0] not in allowed:
             others = ", ".join(name for name in ("es", "tres", "ars") if name in ALGORITHMS)

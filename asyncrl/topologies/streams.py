@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncrl.actors.exploration import check_fit, label, parse_exploration
+from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import Streamed
 from asyncrl.errors import UserError
@@ -39,7 +39,7 @@ class StreamTopology:
         self.task = stream_task(experiment)
         self.spec = self.task.spec
         check_fit(self._explorations, self.spec)
-        check_explorations(self._explorations, entry)
+        check_use(self._explorations, entry.explorations, experiment.algo)
         policy = self._policy = self.task.policy()
         self.task.check()
         self.size, self.head_name = policy.size, policy.name
@@ -73,10 +73,10 @@ class StreamTopology:
     def begin(self) -> None:
         """See `Topology`."""
         # Only what actors need at first is made here: the learner makes its own state from the same seed. A replay's size
-        # does not matter for that.
+        # does not matter for that, nor does the device, which the learner alone may touch.
         options = self.task.options
         if hasattr(options, "replay"):
-            options = dataclasses.replace(options, replay=options.batch)
+            options = dataclasses.replace(options, replay=options.batch, learner_device="cpu")
         state = StreamState(dataclasses.replace(self.task, options=options))
         self.ground.streams.snapshots.restore(state.publish(), 0)
 
@@ -129,11 +129,3 @@ def check_stream(experiment: Experiment, entry: Streamed) -> None:
     for _, mode in parse_modes(experiment.mode):
         if str(mode).partition(":")[0] not in entry.modes:
             raise UserError(f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(entry.modes)})")
-
-
-def check_explorations(explorations: list[list[Any]], entry: Streamed) -> None:
-    """Raise UserError for exploration settings that the algorithm can't do with."""
-    for setting in (one for worker in explorations for one in worker):
-        if setting.kind not in entry.explorations:
-            allowed = ", ".join(entry.explorations) or "none"
-            raise UserError(f"exploration {setting.kind!r} cannot be used with {entry.name} (allowed: {allowed})")

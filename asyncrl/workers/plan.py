@@ -1,8 +1,11 @@
-"""What a worker process is handed when it starts."""
+"""What an actor-learner's process is handed when it starts, and the shared memory that it works on.
+
+What `stream_plan` and `search_plan` need of both is here too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,6 @@ import numpy as np
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import ValueBased
-from asyncrl.algos.options import ActorLearnerOptions
 from asyncrl.algos.values import ValueOptions
 from asyncrl.checkpoint import folder_of
 from asyncrl.envs.spec import EnvSpec
@@ -20,12 +22,12 @@ from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Ground, UpdateRule
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
-from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
@@ -111,15 +113,6 @@ class WorkerPlan:
         return folder_of(self.run_folder, steps)
 
 
-def optimizer_of(options: ActorLearnerOptions) -> Optimizer:
-    """The update rule that the options name."""
-    if options.optimizer == "sgd":
-        return Sgd(options.momentum)
-    if options.optimizer == "adam":
-        return Adam(options.adam_betas, options.optimizer_epsilon, options.amsgrad)
-    return Rmsprop(options.rmsprop_decay, options.optimizer_epsilon, options.rmsprop_epsilon == "inside")
-
-
 def ledger_columns(task: Task) -> dict[str, int]:
     """Columns of the workers' ledger: progress, the scheduler's, and the observations' statistics where they are kept."""
     size = task.spec.observation_size if normalises(task) else 0
@@ -141,36 +134,46 @@ def memory_layout(task: Task, policy_size: int) -> Layout:
     """Everything that the workers of a run share."""
     private = task.options.statistics == "private"
     kept = optimizer_of(task.options).statistics
-    layout = {
-        **prefixed("ledger", Ledger.layout(ledger_columns(task), task.workers)),
-        **prefixed("board", Board.layout(task.workers)),
-        **prefixed("parking", Parking.layout(task.workers + 1)),
+    return {
+        **common_layout(ledger_columns(task), task.workers, task.workers),
         **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private, target_every(task) > 0)),
     }
-    for worker in range(task.workers):
+
+
+def common_layout(columns: dict[str, int], places: int, workers: int) -> Layout:
+    """What every topology has: `places` are its processes, the first `workers` of them report episodes."""
+    layout = {
+        **prefixed("ledger", Ledger.layout(columns, places)),
+        **prefixed("board", Board.layout(places)),
+        **prefixed("parking", Parking.layout(places + 1)),
+    }
+    for worker in range(workers):
         layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
     return layout
 
 
-def linear_or_constant(options: ActorLearnerOptions, target_steps: int) -> Callable[[float], float]:
-    """Total steps -> learning rate."""
-    first = options.learning_rate
-    if options.anneal == "constant":
-        return lambda steps: first
-    return lambda steps: first * max(0.0, 1.0 - steps / target_steps)
+def learner_columns(figures: Sequence[str], more: Sequence[str] = ()) -> dict[str, int]:
+    """Columns of a ledger with one learner: progress, the scheduler's, `more`, and a sum for each of the algorithm's figures."""
+    own = {name: size for name, size in COLUMNS.items() if not name.endswith("_sum") or name == "lag_sum"}
+    return {**own, **SCHEDULER_COLUMNS, **dict.fromkeys(more, 1), **{f"{name}_sum": 1 for name in figures}}
+
+
+def parking_of(memory: SharedArrays, pipes: PipesToCarry, a_core_each: bool) -> Parking:
+    """Where the processes sleep; with `a_core_each` they wait patiently before they do."""
+    parking = Parking(memory["parking/sleeping"], pipes.pipes)
+    if a_core_each:
+        parking.spins = PATIENT_SPINS
+    return parking
 
 
 def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
     """The shared parts over that memory, the same in every process."""
     rate = linear_or_constant(task.options, task.target_steps)
-    parking = Parking(memory["parking/sleeping"], pipes.pipes)
-    if task.a_core_each:
-        parking.spins = PATIENT_SPINS
     return Ground(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(task), memory.part("ledger")),
         parameters=SharedParameters(policy_size, memory.part("parameters")),
-        parking=parking,
+        parking=parking_of(memory, pipes, task.a_core_each),
         rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm, target_every(task)),
     )
 

@@ -16,18 +16,16 @@ from asyncrl.blackbox.search import Search, Setting
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.deterministic import SearchPolicy
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.progress import COLUMNS, EPISODE_FIELDS
-from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.board import Board
 from asyncrl.scheduler.generations import SearchGround
-from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
-from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
-from asyncrl.shared.rings import Ring
+from asyncrl.shared.parking import PipesToCarry
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 from asyncrl.workers.limits import EpisodeLimit
-from asyncrl.workers.plan import EPISODE_SLOTS
+from asyncrl.workers.plan import common_layout, learner_columns, parking_of
 
 if TYPE_CHECKING:
     from asyncrl.workers.evaluator import Playing
@@ -161,40 +159,29 @@ def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
 
 
 def ledger_columns(search: Search) -> dict[str, int]:
-    """Progress, the scheduler's columns, and a sum for each of the algorithm's figures."""
-    own = {name: 1 for name in COLUMNS if not name.endswith("_sum") or name == "lag_sum"}
-    own["lag_histogram"] = COLUMNS["lag_histogram"]
-    figures = {f"{name}_sum": 1 for name in search.figures}
-    return {**own, **SCHEDULER_COLUMNS, "discarded": 1, "missing": 1, **figures}
+    """See `learner_columns`; evaluations that were discarded, and that had no value."""
+    return learner_columns(search.figures, ("discarded", "missing"))
 
 
 def memory_layout(task: SearchTask, search: Search) -> Layout:
     """Everything that the processes of a search share."""
-    places = task.workers + 1
     published = Published.empty(task, search).vector.size
     layout: dict[str, Any] = {
-        **prefixed("ledger", Ledger.layout(ledger_columns(search), places)),
-        **prefixed("board", Board.layout(places)),
-        **prefixed("parking", Parking.layout(places + 1)),
+        **common_layout(ledger_columns(search), task.workers + 1, task.workers),
         **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search)),
     }
     if task.spec is None:  # row i: worker i's; it writes the point, the value, and last that there is one
         rows = task.workers
         layout |= {"best/value": ((rows,), np.float64), "best/point": ((rows, task.size), np.float32), "best/known": ((rows,), np.int64)}
-    for worker in range(task.workers):
-        layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
     return layout
 
 
 def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: PipesToCarry) -> SearchGround:
     """The shared parts over that memory, the same in every process."""
-    parking = Parking(memory["parking/sleeping"], pipes.pipes)
-    if task.a_core_each:
-        parking.spins = PATIENT_SPINS
     return SearchGround(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(search), memory.part("ledger")),
-        parking=parking,
+        parking=parking_of(memory, pipes, task.a_core_each),
         tickets=Tickets(memory.part("tickets")),
         snapshots=Snapshots(memory.part("snapshots")),
         states=States(memory.part("states")),

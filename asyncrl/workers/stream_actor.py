@@ -2,71 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-from asyncrl.actors.rollout import Actor
-from asyncrl.envs import make_env, unship
-from asyncrl.scheduler.board import COMMAND, HEARTBEAT, PHASE, PHASES
+from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
-from asyncrl.scheduler.streams import ActorPace
+from asyncrl.scheduler.stream_actor_pace import ActorPace
 from asyncrl.shared.rings import Slot
 from asyncrl.shared.statistics import fold
 from asyncrl.trajectory import Trajectory
-from asyncrl.workers.actor_state import restore_actor, save_actor
+from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import episode_ring, stream
 from asyncrl.workers.stream_plan import PublishedPolicy, StreamPlan, ground_of
 
 ACTING, WAITING = PHASES.index("acting"), PHASES.index("waiting")
 
 
-class StreamActor:
+class StreamActor(ActingWorker):
     """One actor: T steps in E environments a unit."""
 
     def __init__(self, plan: StreamPlan):
-        task = plan.task
-        self._plan, self._task = plan, task
-        policy = self._policy = task.policy()
-        figures = task.updater_figures
-        self._ground = ground_of(task, figures, plan.memory, plan.pipes)
-        self._ring = episode_ring(plan.memory, plan.worker)
+        task, policy = plan.task, plan.task.policy()
+        self._task = task
+        self._ground = ground_of(task, task.updater_figures, plan.memory, plan.pipes)
         self._published = PublishedPolicy.empty(policy.size, task.observed)
-        streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
-        source = unship(task.env)
-        options = task.options
-        self._actor = Actor(
-            [make_env(source) for _ in range(task.envs_per_worker)],
-            policy,
-            self._published.parameters,
-            options.t_max,
-            list(plan.exploration),
-            np.random.default_rng(streams[0]),
-            options.reward_scale,
-            getattr(options, "reward_clip", 0.0),
-            self._episode_ended,
-        )
-        self._outputs = np.zeros((options.t_max, task.envs_per_worker, policy.head.policy_outputs), np.float32)
+        super().__init__(plan, policy, self._published.parameters, self._ground.board)
+        self._outputs = np.zeros((task.options.t_max, task.envs_per_worker, policy.head.policy_outputs), np.float32)
         if task.needs_log_prob:
             self._actor.act = self._recording(self._actor.act)
-        self._fresh = np.ones(task.envs_per_worker, np.uint8)
-        self._books: Books | None = None
         self._wait_seconds = 0.0
-        self.notes: list[str] = []
-        self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
-        self._policy.head.draw(np.random.default_rng(0), self._actor.rounds)
-        self._actor.act(0)  # loads the compiled kernels before the clock runs
-        if policy.memory_size:
-            self._actor.forget_all()
-        if plan.restore_from is not None:
-            goes_on, self.notes = restore_actor(self._actor, plan.worker, plan.restore_from)
-            self._fresh[:] = [not one for one in goes_on]
+        self._warm_up()
+        self._fresh = np.array([not goes_on for goes_on in self._restore()], np.uint8)
 
     def _recording(self, act: Callable[[int], bool]) -> Callable[[int], bool]:
         """Keep the policy's outputs of every step: what the actions were drawn from."""
@@ -78,16 +49,6 @@ class StreamActor:
             return sound
 
         return act_and_keep
-
-    @property
-    def steps_done(self) -> int:
-        """Steps that this actor has published."""
-        return int(self._books["steps"]) if self._books else 0
-
-    def _episode_ended(self, episode_return: float, length: int) -> None:
-        assert self._books is not None
-        self._books.add("episodes", 1)
-        self._ring.push(episode_return=episode_return, length=length, worker_steps=int(self._books["steps"]), setting=0)
 
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
@@ -106,10 +67,8 @@ class StreamActor:
             goes_on = gate.pass_through(self._save)
 
     def _epoch(self, pace: ActorPace) -> None:
-        board, index, books = self._ground.board, self._plan.worker, self._books
-        assert books is not None
-        if books["started"] == 0.0:
-            books.put("started", time.monotonic())
+        board, index = self._board, self._plan.worker
+        self._begin_epoch()
         while (version := pace.start_unit(self._published.vector)) is not None:
             board.stand(index, HEARTBEAT, time.monotonic_ns())  # before the phase: a long wait is no hanging environment
             board.stand(index, PHASE, ACTING)
@@ -155,11 +114,6 @@ class StreamActor:
             slot["observed_mean"][...], slot["observed_square"][...] = 0.0, 0.0
             raw = actor.rounds.raw[1:].reshape(-1, self._task.observed)
             slot["observed_count"][...] = fold(0.0, slot["observed_mean"], slot["observed_square"], raw)
-
-    def _save(self) -> None:
-        folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
-        with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            save_actor(self._actor, self._plan.worker, folder)
 
 
 def run_stream_actor(plan: StreamPlan, connection: Connection) -> None:

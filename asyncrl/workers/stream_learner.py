@@ -16,8 +16,8 @@ from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, MARK, OPENED, PHASE, PHASES, REQUEST
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
-from asyncrl.scheduler.stream_board import Unit
-from asyncrl.scheduler.streams import LearnerPace
+from asyncrl.scheduler.stream_learner_pace import LearnerPace
+from asyncrl.scheduler.streams import Unit
 from asyncrl.shared.statistics import merge_one, standardise
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.body import run_body

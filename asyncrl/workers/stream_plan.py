@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import Streamed
 from asyncrl.algos.off_policy import HIDDEN
-from asyncrl.checkpoint import folder_of
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
 from asyncrl.learners.updater import Updater
-from asyncrl.progress import COLUMNS, EPISODE_FIELDS
-from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
-from asyncrl.scheduler.stream_board import StreamBoard, Streams
+from asyncrl.scheduler.board import Board
+from asyncrl.scheduler.stream_board import StreamBoard
+from asyncrl.scheduler.streams import Streams
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.fans import Grid
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
-from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
+from asyncrl.shared.parking import Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
 from asyncrl.trajectory import Trajectory
-from asyncrl.workers.plan import EPISODE_SLOTS, Task
+from asyncrl.workers.plan import Task, WorkerPlan, common_layout, learner_columns, parking_of
 
 SLOTS = 4
 """Units that an actor may be ahead of the learner."""
@@ -85,23 +82,10 @@ class StreamTask(Task):
 
 
 @dataclass(frozen=True)
-class StreamPlan:
+class StreamPlan(WorkerPlan):
     """One process's share: actor i, or the learner after the last actor."""
 
     task: StreamTask
-    worker: int
-    generation: int
-    """How many processes have had this slot before; its random streams differ from theirs."""
-    exploration: tuple[Exploration, ...]
-    memory: SharedArrays
-    pipes: PipesToCarry
-    core: int | None
-    restore_from: Path | None
-    run_folder: Path
-
-    def checkpoint_folder(self, steps: int) -> Path:
-        """The folder of the checkpoint that is being made; the launcher has begun it."""
-        return folder_of(self.run_folder, steps)
 
 
 @dataclass(frozen=True)
@@ -154,34 +138,20 @@ def unit_layout(task: StreamTask, policy: Policy) -> Layout:
     }
 
 
-def ledger_columns(figures: tuple[str, ...]) -> dict[str, int]:
-    """Progress, the scheduler's columns, and a sum for each of the algorithm's figures."""
-    own = {name: size for name, size in COLUMNS.items() if not name.endswith("_sum") or name == "lag_sum"}
-    return {**own, **SCHEDULER_COLUMNS, **{f"{name}_sum": 1 for name in figures}}
-
-
 def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
     """Everything that the processes of a stream share."""
-    places = task.workers + 1
     size = PublishedPolicy.empty(policy.size, task.observed).vector.size
-    layout: dict[str, Any] = {
-        **prefixed("ledger", Ledger.layout(ledger_columns(figures), places)),
-        **prefixed("board", Board.layout(places)),
-        **prefixed("parking", Parking.layout(places + 1)),
+    return {
+        **common_layout(learner_columns(figures), task.workers + 1, task.workers),
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
         **prefixed("snapshots", Snapshots.layout(size)),
         **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
     }
-    for worker in range(task.workers):
-        layout.update(prefixed(f"episodes-{worker}", Ring.layout(EPISODE_SLOTS, EPISODE_FIELDS)))
-    return layout
 
 
 def ground_of(task: StreamTask, figures: tuple[str, ...], memory: SharedArrays, pipes: PipesToCarry) -> StreamGround:
     """The shared parts over that memory, the same in every process."""
-    parking = Parking(memory["parking/sleeping"], pipes.pipes)
-    if task.a_core_each:
-        parking.spins = PATIENT_SPINS
+    parking = parking_of(memory, pipes, task.a_core_each)
 
     def ring(arrays: Mapping[str, NDArray[Any]], producer: int, consumer: int) -> Ring:
         return Ring(arrays, "wait", parking, producer, task.workers)
@@ -189,4 +159,4 @@ def ground_of(task: StreamTask, figures: tuple[str, ...], memory: SharedArrays, 
     make: Callable[..., Ring] = ring
     rings = Grid[Ring](memory.part("units"), task.workers, 1, make)
     streams = Streams(StreamBoard(memory.part("stream")), Snapshots(memory.part("snapshots")), rings, parking)
-    return StreamGround(Board(memory.part("board")), Ledger(ledger_columns(figures), memory.part("ledger")), parking, streams)
+    return StreamGround(Board(memory.part("board")), Ledger(learner_columns(figures), memory.part("ledger")), parking, streams)

@@ -1,0 +1,171 @@
+"""The workers' processes: started, heard, buried, replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from multiprocessing import connection as mp_connection
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from asyncrl.estates import Estate, SharedGround
+from asyncrl.launcher.slots import Slot
+from asyncrl.launcher.watch import Watch
+from asyncrl.processes import start, stop_all
+from asyncrl.scheduler.board import ARRIVED, COMMAND, HEARTBEAT, OBEYED, OPENED, PHASE, PHASES
+from asyncrl.workers.messages import Failed, Go, Note, Ready
+
+BACK_OFF_SECONDS = 0.25
+LONGEST_BACK_OFF_SECONDS = 30.0
+
+Body = Callable[[int, int], tuple[Callable[..., None], Any]]
+
+
+class Crew:
+    """One slot per worker, and the process in it.
+
+    Writes:  the words of a slot that no process owns, from the moment its process is confirmed dead until the next one is
+             granted it: its line of `station`, its place of `parking`, and through the estate what it owes the others.
+    Reads:   heartbeats, phases and rounds of all; of the orders OPENED and COMMAND. It gives none (see `gate.Launcher`).
+    Crash:   it is the main process's: workers end with it.
+    """
+
+    def __init__(self, context: BaseContext, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
+        """`body_of(worker, generation)`: the function that a process runs, and what it is handed."""
+        self._context = context
+        self._ground = ground
+        self._estate = estate
+        self._body_of = body_of
+        self._watch = watch
+        self._place = ground.board.workers
+        self._next_hang_check = 0.0
+        self.slots = [Slot() for _ in range(ground.board.workers)]
+        self.starting = True
+        """Before the first epoch. Who is built now, or in an epoch, takes over its slot at once. `Launcher` sets both."""
+        self.epoch_runs = False
+
+    def start(self, worker: int) -> None:
+        """Start a process for a slot that has none."""
+        slot = self.slots[worker]
+        body, plan = self._body_of(worker, slot.generation)
+        slot.hold(*start(self._context, body, f"asyncrl-worker-{worker}", (plan,)))
+
+    def grant(self, worker: int) -> None:
+        """Hand the slot's words to its process; the launcher writes none of them from now on."""
+        slot, board = self.slots[worker], self._ground.board
+        slot.granted = True
+        slot.rounds_at_grant = self._rounds(worker)
+        self._ground.parking.arise(worker)
+        board.stand(worker, HEARTBEAT, time.monotonic_ns())
+        board.stand(worker, PHASE, PHASES.index("waiting"))
+        # What its predecessor had reached and obeyed is not its own: else the gate would not wait for it, and it would write
+        # its part of a checkpoint that has been sealed without it.
+        board.stand(worker, ARRIVED, board.order(OPENED))
+        board.stand(worker, OBEYED, board.order(COMMAND))
+        self._estate.grant(worker, self.epoch_runs)
+        assert slot.connection is not None
+        with contextlib.suppress(OSError):  # it died just now: its sentinel tells
+            slot.connection.send(Go(self.epoch_runs))
+        self._ground.parking.wake_all()
+
+    def turn(self, seconds: float) -> None:
+        """Sleep until something concerns the launcher (at most so long), and deal with it."""
+        seconds = min([seconds] + [max(slot.start_at - time.monotonic(), 0.0) for slot in self.slots if slot.start_at])
+        parking = self._ground.parking
+        dead = [worker for worker, slot in enumerate(self.slots) if not slot.granted]
+        for place in dead:  # the launcher's own place needs none: who arrives at the gate wakes it in any case
+            parking.announce(place)
+        waiting: dict[Any, int] = {}
+        for worker, slot in enumerate(self.slots):
+            if slot.process is not None:
+                waiting[slot.process.sentinel] = worker
+                waiting[slot.connection] = worker
+        doors = [parking.fileno(place) for place in [self._place, *dead]]
+        idle = not self._stand_in()  # once more after announcing, so that nothing was missed
+        woken = mp_connection.wait([*waiting, *doors], timeout=seconds if idle else 0.0)
+        for place in [self._place, *dead]:
+            parking.arise(place)
+        for one in woken:
+            if one in waiting:
+                self._hear(waiting[one])
+        self._stand_in()
+        self._replace()
+        self._check_hung()
+
+    def kill(self, worker: int) -> None:
+        """End its process at once, and bury it."""
+        slot = self.slots[worker]
+        slot.process.kill()
+        slot.process.join()
+        self._hear(worker)
+
+    def end(self, patience: float) -> None:
+        """End every process: wait so many seconds, terminate, kill. Their slots are vacated. Idempotent."""
+        for slot in self.slots:
+            if slot.process is not None and not slot.granted:
+                slot.process.terminate()  # it knows of no gate yet
+        stop_all([slot.process for slot in self.slots if slot.process is not None], patience)
+        for slot in self.slots:
+            slot.vacate()
+
+    def _hear(self, worker: int) -> None:
+        slot = self.slots[worker]
+        if slot.process is None:
+            return
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while slot.connection is not None and slot.connection.poll():
+                message = slot.connection.recv()
+                if isinstance(message, Ready):
+                    slot.ready = True
+                    for note in message.notes:
+                        self._watch.note(note)
+                    if self.epoch_runs or self.starting:
+                        self.grant(worker)
+                elif isinstance(message, Note):
+                    self._watch.note(message.text)
+                elif isinstance(message, Failed):
+                    slot.failed = message
+        if not slot.process.is_alive():
+            self._bury(worker)
+
+    def _bury(self, worker: int) -> None:
+        """A worker's process is confirmed dead: the launcher becomes the writer of its words."""
+        slot, watch = self.slots[worker], self._watch
+        slot.process.join()
+        code, was_built = slot.process.exitcode, slot.ready
+        slot.failures = 0 if slot.granted and self._rounds(worker) > slot.rounds_at_grant else slot.failures + 1
+        slot.vacate()
+        self._estate.bury(worker, self.epoch_runs)
+        self._ground.parking.wake_all()  # whoever waited for it need not any more
+        watch.judge(worker, slot, code, was_built, self._estate.irreplaceable(worker))
+        slot.restarts += 1
+        delay = min(BACK_OFF_SECONDS * 2 ** min(slot.failures - 2, 10), LONGEST_BACK_OFF_SECONDS) if slot.failures > 1 else 0.0
+        slot.start_at = time.monotonic() + delay
+        how = f"failed: {slot.failed.text}" if slot.failed else f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"
+        watch.note(f"{watch.name_of(worker)} {how}; it is being replaced")
+
+    def _rounds(self, worker: int) -> float:
+        ledger = self._ground.ledger
+        return float(ledger.column(ledger.read(worker), "rounds")[0])
+
+    def _stand_in(self) -> bool:
+        """Make the moves that the dead owe the living. Returns whether any was made."""
+        if not self.epoch_runs or not any(slot.granted for slot in self.slots):
+            return False
+        return self._estate.stand_in()
+
+    def _replace(self) -> None:
+        now = time.monotonic()
+        for worker, slot in enumerate(self.slots):
+            if slot.start_at is not None and slot.start_at <= now:
+                self.start(worker)
+
+    def _check_hung(self) -> None:
+        now = time.monotonic()
+        if now < self._next_hang_check or not self.epoch_runs:
+            return
+        self._next_hang_check = now + 0.5
+        for worker, slot in enumerate(self.slots):
+            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now):
+                slot.process.kill()  # its sentinel tells, and it is buried

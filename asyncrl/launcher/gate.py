@@ -1,0 +1,144 @@
+"""The launcher's side of the gate: it opens and closes epochs, orders checkpoints, and ends the run."""
+
+from __future__ import annotations
+
+import time
+from multiprocessing.context import BaseContext
+
+from asyncrl.estates import Estate, SharedGround
+from asyncrl.launcher.crew import Body, Crew
+from asyncrl.launcher.slots import Slot
+from asyncrl.launcher.watch import Watch
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, MARK, OBEYED, OPENED, REQUEST, STOP
+from asyncrl.scheduler.modes import Mode
+
+SILENT_SECONDS = 4.0
+PATIENCE_SECONDS = 3.0
+
+
+class Launcher:
+    """A run's workers, as the main process drives them: started, then epoch by epoch, then stopped.
+
+    Writes:  the board's orders, all of them, and it alone. As an epoch opens, the estate's words that say who takes part.
+             Words of workers are written by its crew (see `crew.Crew`).
+    Reads:   who has arrived at the gate, and who has obeyed.
+    Stale:   a request may be seen by one worker a round earlier than by another; the modes provide for that.
+    """
+
+    def __init__(self, context: BaseContext, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
+        """`body_of(worker, generation)`: the function that a process runs, and what it is handed."""
+        self._ground = ground
+        self._estate = estate
+        self._watch = watch
+        self._crew = Crew(context, ground, estate, body_of, watch)
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The workers' places."""
+        return self._crew.slots
+
+    @property
+    def epoch_runs(self) -> bool:
+        """Whether the gate has been opened and the epoch not been closed."""
+        return self._crew.epoch_runs
+
+    def start(self) -> None:
+        """Start every worker and wait until all are built and at the gate. Raises UserError or WorkerFailed where one can't be."""
+        for worker in range(len(self.slots)):
+            self._crew.start(worker)
+        patience = time.monotonic() + SILENT_SECONDS
+        while not (all(slot.granted for slot in self.slots) and self.all_at_gate()):
+            self.turn(0.5)
+            if time.monotonic() > patience:
+                patience = float("inf")
+                self._watch.say("still starting: the first run on a machine compiles its kernels, which takes about half a minute")
+        self._crew.starting = False
+
+    def turn(self, seconds: float) -> None:
+        """Sleep until something concerns the launcher (at most so long), and deal with it."""
+        self._crew.turn(seconds)
+
+    def open_gate(self, mode: Mode, mark: int, drain: int = 0) -> None:
+        """Begin an epoch: all are at the gate; go on under `mode` until the steps reach `mark`.
+
+        `drain`: from so many steps on another mode holds; 0: none.
+        """
+        board = self._ground.board
+        board.set_mode(mode)
+        board.set_order(MARK, mark)
+        board.set_order(DRAIN, drain)
+        owned = [slot.granted for slot in self.slots]
+        self._estate.open(mode, owned)
+        self._open()
+        self._crew.epoch_runs = True
+        self._estate.opened(mode, owned)
+        for worker, slot in enumerate(self.slots):
+            if slot.ready and not slot.granted:
+                self._crew.grant(worker)
+
+    def _open(self) -> None:
+        board = self._ground.board
+        number = board.order(OPENED) + 1
+        board.set_order(REQUEST, number)
+        board.set_order(OPENED, number)
+        self._ground.parking.wake_all()
+
+    def request_gate(self) -> None:
+        """Ask everybody to finish the round and come to the gate."""
+        board = self._ground.board
+        board.set_order(REQUEST, board.order(OPENED) + 1)
+        self._ground.parking.wake_all()
+
+    def all_at_gate(self) -> bool:
+        """Whether the epoch is over: every live worker has arrived, and the dead owe nothing."""
+        board = self._ground.board
+        awaited = board.order(OPENED) + 1
+        for worker, slot in enumerate(self.slots):
+            if slot.granted and board.stands(worker, ARRIVED) < awaited:
+                return False
+            if not slot.granted and not self._estate.owes_nothing(worker):
+                return False
+        return any(slot.granted for slot in self.slots)
+
+    def close_epoch(self) -> None:
+        """To be called when all are at the gate."""
+        self._crew.epoch_runs = False
+        self._estate.close()
+
+    def save_workers(self, steps: int, seconds: float = 60.0) -> None:
+        """Order all at the gate to write their parts of the checkpoint of this step, and wait for it.
+
+        After `seconds`, who still writes is replaced: it must not go on when the checkpoint is sealed.
+        """
+        self._ground.board.set_order(COMMAND, steps)
+        self._ground.parking.wake_all()
+        deadline = time.monotonic() + seconds
+        while any(self._writes(worker, steps) for worker in range(len(self.slots))):
+            if time.monotonic() > deadline:
+                self._kill_savers(steps)
+                return
+            self.turn(0.05)
+
+    def _writes(self, worker: int, steps: int) -> bool:
+        return self.slots[worker].granted and self._ground.board.stands(worker, OBEYED) < steps
+
+    def _kill_savers(self, steps: int) -> None:
+        for worker in range(len(self.slots)):
+            if self._writes(worker, steps):
+                self._watch.note(f"{self._watch.name_of(worker)} did not save its state in time; its part is missing from the checkpoint")
+                self._crew.kill(worker)
+
+    def stop(self) -> None:
+        """End every worker: ask, terminate, kill, with one deadline. Then settle what all of them leave. Idempotent."""
+        self._ground.board.set_order(STOP, 1)
+        if self.epoch_runs:
+            self.request_gate()
+        else:
+            self._open()
+        self._crew.end(0.0 if self.epoch_runs else PATIENCE_SECONDS)
+        self._estate.settle_all(self.epoch_runs)
+        self.close_epoch()
+
+    def version(self) -> int:
+        """Updates that the shared parameters have seen."""
+        return self._estate.version()

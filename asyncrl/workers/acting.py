@@ -1,0 +1,80 @@
+"""What processes that act step by step have in common: their environments, their books, their part of a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.actors.rollout import Actor
+from asyncrl.envs import make_env, unship
+from asyncrl.heads.policy import Policy
+from asyncrl.scheduler.board import COMMAND, Board
+from asyncrl.scheduler.pace import Books
+from asyncrl.workers.actor_state import restore_actor, save_actor
+from asyncrl.workers.plan import WorkerPlan, episode_ring, stream
+
+
+class ActingWorker:
+    """Worker i of a run: an actor in environments of its own, seeded by (seed, i, generation)."""
+
+    def __init__(self, plan: WorkerPlan, policy: Policy, vector: NDArray[np.float32], board: Board, commits: bool = False):
+        """Makes the environments and resets them. `vector` [N]: the parameters that act. `commits`: see `Actor`."""
+        task, options = plan.task, plan.task.options
+        self._plan, self._policy, self._board = plan, policy, board
+        self._ring = episode_ring(plan.memory, plan.worker)
+        streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
+        source = unship(task.env)
+        self._actor = Actor(
+            [make_env(source) for _ in range(task.envs_per_worker)],
+            policy,
+            vector,
+            options.t_max,
+            list(plan.exploration),
+            np.random.default_rng(streams[0]),
+            options.reward_scale,
+            getattr(options, "reward_clip", 0.0),
+            self._episode_ended,
+            commits,
+        )
+        self._books: Books | None = None
+        self.notes: list[str] = []
+        self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that this worker has published."""
+        return int(self._books["steps"]) if self._books else 0
+
+    def _warm_up(self) -> None:
+        """Load the compiled kernels of a step before the clock runs."""
+        self._policy.head.draw(np.random.default_rng(0), self._actor.rounds)
+        self._actor.act(0)
+
+    def _restore(self) -> list[bool]:
+        """Forget what warming up has left; go on from a checkpoint, if any. Returns which environments go on where they were."""
+        if self._policy.memory_size:
+            self._actor.forget_all()
+        if self._plan.restore_from is None:
+            return [False] * self._plan.task.envs_per_worker
+        goes_on, self.notes = restore_actor(self._actor, self._plan.worker, self._plan.restore_from)
+        return goes_on
+
+    def _episode_ended(self, episode_return: float, length: int) -> None:
+        assert self._books is not None
+        self._books.add("episodes", 1)
+        self._ring.push(episode_return=episode_return, length=length, worker_steps=int(self._books["steps"]), setting=0)
+
+    def _begin_epoch(self) -> None:
+        """The clock runs from a worker's first epoch."""
+        assert self._books is not None
+        if self._books["started"] == 0.0:
+            self._books.put("started", time.monotonic())
+
+    def _save(self) -> None:
+        """Write this worker's part of the checkpoint that the launcher has ordered."""
+        folder = self._plan.checkpoint_folder(self._board.order(COMMAND))
+        with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
+            save_actor(self._actor, self._plan.worker, folder)

@@ -1,0 +1,62 @@
+"""The ratio of a replay's updates to the environments' steps: held whatever the mode, refused where there would be no update."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from asyncrl.algos.off_policy import OffPolicyOptions
+from asyncrl.errors import UserError
+from asyncrl.learners.replays import ReplayUpdater, check_ratio
+from asyncrl.trajectory import Trajectory
+
+OBSERVATION, ACTION = 3, 2
+
+
+@pytest.mark.parametrize(
+    ("ratio", "steps", "warm_up", "batch_size", "parts"),
+    [
+        (1.0, 100, 100, 16, ["warm_up = 100 leaves no update in 100 steps", "below 100"]),
+        (1.0, 100, 0, 256, ["batch = 256 leaves no update in 100 steps", "up to 100"]),
+        (0.01, 100, 40, 16, ["replay_ratio = 0.01 comes to no update in the 60 steps", "from 1/60 to"]),
+        (1e300, 100, 40, 16, ["replay_ratio = 1e+300", "too many", "from 1/60 to"]),
+    ],
+)
+def test_ratios_that_cannot_be_held_are_refused(ratio, steps, warm_up, batch_size, parts):
+    with pytest.raises(UserError) as caught:
+        check_ratio(ratio, steps, warm_up, batch_size)
+    for part in parts:
+        assert part in str(caught.value)
+    check_ratio(1 / 60, 100, 40, 16)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.75, 2.0, 3.5])
+def test_the_ratio_is_held_after_every_unit(mode, ratio):
+    """Units of 3 steps, a batch of 16 after a warm-up of 14: sync takes one of each actor for a round, async one at a time."""
+    updater, task = updater_of(ratio)
+    trajectory = task.trajectory
+    steps = made = 0
+    for number in range(40):
+        for actor in (0, 1) if mode == "sync" else (number % 2,):
+            updater.take(actor, trajectory, np.zeros((3, 1), np.float32), np.zeros(1, np.uint8))
+            steps += 3
+        count, _ = updater.update(number, steps)
+        made += count
+        assert made == (int(ratio * (steps - 14)) if steps >= 16 else 0)
+    assert made > 5
+
+
+def updater_of(ratio):
+    class Counting(ReplayUpdater):
+        def learner(self, task):
+            return SimpleNamespace(update=lambda batch: {}, state={}, errors=np.zeros(0))
+
+    spec = SimpleNamespace(observation_shape=(OBSERVATION,), observation_dtype="float32", observation_size=OBSERVATION, action_size=ACTION)
+    options = OffPolicyOptions(t_max=3, replay=1000, replay_ratio=ratio, batch=16, warm_up=14)
+    layout = Trajectory.layout(3, 1, ((OBSERVATION,), np.float32), (ACTION, np.float32), 0)
+    task = SimpleNamespace(options=options, spec=spec, envs_per_worker=1, workers=2, seed=0, target_steps=1000)
+    task.trajectory = Trajectory.empty(layout)
+    return Counting(task, None), task
