@@ -47,7 +47,7 @@ def evaluations_a_second(kind: str, mode: str, population: int, seed: int) -> fl
 if __name__ == "__main__":
     rows = []
     for kind in ("pareto", "one in ten"):
-        for population in (8,):
+        for population in (4, 8):
             for seed in range(REPEATS):
                 rates = {mode: evaluations_a_second(kind, mode, population, seed) for mode in ("sync", "pipelined", "async")}
                 ratio = rates["async"] / rates["sync"]

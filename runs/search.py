@@ -87,7 +87,7 @@ STUDIES = {
         1_500_000,
         50_000,
         6,
-        tres({"population": 8, "sigma": 0.1}, {"population": 16, "sigma": 0.1, "learning_rate": 0.04}),
+        tres({"population": 16, "sigma": 0.1}, {"population": 16, "sigma": 0.1, "learning_rate": 0.04}),
     ),
     "inverted-double-pendulum": Study(
         "InvertedDoublePendulum-v5",
