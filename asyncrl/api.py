@@ -17,7 +17,7 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.record import env_name, read_experiment
 from asyncrl.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
-from asyncrl.topologies import task_of
+from asyncrl.topologies import essential_part, task_of
 from asyncrl.video import has_screen, record
 from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot
 
@@ -67,7 +67,7 @@ def resume(
     """
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function)
-    checkpoint = newest(folder)
+    checkpoint = newest(folder, essential_part(experiment.algo))
     _check_checkpoint(checkpoint, experiment)
     saved = read_part(checkpoint, "run")[0]
     done = int(saved["steps"])

@@ -150,8 +150,11 @@ def check(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def newest(run: Path) -> Path:
+def newest(run: Path, part: str | None = None) -> Path:
     """Folder of a run's newest whole checkpoint, checked. Folders without `done` (interrupted writes) are passed over.
+
+    Args:
+        part: those that were sealed without this part are passed over too.
 
     Raises:
         UserError: no such run, no checkpoint, or the newest sealed one is damaged: falling back to an older one is the user's decision.
@@ -163,6 +166,10 @@ def newest(run: Path) -> Path:
     sealed = [folder for folder in _folders(run) if is_sealed(folder)]
     if not sealed:
         raise UserError(f"no whole checkpoint in {str(run / 'checkpoints')!r}")
+    if part is not None:
+        sealed = [folder for folder in sealed if f"{part}.json" in _read_manifest(folder / DONE)["files"]]
+        if not sealed:
+            raise UserError(f"no checkpoint in {str(run / 'checkpoints')!r} has the part {part!r}: they can be evaluated, not gone on from")
     check(sealed[-1])
     return sealed[-1]
 
@@ -182,6 +189,14 @@ def prune(run: Path, keep: int, best: Path | None = None) -> None:
     for folder in folders:
         if folder.resolve() not in kept and step_of(folder) < step_of(sealed[-1]):
             # Without `done` first: a removal that is cut short must not look like damage.
+            (folder / DONE).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+
+
+def drop_after(run: Path, steps: int) -> None:
+    """Remove checkpoints of later steps: a run that went on from an older one will not come to them."""
+    for folder in _folders(Path(run)):
+        if step_of(folder) > steps:
             (folder / DONE).unlink(missing_ok=True)
             shutil.rmtree(folder)
 

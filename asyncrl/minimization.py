@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, usable_cores
+from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes import context, warm_up
 from asyncrl.scheduler.modes import parse_mode
@@ -119,19 +121,24 @@ class _Minimization:
         launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch)
         topology.begin()
         try:
-            launcher.start()
-            launcher.open_gate(self._mode, self._experiment.steps)
-            began = time.monotonic()
-            while not launcher.all_at_gate():
-                if seconds is not None and time.monotonic() > began + seconds:
-                    launcher.request_gate()
-                launcher.turn(0.1 if seconds is not None else 1.0)
-            launcher.close_epoch()
-            return self._minimum(launcher, time.monotonic() - began)
+            with Interrupts(numbers=(signal.SIGINT,)) as interrupts:
+                return self._drive(launcher, seconds, interrupts.check)
         finally:
             launcher.stop()
             topology.ground.parking.close()
             topology.memory.close()
+
+    def _drive(self, launcher: Launcher, seconds: float | None, check: Callable[[], None]) -> Minimum:
+        launcher.start(check)
+        launcher.open_gate(self._mode, self._experiment.steps)
+        began = time.monotonic()
+        while not launcher.all_at_gate():
+            check()
+            if seconds is not None and time.monotonic() > began + seconds:
+                launcher.request_gate()
+            launcher.turn(0.1 if seconds is not None else 1.0)
+        launcher.close_epoch()
+        return self._minimum(launcher, time.monotonic() - began)
 
     def _name_of(self, worker: int) -> str:
         return f"worker {worker}" if worker < self._experiment.workers else "the learner"

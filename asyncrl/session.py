@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from asyncrl.checkpoint import read_part
 from asyncrl.errors import AsyncrlError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
+from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
@@ -24,7 +21,7 @@ from asyncrl.record import env_name, make_folder, write_experiment
 from asyncrl.reports import Reports
 from asyncrl.scheduler.modes import Mode, parse_modes
 from asyncrl.state import RunState
-from asyncrl.topologies import topology_of
+from asyncrl.topologies import essential_part, topology_of
 from asyncrl.topologies.topology import Seat
 from asyncrl.validate import check_experiment
 from asyncrl.workers.evaluator import Evaluation
@@ -40,23 +37,28 @@ class Session:
         """`folder` and `checkpoint`: of the run that is continued."""
         check_experiment(experiment, new=folder is None)
         self._began = time.monotonic()
+        self._training = False
+        self._interrupts = Interrupts(self._finishes_round)
+        with self._interrupts:
+            self._build(experiment, folder, checkpoint)
+
+    def _build(self, experiment: Experiment, folder: Path | None, checkpoint: Path | None) -> None:
         self._experiment = experiment
         self._stages = parse_modes(experiment.mode)
         self._context = context()
         warm_up(self._context)
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
-        self.state = RunState(self._topology, experiment.steps)
+        self.state = RunState(self._topology, experiment.steps, essential_part(experiment.algo))
         self._checkpoint = checkpoint
         saved = read_part(checkpoint, "run") if checkpoint is not None else None
         if saved is None:
             self._topology.begin()
         else:
             self.state.restore(*saved)
+        self._interrupts.check()
         self._new = folder is None
         self.folder = make_folder(experiment) if folder is None else folder
-        self._interrupted = False
-        self._training = False
         self._launcher: Launcher | None = None
         self._reports: Reports | None = None
         self._evaluations: Evaluations | None = None
@@ -67,7 +69,7 @@ class Session:
     def run(self) -> Result:
         """Train to the end, an interruption or a failure; in any case leave a tidy folder and no process."""
         try:
-            with self._signals():
+            with self._interrupts:
                 try:
                     return self._run()
                 finally:
@@ -110,10 +112,10 @@ class Session:
         self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch)
         status = "completed"
         try:
-            self._launcher.start()
+            self._launcher.start(self._interrupts.check)
             self._startup_seconds = time.monotonic() - self._began
             self._train()
-            status = "interrupted" if self._interrupted else "completed"
+            status = "interrupted" if self._interrupts.seen else "completed"
         except AsyncrlError:
             if self.state.steps == 0:
                 raise
@@ -165,7 +167,7 @@ class Session:
 
     def _over(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline
-        return self._interrupted or late or self.state.steps >= self._experiment.steps
+        return self._interrupts.seen or late or self.state.steps >= self._experiment.steps
 
     def _stage(self) -> tuple[Mode, int]:
         """The mode that holds now, and the step at which the gate is next."""
@@ -186,10 +188,10 @@ class Session:
         asked = interrupted = math.inf
         while not self._launcher.all_at_gate():
             now = time.monotonic()
-            if asked == math.inf and (self._interrupted or (self._deadline is not None and now >= self._deadline)):
+            if asked == math.inf and (self._interrupts.seen or (self._deadline is not None and now >= self._deadline)):
                 self._launcher.request_gate()
                 asked = now
-            if self._interrupted:
+            if self._interrupts.seen:
                 interrupted = min(interrupted, now)
             if now >= interrupted + GATE_SECONDS or now >= asked + self._experiment.run.hang_seconds:
                 return False
@@ -209,7 +211,12 @@ class Session:
         except OSError as error:
             self._reports.note(f"the checkpoint at step {self.state.steps} could not be written: {error.strerror}")
             return
-        if missing:
+        if not self.state.resumable:
+            self._reports.note(
+                f"the checkpoint at step {self.state.steps} lacks what the learner alone knows: it can be evaluated and played, "
+                "and `asyncrl resume` goes on from an older one, if there is one"
+            )
+        elif missing:
             names = ", ".join(str(worker) for worker in missing)
             self._reports.note(
                 f"the checkpoint at step {self.state.steps} lacks the episodes of worker {names}; if the run is resumed from it, "
@@ -263,22 +270,8 @@ class Session:
         self._evaluations.close()
         return newest
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM: while training, finish the round, save, summarise; before it, just stop."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(number: int, frame: Any) -> None:
-            if not self._training or self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
+    def _finishes_round(self) -> bool:
+        """A signal has come. While training: finish the round, save, summarise; else just stop."""
+        if self._training:
             self._parking.wake(self._topology.ground.board.workers)
-
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return self._training

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncrl.checkpoint import begin, folder_of, is_sealed, parts, prune, seal, write_part
+from asyncrl.checkpoint import begin, drop_after, folder_of, is_sealed, parts, prune, seal, write_part
 from asyncrl.launcher import Launcher
 from asyncrl.monitor.aggregate import Aggregate
 from asyncrl.topologies.topology import Arrays, Topology
@@ -18,9 +18,13 @@ from asyncrl.topologies.topology import Arrays, Topology
 class RunState:
     """Everything that all workers share, as the main process sees it. Writes it only while no worker runs."""
 
-    def __init__(self, topology: Topology, target_steps: int):
+    def __init__(self, topology: Topology, target_steps: int, essential: str | None = None):
+        """`essential`: the part of a checkpoint without which it can be evaluated, but nobody can go on from it."""
         self._topology = topology
         self._target_steps = target_steps
+        self._essential = essential
+        self.resumable = True
+        """Whether the newest checkpoint has that part."""
         self.saved_steps = 0
         self.generations = 0
         """Processes per slot that earlier sessions of this run had: random streams are never used twice."""
@@ -75,5 +79,8 @@ class RunState:
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps
         self._best, self._best_steps = best, best_steps  # only now: a checkpoint that failed is not the best
-        prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
+        self.resumable = self._essential is None or self._essential in written
+        if self.resumable:  # else the older ones are what can be gone on from
+            drop_after(run, steps)
+            prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
         return [worker for worker in self._topology.parts() if f"worker-{worker}" not in written]

@@ -15,6 +15,8 @@ from environments import CountingEnv, HangingEnv, RaisingEnv
 from rich.console import Console
 
 import asyncrl
+from asyncrl.algos import ALGORITHMS
+from asyncrl.bench import throughput
 from asyncrl.bench.throughput import bench_throughput, measure_limit, print_throughput
 from asyncrl.errors import AsyncrlError, UserError
 
@@ -61,6 +63,11 @@ def test_the_limit_of_an_environment_that_sleeps():
     one, two = measure_limit(PacedEnv, 1, 0.4), measure_limit(PacedEnv, 2, 0.4)
     assert 200 < one < 1 / 0.0015
     assert 1.4 < two / one < 2.2, "processes step at the same time"
+
+
+def test_what_has_a_replay_learns_while_it_is_measured():
+    (row,) = throughput._experiments("Pendulum-v1", 1, 1.0, "td3:async", (1,))
+    assert row.options.warm_up == row.options.batch < ALGORITHMS["td3"].options_type().warm_up
 
 
 def test_the_table_shows_every_row(result):

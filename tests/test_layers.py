@@ -28,7 +28,7 @@ LAYERS = [
     {"algos"},
     {"blackbox"},
     {"heads", "envs", "progress", "trajectory", "video", "replay"},
-    {"shared", "processes"},
+    {"shared", "processes", "interrupts"},
     {"errors"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from running import Jitter, Run, kill, resume, train, wait_for
 
+import asyncrl
 from asyncrl.checkpoint import newest, read_part
+from asyncrl.errors import UserError
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},
@@ -110,21 +112,37 @@ def check_replay(arrays: dict[str, Any]) -> None:
     assert np.isfinite(floats).all()
 
 
-def test_the_death_of_the_learner_ends_the_run_and_says_how_to_go_on(tmp_path):
+def test_the_death_of_the_learner_ends_the_run_which_goes_on_from_the_newest_checkpoint_with_its_part(tmp_path):
     def kill_learner(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher.epoch_runs and launcher.version() > 20)
+        wait_for(lambda: launcher.epoch_runs and list(tmp_path.glob("*/checkpoints/*/done")))
+        version = launcher.version()
+        wait_for(lambda: launcher.epoch_runs and launcher.version() > version + 20)
         kill(run.pids()[2])
 
-    run = stream(tmp_path, "impala", kill_learner, steps=10**7)
+    run = stream(tmp_path, "impala", kill_learner, steps=10**7, checkpoint_every=5000, keep_checkpoints=1)
     assert "the learner (CartPole-v1, seed 0) died" in str(run.error)
     assert "asyncrl resume" in str(run.error)
+    assert any("lacks what the learner alone knows" in note for note in run.notes)
+    folder = next(tmp_path.iterdir())
+    last, whole = newest(folder), newest(folder, "learner")
+    assert last.name != whole.name
+    assert asyncrl.evaluate(folder, episodes=1)["steps"] == read_part(last, "run")[0]["steps"]
+    target = read_part(whole, "run")[0]["steps"] + 40
+    assert resume(folder, steps=target).summary["status"] == "completed"
+    assert newest(folder) == newest(folder, "learner"), "what was learned beyond it is of another past"
+    with pytest.raises(UserError, match="can be evaluated, not gone on from"):
+        newest(folder, "nobody")
 
 
 @pytest.mark.parametrize(
     ("algo", "settings", "line"),
     [
-        ("td3", {"env": "CartPole-v1"}, "needs Box actions"),
+        ("td3", {"env": "CartPole-v1"}, "td3 needs Box actions, this environment's are Discrete (algorithms that fit: a3c,"),
+        ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic)"),
+        ("impala", {"env": "Pendulum-v1", "head": "squashed"}, "head 'squashed' cannot be used with impala (it is that of sac)"),
+        ("td3", {"recurrent": 8}, "recurrent = 8 cannot be used with td3"),
+        ("td3", {"network_function": print}, "network_function cannot be used with td3"),
         ("td3", {"replay": 10}, "smaller than a batch"),
         ("td3", {"replay": 10**12}, "bytes of memory"),
         ("td3", {"explore": "temperature:2"}, "cannot be used with td3"),

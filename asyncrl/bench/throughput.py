@@ -58,7 +58,7 @@ def bench_throughput(
         workers: processes; None for one per core.
         seconds: of each measurement.
         only: ``algorithm:mode`` pairs; None for ROWS.
-        t_max: steps of each environment in a round, where an algorithm has rounds.
+        t_max: steps of each environment in a round (a unit of streams), where an algorithm has them. Warm-ups last one batch.
         progress: called with a line of text before each measurement.
 
     Returns:
@@ -180,6 +180,8 @@ def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max:
     kind = ALGORITHMS[algo].options_type
     with_rollouts = any(field.name == "t_max" for field in dataclasses.fields(kind))
     several = [kind(t_max=steps) for steps in t_max] if with_rollouts else [kind()]
+    # What has a replay learns from the first batch on: a warm-up would be all that a few seconds show.
+    several = [dataclasses.replace(one, warm_up=one.batch) if hasattr(one, "warm_up") else one for one in several]
     run = RunOptions(quiet=True, evaluation_episodes=0)
     return [
         Experiment(algo, env, mode=mode, workers=workers, steps=ENDLESS, seconds=seconds, options=options, run=run) for options in several

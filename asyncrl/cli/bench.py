@@ -20,7 +20,8 @@ class Throughput:
     seconds: float = 5.0
     """Seconds that each row is measured for."""
     only: str = ""
-    """Rows, as algorithm:mode pairs with commas between, such as a3c:async,a2c:sync; empty for all."""
+    """Rows, as algorithm:mode pairs with commas between, such as impala:async,td3:sync,q1:bounded:2: any algorithm of `asyncrl list`
+    that fits the environment, in any of its modes. Empty for a3c in every mode, and es and tres in async and sync."""
     t_max: tuple[int, ...] = (5, 20)
     """Steps of each environment in a round; every row is measured for each."""
     json: str | None = None

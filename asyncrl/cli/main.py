@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from asyncrl.cli.parsing import complain
 from asyncrl.cli.runs import evaluate, play, resume
 from asyncrl.cli.train import train
 from asyncrl.errors import AsyncrlError, UserError, unknown
+from asyncrl.interrupts import Interrupts
 
 SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """Disk, open files, memory, processes: the system's lack of something is no bug of ours that needs a traceback."""
@@ -26,7 +28,8 @@ SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. What is wrong with the input takes one line on stderr."""
     try:
-        return _dispatch(COMMANDS, "asyncrl", list(sys.argv[1:] if args is None else args))
+        with Interrupts(numbers=(signal.SIGINT,)):
+            return _dispatch(COMMANDS, "asyncrl", list(sys.argv[1:] if args is None else args))
     except AsyncrlError as error:
         complain(str(error))
         return error.exit_code

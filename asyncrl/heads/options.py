@@ -14,7 +14,7 @@ class NetworkOptions:
     """Units of each hidden layer; by default 64 64; compact layers 41 41; ddpg, td3 and sac 256 256; images 256 above
     the convolutions."""
     activation: Literal["tanh", "relu"] = "tanh"
-    """Activation of the hidden layers (for images always relu)."""
+    """Activation of the hidden layers (for images, and of ddpg, td3 and sac, always relu)."""
     trunk: Literal["separate", "shared"] = "separate"
     """Whether policy and value have hidden layers of their own (for images and LSTMs always shared)."""
     recurrent: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
 
 from asyncrl.estates import Estate, SharedGround
@@ -42,16 +43,21 @@ class Launcher:
         """Whether the gate has been opened and the epoch not been closed."""
         return self._crew.epoch_runs
 
-    def start(self) -> None:
-        """Start every worker and wait until all are built and at the gate. Raises UserError or WorkerFailed where one can't be."""
+    def start(self, check: Callable[[], None] = lambda: None) -> None:
+        """Start every worker and wait until all are built and at the gate. Raises UserError or WorkerFailed where one can't be.
+
+        `check` is called twice a second and at the end; what it raises ends the wait.
+        """
         for worker in range(len(self.slots)):
             self._crew.start(worker)
         patience = time.monotonic() + SILENT_SECONDS
         while not (all(slot.granted for slot in self.slots) and self.all_at_gate()):
             self.turn(0.5)
+            check()
             if time.monotonic() > patience:
                 patience = float("inf")
                 self._watch.say("still starting: the first run on a machine compiles its kernels, which takes about half a minute")
+        check()
         self._crew.starting = False
 
     def turn(self, seconds: float) -> None:

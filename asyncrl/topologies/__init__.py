@@ -35,6 +35,13 @@ def task_of(experiment: Experiment) -> Evaluated:
     return actor_learner_task(experiment)
 
 
+def essential_part(algo: str) -> str | None:
+    """The part of a checkpoint without which a run cannot go on: that of a process whose state nobody else has."""
+    from asyncrl.workers.stream_learner import LEARNER_PART
+
+    return LEARNER_PART if isinstance(ALGORITHMS[algo], Streamed) else None
+
+
 def topology_of(experiment: Experiment) -> Topology:
     """Build the topology that the experiment's algorithm needs. Raises UserError for what can't work with its environment."""
     entry = ALGORITHMS[experiment.algo]

@@ -38,9 +38,9 @@ class StreamTopology:
         self.labels = [label(one) for one in self._explorations]
         self.task = stream_task(experiment)
         self.spec = self.task.spec
+        policy = self._policy = self.task.policy()
         check_fit(self._explorations, self.spec)
         check_use(self._explorations, entry.explorations, experiment.algo)
-        policy = self._policy = self.task.policy()
         self.task.check()
         self.size, self.head_name = policy.size, policy.name
         figures = self.task.updater_figures

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import Streamed
 from asyncrl.algos.off_policy import HIDDEN
+from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
 from asyncrl.learners.updater import Updater
@@ -43,11 +44,21 @@ class StreamTask(Task):
         return entry
 
     def policy(self) -> Policy:
-        """The policy that acts, without numbers."""
-        head = self.entry.head if self.head == "auto" else self.head
-        if head in TOWER_HEADS:
-            return TowerPolicy(self.spec, head, self.network.hidden or HIDDEN)
-        return super().policy()
+        """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
+        check_actions(self.algo, self.spec.action_kind)
+        own = self.entry.head
+        if own not in TOWER_HEADS:
+            if self.head in TOWER_HEADS:
+                fitting = ", ".join(name for name, one in ALGORITHMS.items() if isinstance(one, Streamed) and one.head == self.head)
+                raise UserError(f"head {self.head!r} cannot be used with {self.algo} (it is that of {fitting})")
+            return super().policy()
+        if self.head not in ("auto", own):
+            raise UserError(f"head {self.head!r} cannot be used with {self.algo} (allowed: auto, {own})")
+        if self.network.recurrent:
+            raise UserError(f"recurrent = {self.network.recurrent} cannot be used with {self.algo} (allowed: 0; a3c can)")
+        if self.network_function is not None:
+            raise UserError(f"network_function cannot be used with {self.algo}: its networks are ours (--hidden; a3c, impala can)")
+        return TowerPolicy(self.spec, own, self.network.hidden or HIDDEN)
 
     def updater(self, policy: Policy) -> Updater:
         """The algorithm's learner."""
