@@ -4,7 +4,8 @@ It needs an environment of its own, since it wants gymnasium < 1.0 and numpy < 2
 
     python -m venv sf
     sf/bin/pip install torch==2.13.0 sample-factory==2.1.1 mujoco==3.17.0 imageio
-    python runs/peers/sample_factory.py sf/bin/python        # in asyncrl's environment; about 7 minutes on a quiet machine
+    python runs/peers/sample_factory.py sf/bin/python        # in asyncrl's environment; about 7 minutes on a quiet machine,
+                                                             # less with names of SETTINGS behind
 
 Each row is its own example, `python -m sf_examples.mujoco.train_mujoco --env=mujoco_halfcheetah --device=cpu --num_workers=2`,
 with the example's settings (8 environments a worker, 64-64 tanh units for policy and value together) but for what SETTINGS adds:
@@ -84,11 +85,11 @@ def measured(python: str, name: str, arguments: list[str], log: Path) -> dict[st
     return row
 
 
-def main(python: str) -> None:
-    """Measure every setting and write the file."""
+def main(python: str, names: list[str]) -> None:
+    """Measure these settings and write the file."""
     path = Path(__file__).parents[1] / "reference" / "peers-sample-factory.json"
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measured(python, name, arguments, Path(folder) / "log") for name, arguments in SETTINGS.items()]
+        rows = [measured(python, name, SETTINGS[name], Path(folder) / "log") for name in names]
     fastest = max(row["sample_factory_fps"] for row in rows)
     least = {t: min(row["impala_steps_per_second"][t] for row in rows) for t in map(str, T_MAX)}
     ratio = {t: round(figure / fastest, 2) for t, figure in least.items()}
@@ -99,6 +100,6 @@ def main(python: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python runs/peers/sample_factory.py PYTHON_OF_ITS_ENVIRONMENT")
-    main(sys.argv[1])
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(SETTINGS):
+        sys.exit(f"usage: python runs/peers/sample_factory.py PYTHON_OF_ITS_ENVIRONMENT [SETTING ...], of {', '.join(SETTINGS)}")
+    main(sys.argv[1], sys.argv[2:] or list(SETTINGS))
