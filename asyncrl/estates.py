@@ -61,7 +61,10 @@ class Estate(Protocol):
         """All are dead: finish what was handed over."""
 
     def version(self) -> int:
-        """Updates that the shared parameters have seen."""
+        """The newest version of the shared parameters."""
+
+    def updates(self) -> int:
+        """Updates that were made so far. A version may hold several, or none: what is published is not always new."""
 
 
 class RoundsEstate:
@@ -134,6 +137,10 @@ class RoundsEstate:
         """See `Estate`."""
         return self._ground.board.applied_by_all() + int(self._ground.ledger.total("updates"))
 
+    def updates(self) -> int:
+        """See `Estate`."""
+        return self.version()
+
     def _pace(self, worker: int) -> RoundsPace:
         return RoundsPace(self._ground, worker, Books(self._ground.ledger, worker))
 
@@ -141,8 +148,8 @@ class RoundsEstate:
 class StreamsEstate:
     """Actors -> rings -> learner: a dead actor's unit that was not published was never begun. Without its learner a run ends."""
 
-    def __init__(self, streams: Streams, board: Board):
-        self._streams, self._board = streams, board
+    def __init__(self, streams: Streams, board: Board, ledger: Ledger):
+        self._streams, self._board, self._ledger = streams, board, ledger
 
     def open(self, mode: Mode, owned: Sequence[bool]) -> None:
         """See `Estate`."""
@@ -182,6 +189,10 @@ class StreamsEstate:
     def version(self) -> int:
         """See `Estate`."""
         return self._streams.snapshots.version
+
+    def updates(self) -> int:
+        """See `Estate`: the learner counts them."""
+        return int(self._ledger.total("updates"))
 
 
 class TicketsEstate:
@@ -234,3 +245,7 @@ class TicketsEstate:
     def version(self) -> int:
         """See `Estate`."""
         return self._ground.version
+
+    def updates(self) -> int:
+        """See `Estate`."""
+        return self.version()

@@ -152,7 +152,7 @@ class _Minimization:
         value = float(self._function(x.copy()))
         best = topology.best()
         best_x, best_value = (x, value) if best is None or -best[0] > value else (best[1].astype(np.float64), -best[0])
-        return Minimum(x, value, best_x, best_value, int(topology.ground.ledger.total("steps")), launcher.version(), seconds)
+        return Minimum(x, value, best_x, best_value, int(topology.ground.ledger.total("steps")), launcher.updates(), seconds)
 
 
 def _warn(message: str) -> None:

@@ -29,10 +29,10 @@ class Reports:
         folder: Path,
         experiment: Experiment,
         topology: Topology,
-        version: int,
+        updates: int,
         title: str,
     ):
-        """`version`: updates made before this session."""
+        """`updates`: made before this session."""
         settings = dataclasses.asdict(dataclasses.replace(experiment, env=env_name(experiment), network_function=None))
         for name in ("run", "network_function"):
             del settings[name]
@@ -41,7 +41,7 @@ class Reports:
         self._every = experiment.run.report_seconds
         self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
         self._by_setting = topology.settings is not None
-        self.aggregate = Aggregate(ground.ledger, labels, version, topology.settings)
+        self.aggregate = Aggregate(ground.ledger, labels, updates, topology.settings)
         self._writer: Writer | None = Writer(context, folder, settings)
         self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
         self._memory = MemoryMeter()
@@ -64,7 +64,7 @@ class Reports:
         if self._writer is not None:
             self._writer.send({"step": steps, "evaluation/return": mean_return})
 
-    def tick(self, version: int, restarts: list[int], last: bool = False) -> float:
+    def tick(self, updates: int, restarts: list[int], last: bool = False) -> float:
         """Report if it is time (or for the last time); returns the seconds until the next report."""
         now = time.monotonic()
         if now < self._next and not last:
@@ -74,7 +74,7 @@ class Reports:
             ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
             now = min(now, ended) if ended else now
         self.drain()
-        report = {**self.aggregate.report(now, version), "memory/rss_mb": self._memory.read(now)}
+        report = {**self.aggregate.report(now, updates), "memory/rss_mb": self._memory.read(now)}
         if self._writer is not None:
             self._writer.send(report, self.aggregate.lag_histogram)
             for warning in self._writer.poll():
@@ -91,11 +91,11 @@ class Reports:
                 settings = np.asarray(records["setting"]) if self._by_setting else None
                 self.aggregate.episodes(worker, returns, lengths, total, settings)
 
-    def summary(self, version: int) -> dict[str, Any]:
+    def summary(self, updates: int) -> dict[str, Any]:
         """The measured part of summary.json."""
         self.drain()
         self._memory.read(time.monotonic(), force=True)
-        return {**self.aggregate.summary(), "updates": version, "peak_rss_mb": self._memory.peak_mb}
+        return {**self.aggregate.summary(), "updates": updates, "peak_rss_mb": self._memory.peak_mb}
 
     def close(self, status: str) -> None:
         """Flush and end the writer. Idempotent."""

@@ -96,7 +96,7 @@ class Session:
         if self._new:
             spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
             write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
-        self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.version(), self._title())
+        self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.updates(), self._title())
         if self._saved_report is not None:
             self._reports.aggregate.restore(self._saved_report)
         self._warn_of_cores()
@@ -195,7 +195,7 @@ class Session:
                 interrupted = min(interrupted, now)
             if now >= interrupted + GATE_SECONDS or now >= asked + self._experiment.run.hang_seconds:
                 return False
-            wait = self._reports.tick(self._launcher.version(), [slot.restarts for slot in self._launcher.slots])
+            wait = self._reports.tick(self._launcher.updates(), [slot.restarts for slot in self._launcher.slots])
             assert self._evaluations is not None
             self._evaluations.tick(self._experiment.run.evaluate_every, self._topology, self._reports)
             self._launcher.turn(min(wait, 0.1) if asked < math.inf or self._deadline else wait)
@@ -233,7 +233,7 @@ class Session:
         launcher.stop()
         if self.state.saved_steps < self.state.steps:  # some were not waited for, or failed
             self._save()
-        reports.tick(launcher.version(), [slot.restarts for slot in launcher.slots], last=True)
+        reports.tick(launcher.updates(), [slot.restarts for slot in launcher.slots], last=True)
         evaluation = self._last_evaluation(status)
         summary = {
             "status": status,
@@ -243,7 +243,7 @@ class Session:
             "head": self._topology.head_name,
             "workers": experiment.workers,
             "seed": experiment.seed,
-            **reports.summary(launcher.version()),
+            **reports.summary(launcher.updates()),
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,

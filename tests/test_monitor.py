@@ -46,7 +46,7 @@ def test_report_describes_the_interval_and_not_the_whole_run():
     aggregate = Aggregate(ledger, EXPLORATIONS)
     record(ledger, 0, (0, 1, 1), started=100.0, ended=110.0, steps=50, rounds=10, updates=10, policy_loss_sum=20.0, act_seconds=3.0)
     record(ledger, 1, (5,), started=101.0, ended=110.0, steps=30, rounds=5, updates=6, policy_loss_sum=-4.0, wait_seconds=1.0, torn=3)
-    first = aggregate.report(110.0, version=16)
+    first = aggregate.report(110.0, updates=16)
     assert first["step"] == 80
     assert first["seconds"] == 10
     assert first["rate/steps_per_second"] == 8
@@ -61,7 +61,7 @@ def test_report_describes_the_interval_and_not_the_whole_run():
     assert first["lag/during_copy"] == 3 / 15
 
     record(ledger, 0, (2, 2), steps=10, rounds=2, updates=2, policy_loss_sum=1.0, act_seconds=1.0, ended=112.0)
-    second = aggregate.report(112.0, version=18)
+    second = aggregate.report(112.0, updates=18)
     assert second["step"] == 90
     assert second["rate/steps_per_second"] == 5
     assert second["worker/1/steps_per_second"] == 0
@@ -77,10 +77,10 @@ def test_report_describes_the_interval_and_not_the_whole_run():
 def test_without_data_a_name_is_left_out_and_nothing_is_nan():
     ledger = make_ledger()
     aggregate = Aggregate(ledger, EXPLORATIONS)
-    assert aggregate.report(5.0, version=0) == {"step": 0, "seconds": 0, "version": 0, "episodes": 0}
+    assert aggregate.report(5.0, updates=0) == {"step": 0, "seconds": 0, "updates": 0, "episodes": 0}
     record(ledger, 0, steps=4, rounds=1, started=9.0, ended=9.5, value_loss_sum=math.nan)
     aggregate.episodes(1, [math.nan], [3], 4)
-    report = aggregate.report(10.0, version=1)
+    report = aggregate.report(10.0, updates=1)
     assert report["rate/steps_per_second"] == 4  # since the first round began, not since the empty report
     assert all(math.isfinite(value) for value in report.values())
     assert not {"return/mean", "learn/value_loss", "lag/mean"} & set(report)
@@ -91,7 +91,7 @@ def test_losses_in_rounds_modes_are_means_over_gradients():
     aggregate = Aggregate(ledger, EXPLORATIONS)
     record(ledger, 0, started=1.0, rounds=4, skipped=1, entropy_sum=3.0)
     record(ledger, 1, started=1.0, rounds=4, entropy_sum=11.0)
-    report = aggregate.report(2.0, version=4)
+    report = aggregate.report(2.0, updates=4)
     assert report["learn/entropy"] == 2.0
     assert report["learn/skipped_updates"] == 1
 
@@ -100,7 +100,7 @@ def test_lag_beyond_the_bins_keeps_its_maximum():
     ledger = make_ledger()
     aggregate = Aggregate(ledger, EXPLORATIONS)
     record(ledger, 0, (1, 500), started=1.0)
-    report = aggregate.report(2.0, version=4)
+    report = aggregate.report(2.0, updates=4)
     assert report["lag/max"] == report["lag/p95"] == 500
 
 
@@ -108,7 +108,7 @@ def test_returns_are_those_of_the_last_hundred_episodes():
     aggregate = Aggregate(make_ledger(), EXPLORATIONS)
     aggregate.episodes(0, np.full(100, 7.0), np.full(100, 20), 2000)
     aggregate.episodes(1, np.arange(30.0), np.arange(30) + 1, 2500)
-    report = aggregate.report(1.0, version=0)
+    report = aggregate.report(1.0, updates=0)
     assert report["return/mean"] == pytest.approx((70 * 7.0 + sum(range(30))) / 100)
     assert report["return/by_exploration/entropy:0.01"] == 7
     assert report["return/by_exploration/entropy:0.1"] == 14.5
@@ -137,7 +137,7 @@ def test_summary_covers_the_run_and_is_standard_json(tmp_path):
     record(ledger, 0, (0, 3), started=10.0, ended=19.0, steps=60, episodes=2, act_seconds=1.0, skipped=2)
     record(ledger, 1, (4, 4), started=11.0, ended=20.0, steps=40, act_seconds=1.0, learn_seconds=2.0)
     aggregate.episodes(0, [1.0, 2.0], [30, 30], 90)
-    aggregate.report(20.0, version=7)
+    aggregate.report(20.0, updates=7)
     write_json_atomically(tmp_path / "summary.json", aggregate.summary())
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert (summary["steps"], summary["seconds"], summary["steps_per_second"]) == (100, 10, 10)
@@ -159,7 +159,7 @@ def test_a_resumed_aggregate_goes_on_where_the_other_stopped():
         aggregate.episodes(1, np.arange(50.0, 0.0, -1), np.ones(50, int), 900)
     record(ledger, 0, steps=400, started=1.0, ended=5.0)
     names = ("return/mean", "return/best", "return/by_exploration/entropy:0.01", "worker/1/return")
-    one, two = whole.report(5.0, version=0), second.report(5.0, version=0)
+    one, two = whole.report(5.0, updates=0), second.report(5.0, updates=0)
     assert [one[name] for name in names] == [two[name] for name in names]
     assert two["step"] == 900
     assert two["rate/steps_per_second"] == 100  # the first 500 steps were another session's
@@ -173,7 +173,7 @@ def test_charts_show_names_that_reports_have_and_no_others(tmp_path):
         record(ledger, worker, (0, 1), started=1.0, ended=2.0, steps=5, rounds=1, updates=1, act_seconds=1.0, **losses)
         aggregate.episodes(worker, [1.0], [5], 5)
     events = EventFile(tmp_path, {"algo": "a3c"})
-    events.add_report(aggregate.report(2.0, version=2) | {"evaluation/return": 1.0, "memory/rss_mb": 1.0}, None, time.time())
+    events.add_report(aggregate.report(2.0, updates=2) | {"evaluation/return": 1.0, "memory/rss_mb": 1.0}, None, time.time())
     events.close()
     seen = EventAccumulator(str(tmp_path)).Reload()
     tensor = seen.Tensors("custom_scalars__config__")[0].tensor_proto

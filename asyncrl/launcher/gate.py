@@ -146,5 +146,9 @@ class Launcher:
         self.close_epoch()
 
     def version(self) -> int:
-        """Updates that the shared parameters have seen."""
+        """See `Estate.version`."""
         return self._estate.version()
+
+    def updates(self) -> int:
+        """See `Estate.updates`."""
+        return self._estate.updates()

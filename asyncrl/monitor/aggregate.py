@@ -41,8 +41,8 @@ class Aggregate:
     What was in the ledger when the aggregate was made (a resumed run) counts as steps, but not for rates.
     """
 
-    def __init__(self, ledger: Ledger, explorations: Sequence[str], version: int = 0, settings: Sequence[str] | None = None):
-        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `version` is the one to start from.
+    def __init__(self, ledger: Ledger, explorations: Sequence[str], updates: int = 0, settings: Sequence[str] | None = None):
+        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `updates` is their number to start from.
 
         `settings`: where episodes name their own setting (black-box search), all that there are. Rows of the ledger beyond
         the workers' are learners'.
@@ -54,7 +54,7 @@ class Aggregate:
         self._settings = list(dict.fromkeys(explorations if settings is None else settings))
         self._losses_kept = [name.removesuffix("_sum") for name in ledger.columns if name.endswith("_sum") and name != "lag_sum"]
         self._first = self._previous = ledger.read_all()
-        self._previous_version = self._version = version
+        self._previous_updates = self._updates = updates
         self._previous_time: float | None = None
         self._best = -math.inf
         self._best_steps = 0
@@ -78,24 +78,24 @@ class Aggregate:
         for episode, setting in zip(finished, np.asarray(settings), strict=True):
             self._of_setting[self._settings[setting]].append(episode)
 
-    def report(self, now: float, version: int) -> dict[str, float]:
+    def report(self, now: float, updates: int) -> dict[str, float]:
         """Everything since the report before, under stable names; a name without data is left out, so nothing is NaN.
 
-        `now`: time.monotonic(); `version`: updates of the shared parameters so far (in rounds modes all workers make
+        `now`: time.monotonic(); `updates`: of the shared parameters so far (in rounds modes all workers make
         one together, so their own counts do not add up to it). Names with a slash are TensorBoard's; the others
-        (step, seconds, version, episodes) are for whoever reads the report itself.
+        (step, seconds, updates, episodes) are for whoever reads the report itself.
         """
         records = self._ledger.read_all()
         change = records - self._previous
         began = self._began(records)
         since = self._previous_time if self._previous_time is not None else began
         interval = now - since if since is not None else 0.0
-        self._version = version
+        self._updates = updates
         self.lag_histogram = self._column(change, "lag_histogram").sum(axis=0)
         report = {
             "step": float(self._column(records, "steps").sum()),
             "seconds": now - began if began is not None else 0.0,
-            "version": float(version),
+            "updates": float(updates),
             "episodes": float(self._column(records, "episodes").sum()),
             **self._returns(),
             **(self._rates(change, interval) if interval > 0 else {}),
@@ -104,7 +104,7 @@ class Aggregate:
             **self._losses(change, records),
         }
         if since is not None:  # until the first round begins there is no interval to close
-            self._previous, self._previous_time, self._previous_version = records, now, version
+            self._previous, self._previous_time, self._previous_updates = records, now, updates
         return _finite(report)
 
     def summary(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Aggregate:
             "steps": int(self._total(records, "steps")),
             "seconds": seconds,
             "steps_per_second": self._total(change, "steps") / seconds if seconds > 0 else None,
-            "updates": self._version,
+            "updates": self._updates,
             "episodes": int(self._total(records, "episodes")),
             "return_mean_last_100": _none(_mean_return(self._recent)),
             "return_best_mean_100": _none(self._best_mean()),
@@ -188,7 +188,7 @@ class Aggregate:
         steps = self._column(change, "steps")[: len(self._explorations), 0] / seconds
         return {
             "rate/steps_per_second": float(steps.sum()),
-            "rate/updates_per_second": (self._version - self._previous_version) / seconds,
+            "rate/updates_per_second": (self._updates - self._previous_updates) / seconds,
             **{f"worker/{worker}/steps_per_second": float(rate) for worker, rate in enumerate(steps)},
         }
 

@@ -83,7 +83,7 @@ def writer_main(folder: str, settings: Mapping[str, Any], connection: Connection
 
 
 def _short(name: str, value: float) -> float | int:
-    # Counts (step, version, episodes) read as whole numbers.
+    # Counts (step, updates, episodes) read as whole numbers.
     return int(value) if "/" not in name and value.is_integer() else value
 
 

@@ -47,7 +47,7 @@ class StreamTopology:
         self.memory, parking = allocate(memory_layout(self.task, policy, figures))
         self._pipes = parking.carried()
         self.ground = ground_of(self.task, figures, self.memory, self._pipes)
-        self.estate = StreamsEstate(self.ground.streams, self.ground.board)
+        self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
 
     @property
     def steps(self) -> int:
