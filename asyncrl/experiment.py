@@ -66,7 +66,7 @@ class Experiment:
     explore: str = ""
     """Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`)."""
     options: Any = field(default_factory=A3COptions)
-    """The algorithm's own: an object of its entry's `options_type`."""
+    """Of the algorithm alone."""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     run: RunOptions = field(default_factory=RunOptions)
     network_function: Callable[..., Any] | None = None
