@@ -7,11 +7,16 @@ remembers, and whoever carries something long out asks.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any
+
+TOGETHER_SECONDS = 0.5
+"""Signals that come within so many seconds of the first count as the same: `timeout` sends one to the process and one to its group."""
 
 
 class Interrupts:
@@ -23,6 +28,7 @@ class Interrupts:
     def __init__(self, waits: Callable[[], bool] = lambda: False, numbers: Sequence[int] = (signal.SIGINT, signal.SIGTERM)):
         """`waits()`: whether the first signal is only to be remembered now; the second raises in any case."""
         self.seen = False
+        self._first = -math.inf
         self._waits, self._numbers = waits, numbers
         self._before: dict[int, Any] = {}
 
@@ -33,7 +39,11 @@ class Interrupts:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """See `signal.signal`."""
-        again, self.seen = self.seen, True
+        now, again, self.seen = time.monotonic(), self.seen, True
+        if not again:
+            self._first = now
+        elif now < self._first + TOGETHER_SECONDS:
+            return
         if again or not self._waits():
             raise KeyboardInterrupt
 

@@ -15,6 +15,9 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that only the main process acts on. A terminal sends the first, and `timeout`, systemd or a container that is stopped the
+second, to every process of a run: it must still be there to save what it has learned."""
 THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PRELOADED = [
     "torch",
@@ -63,8 +66,8 @@ def warm_up(chosen: BaseContext) -> None:
 def for_children() -> Iterator[None]:
     """While a process is being started: thread caps in the environment, and a main module that is not imported again.
 
-    Ctrl-C is held back meanwhile. So no process is left half-started, and the fork server is born with it blocked, as are
-    all of its children: a terminal sends it to the whole group, but only the main process is to act on it.
+    The signals of ENDING are held back meanwhile. So no process is left half-started, and the fork server is born with them
+    blocked, as are all of its children, until they have settled in.
     Environments and networks travel by cloudpickle, functions of the user's script by value. So a child need not run
     that script once more, and the script needs no ``if __name__ == "__main__"`` guard.
     """
@@ -73,8 +76,8 @@ def for_children() -> Iterator[None]:
     main = sys.modules["__main__"]
     mask = None
     if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # first, because starting it unblocks the signal
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        resource_tracker.ensure_running()  # first, because starting it unblocks the signals
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if getattr(main, name, None) is not None}
     for name in hidden:
         setattr(main, name, None)
@@ -103,9 +106,8 @@ def start(chosen: BaseContext, target: Any, name: str, arguments: tuple[Any, ...
 
 
 def settle_in(core: int | None) -> None:
-    """First thing in a child: leave Ctrl-C to the main process, end with it, one torch thread, perhaps one core."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """First thing in a child: leave signals to the main process, end with it, one torch thread, perhaps one core."""
+    leave_signals_to_main()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -114,6 +116,18 @@ def settle_in(core: int | None) -> None:
         sys.modules["torch"].set_num_threads(1)
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
+
+
+def leave_signals_to_main() -> None:
+    """Let the signals of ENDING pass without effect in this child.
+
+    SIGTERM has a handler that does nothing: unlike an ignored or a blocked one, that is not handed on to programs which an environment
+    starts, so those can be terminated.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def _end_with(sentinel: int) -> None:
@@ -141,12 +155,9 @@ def _die_with_fork_server() -> None:
 
 
 def stop_all(processes: list[Any], seconds: float) -> None:
-    """One deadline for all: wait for them to end by themselves, then terminate, then kill. Idempotent."""
+    """One deadline for all: wait for them to end by themselves, then kill. Idempotent."""
     alive = [process for process in processes if process.is_alive()]
     _join(alive, seconds)
-    for process in (process for process in alive if process.is_alive()):
-        process.terminate()
-    _join(alive, min(seconds, 1.0))
     for process in (process for process in alive if process.is_alive()):
         process.kill()
     _join(alive, 5.0)

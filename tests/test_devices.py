@@ -1,4 +1,7 @@
-"""Learners on a device beside those on the host. There need not be one: the device's code runs on the processor too."""
+"""Learners on a device beside those on the host. There need not be one: the device's code runs on the processor too.
+
+Where there is a GPU, what is asked of learners is asked of it as well, and a run with it is made and resumed.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,12 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def on_device(name, place=None, seed=0, **more):
+on_every_device = pytest.mark.parametrize("device", ["cpu", "cuda"] if torch.cuda.device_count() else ["cpu"])
+
+
+def on_device(name, place, seed=0, **more):
     kind, options = KINDS[name]
-    return kind(S, A, options(tau=0.05, **more), seed, HIDDEN, place or Device(torch.device("cpu")))
+    return kind(S, A, options(tau=0.05, **more), seed, HIDDEN, place)
 
 
 def copied(state):
@@ -51,9 +57,10 @@ def assert_close(ours, theirs, since=None):
         assert (difference.mean(-1) <= 1e-3 * way.mean(-1)).all(), name
 
 
+@on_every_device
 @pytest.mark.parametrize("name", KINDS)
-def test_a_device_learns_what_the_host_learns(name):
-    ours, theirs = on_device(name, **EXTRA), LEARNERS[name](**EXTRA)
+def test_a_device_learns_what_the_host_learns(name, device):
+    ours, theirs = on_device(name, Device(torch.device(device)), **EXTRA), LEARNERS[name](**EXTRA)
     start = copied(theirs.state)
     for key, array in ours.state.items():
         np.testing.assert_array_equal(array, start[key])
@@ -71,9 +78,11 @@ def test_a_device_learns_what_the_host_learns(name):
     np.testing.assert_array_equal(published[0], ours.state["policy"])
 
 
+@on_every_device
 @pytest.mark.parametrize("name", KINDS)
-def test_a_checkpoint_of_one_continues_in_the_other(name):
-    makers = (lambda seed: LEARNERS[name](seed), lambda seed: on_device(name, seed=seed))
+def test_a_checkpoint_of_one_continues_in_the_other(name, device):
+    place = Device(torch.device(device))
+    makers = (lambda seed: LEARNERS[name](seed), lambda seed: on_device(name, place, seed))
     for first, second in (makers, makers[::-1]):
         straight, other = first(0), second(0)
         for seed in range(5):
@@ -90,9 +99,11 @@ def test_a_checkpoint_of_one_continues_in_the_other(name):
         assert_close(other.state, straight.state)
 
 
+@on_every_device
 @pytest.mark.parametrize("name", KINDS)
-def test_a_devices_state_is_a_copy_and_restored_to_the_bit(name):
-    learner, twin = on_device(name), on_device(name)
+def test_a_devices_state_is_a_copy_and_restored_to_the_bit(name, device):
+    place = Device(torch.device(device))
+    learner, twin = on_device(name, place), on_device(name, place)
     learner.update(batch(0))
     kept = learner.state
     before = copied({key: array for key, array in kept.items() if key not in ("counts", "temperature")})
@@ -219,14 +230,15 @@ def test_algorithms_without_a_replay_have_no_such_option():
 TINY = {"algo": "td3", "hidden": (16, 16), "batch": 16, "warm_up": 40, "replay": 1000, "workers": 1, "mode": "sync"}
 
 
-def test_only_the_learner_touches_the_device(tmp_path, monkeypatch):
+def test_only_the_learner_touches_the_device(tmp_path, monkeypatch):  # shows nothing after other tests of this process on a GPU
     """The main process goes as far as starting workers with a device that does not work, and fails there alone."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(devices, "Device", lambda device: pytest.fail("the main process has made a device"))
+    before = torch.cuda.is_initialized()
     run = train(tmp_path, "Pendulum-v1", steps=100, learner_device="cuda", **TINY)
     if not torch.cuda.is_available():
         assert "learner_device = 'cuda' cannot be used" in str(run.error)
-    assert not torch.cuda.is_initialized()
+    assert torch.cuda.is_initialized() == before
 
 
 def test_a_run_of_another_machines_device_can_be_looked_at_and_continued_here(tmp_path, capsys):
@@ -247,3 +259,18 @@ def test_a_run_of_another_machines_device_can_be_looked_at_and_continued_here(tm
     data["settings"].update(algo="a2c", options={})
     file.write_text(json.dumps(data))
     assert main(["resume", str(whole.folder), "--learner-device", "cpu"]) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.device_count(), reason="needs a GPU")
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_on_a_gpu_is_resumed_there_and_on_the_host(tmp_path, name, mode):
+    before = torch.cuda.is_initialized()
+    tiny = {**TINY, "algo": name, "mode": mode}
+    whole = train(tmp_path, "Pendulum-v1", steps=200, learner_device="cuda", **tiny)
+    assert whole.error is None and whole.summary["updates"] > 100
+    further = resume(whole.folder, steps=300)
+    home = resume(further.folder, steps=400, learner_device="cpu")
+    arrays = read_part(newest(home.folder), "learner")[1]
+    assert home.error is None and arrays["own/steps"][0] >= 400 and np.isfinite(arrays["learner/policy"]).all()
+    assert torch.cuda.is_initialized() == before, "the main process has touched the device"

@@ -10,7 +10,7 @@ import gymnasium
 import pytest
 
 import asyncrl
-from asyncrl.interrupts import Interrupts
+from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 MAIN = os.getpid()
@@ -44,6 +44,8 @@ def test_the_first_is_only_remembered_where_it_can_wait_and_the_second_is_raised
     with Interrupts(lambda: True) as interrupts:
         os.kill(MAIN, signal.SIGINT)
         assert interrupts.seen
+        os.kill(MAIN, signal.SIGTERM)  # no second one: `timeout` sends it twice
+        time.sleep(TOGETHER_SECONDS)
         with pytest.raises(KeyboardInterrupt):
             os.kill(MAIN, signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

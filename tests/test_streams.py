@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running import wait_for
 
 from asyncrl.scheduler.modes import Bounded, Pipelined, Sync, parse_mode
 from asyncrl.scheduler.stream_actor_pace import ActorPace
@@ -571,8 +572,12 @@ def test_same_bits_however_timed():
 
 
 def keep_killing(run, kills, count):
-    """The launcher: kill, settle, replace; one actor at least is always there. At last it wants the gate."""
+    """The launcher: kill, settle, replace; one actor at least is always there. At last it wants the gate.
+
+    It begins once the first update has been made, and ends after one that came after the last kill.
+    """
     board, chosen = run.streams.board, random.Random(count)
+    wait_for(lambda: run.times)
     while len(kills) < count:
         time.sleep(chosen.random() * 0.05)
         present = [actor for actor in range(WORKERS) if not load_acquire(board.actors, actor * WORDS_PER_LINE + ABSENT)]
@@ -584,7 +589,7 @@ def keep_killing(run, kills, count):
         run.streams.settle(actor)
         kills.append(time.monotonic())
         run.processes[actor] = run.start(actor)
-    time.sleep(0.2)
+    wait_for(lambda: run.times[-1] > kills[-1])
     while board.leads(CLOSING) < board.leads(EPOCH):
         run.streams.wish_gate()
         time.sleep(0.01)

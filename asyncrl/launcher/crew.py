@@ -101,10 +101,10 @@ class Crew:
         self._hear(worker)
 
     def end(self, patience: float) -> None:
-        """End every process: wait so many seconds, terminate, kill. Their slots are vacated. Idempotent."""
+        """End every process: wait so many seconds, then kill. Their slots are vacated. Idempotent."""
         for slot in self.slots:
             if slot.process is not None and not slot.granted:
-                slot.process.terminate()  # it knows of no gate yet
+                slot.process.kill()  # it knows of no gate yet
         stop_all([slot.process for slot in self.slots if slot.process is not None], patience)
         for slot in self.slots:
             slot.vacate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from asyncrl.monitor.events import EventFile
 from asyncrl.monitor.files import GrowingFile
+from asyncrl.processes import leave_signals_to_main
 
 
 class Report(NamedTuple):
@@ -67,10 +67,9 @@ class Recorder:
 def writer_main(folder: str, settings: Mapping[str, Any], connection: Connection) -> None:
     """Body of the writer process: answers each message with None, or with the error that kept it from being written.
 
-    Ends after an `End`, or when the main process is gone (end of file on the connection). Ctrl-C is for the main process
-    alone, which then sends the last reports.
+    Ends after an `End`, or when the main process is gone (end of file on the connection).
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_to_main()
     recorder = Recorder(folder, settings)
     try:
         while True:
