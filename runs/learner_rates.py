@@ -1,19 +1,28 @@
-"""Updates per second of the off-policy learners beside bare torch loops of the same updates. Run: python tests/bench_off_policy.py
+"""Updates a second of TD3's and SAC's learners. Usage: python runs/learner_rates.py [bare | devices]
 
-The bare loops are what one writes first: nn.Linear, torch.optim.Adam, targets in a loop over parameters, no figures. Both take
-turns in slices of a few updates; what counts is the median over slices of the ratio, in processor time.
+bare       beside bare torch loops of the same updates, which are what one writes first: nn.Linear, torch.optim.Adam, targets in a
+           loop over parameters, no figures. All take turns in slices of a few updates; what counts is the median over slices of
+           the ratio, in processor time.
+devices    on each device that is here, for hidden layers of several widths and batches of several sizes: drawing from the replay
+           and copying the batch included. Writes runs/reference/learner-device.json.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
+import itertools
+import json
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from asyncrl.algos.devices import names_here, place_of
 from asyncrl.algos.sac import Sac, SacOptions
 from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.replay.records import Batch, fields_of
@@ -21,6 +30,8 @@ from asyncrl.replay.store import Replay
 
 OBSERVATION, ACTION, BATCH, HIDDEN = 17, 6, 256, 256
 SLICES, UPDATES = 15, 20
+WIDTHS, BATCHES = (64, 256, 1024), (256, 1024)
+DEVICE_SLICES, SLICE_SECONDS = 5, 0.5
 
 
 def network(inputs, outputs):
@@ -134,13 +145,42 @@ def compare(name, ours, bares):
         print(f"{name:4} {label:22} {1e3 * min(taken):7.2f} ms at best, rate {ratio:5.2f} of bare")
 
 
-def main():
-    torch.set_num_threads(1)
+def bare():
     compare("td3", Td3(OBSERVATION, ACTION, Td3Options(), 0), {"bare": BareTd3(ACTION, None), "bare, fused Adam": BareTd3(ACTION, True)})
     compare(
         "sac", Sac(OBSERVATION, ACTION, SacOptions(), 0), {"bare": BareSac(2 * ACTION, None), "bare, fused Adam": BareSac(2 * ACTION, True)}
     )
 
 
+def rate(learner, replay, size):
+    """Updates a second: the median over slices of time."""
+    generator, rates = np.random.default_rng(0), []
+    for _ in range(DEVICE_SLICES + 1):
+        began, updates = time.perf_counter(), 0
+        while time.perf_counter() - began < SLICE_SECONDS or updates < 2:
+            learner.update(replay.draw(generator, size))  # its figures are numbers of the host: it has waited for the device
+            updates += 1
+        rates.append(updates / (time.perf_counter() - began))
+    return float(np.median(rates[1:]))
+
+
+def devices():
+    replay, rows = filled_replay(), []
+    kinds = (("td3", Td3, Td3Options), ("sac", Sac, SacOptions))
+    for (name, kind, options), width, size in itertools.product(kinds, WIDTHS, BATCHES):
+        row: dict[str, Any] = {"algo": name, "hidden": [width, width], "batch": size}
+        for device in names_here():
+            learner = kind(OBSERVATION, ACTION, options(batch=size), 0, (width, width), place_of(device))
+            row[device] = round(rate(learner, replay, size), 1)
+        rows.append(row | {f"{device}_over_cpu": round(row[device] / row["cpu"], 2) for device in names_here()[1:]})
+        print(rows[-1], flush=True)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    data = {"command": "python runs/learner_rates.py devices", "torch": torch.__version__, "gpu": gpu, "rows": rows}
+    (Path(__file__).parent / "reference" / "learner-device.json").write_text(json.dumps(data, indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description="Updates a second of TD3's and SAC's learners.")
+    parser.add_argument("what", nargs="?", choices=("bare", "devices"), default="bare")
+    {"bare": bare, "devices": devices}[parser.parse_args().what]()
