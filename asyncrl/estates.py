@@ -247,5 +247,5 @@ class TicketsEstate:
         return self._ground.version
 
     def updates(self) -> int:
-        """See `Estate`."""
-        return self.version()
+        """See `Estate`; versions that changed nothing do not count."""
+        return int(self._ground.ledger.total("updates"))

@@ -37,7 +37,7 @@ class Minimum:
     x: NDArray[np.float64]
     """The point that the search has reached, [N]: the mean of what it draws from."""
     value: float
-    """The function there."""
+    """The function there; nan where it has no value."""
     best_x: NDArray[np.float64]
     """The best point that was evaluated, [N]. Of a noisy function, a lucky one."""
     best_value: float
@@ -66,7 +66,8 @@ def minimize(
 
     `function` travels to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode
     (default: the algorithm's), `workers` one per core by default; `options` are fields of the algorithm's options, of which
-    `sigma` should be about a tenth of the distance to go. `seconds` ends it after the evaluations that are under way. In
+    `sigma` should be about a tenth of the distance to go; step sizes are by default in proportion to it, and es has no weight
+    decay. `seconds` ends it after the evaluations that are under way. In
     `sync` and `pipelined` the result does not depend on the number of workers. An evaluation costs some tens of
     microseconds on top of the function's own time.
 
@@ -83,6 +84,7 @@ def minimize(
             raise unknown(f"option of {algo}", name, names)
     made = entry.options_type(**options)
     check_fields(made)
+    made = dataclasses.replace(made, **{name: value for name, value in made.for_functions(made.sigma).items() if name not in options})
     count = usable_cores() if workers is None else workers
     for name, number in (("steps", evaluations), ("seed", seed), ("workers", count), ("seconds", 1.0 if seconds is None else seconds)):
         check_number("evaluations" if name == "steps" else name, number, RANGES[name])
@@ -149,10 +151,19 @@ class _Minimization:
     def _minimum(self, launcher: Launcher, seconds: float) -> Minimum:
         topology = self._topology
         x = topology.snapshot().vector.astype(np.float64)
-        value = float(self._function(x.copy()))
+        value = self._value(x)
         best = topology.best()
         best_x, best_value = (x, value) if best is None or -best[0] > value else (best[1].astype(np.float64), -best[0])
         return Minimum(x, value, best_x, best_value, int(topology.ground.ledger.total("steps")), launcher.updates(), seconds)
+
+
+    def _value(self, x: NDArray[np.float64]) -> float:
+        """The function at the end, which workers may never have asked for there; nan where it has no value."""
+        try:
+            return float(self._function(x.copy()))
+        except Exception as error:  # noqa: BLE001 - all that was found would be lost
+            _warn(f"the function raised {type(error).__name__} at the point that the search has reached: {error}")
+            return math.nan
 
 
 def _warn(message: str) -> None:

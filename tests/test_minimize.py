@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -37,6 +38,26 @@ def test_sync_finds_the_same_with_any_number_of_workers():
     for found in (one, three):
         assert found.best_value == sphere(found.best_x) <= found.value == sphere(found.x)
     assert children() == []
+
+
+@pytest.mark.parametrize("algo", ["es", "ars", "tres", "nes", "cem"])
+def test_steps_are_in_units_of_sigma(algo):
+    """A minimum that is 100 away is reached in as many steps as one that is 1 away, and es is not drawn back to 0."""
+    found = asyncrl.minimize(lambda x: float(((x - 100.0) ** 2).sum()), np.zeros(3), algo, 12_000, 2, sigma=10.0, population=20)
+    assert np.abs(found.x - 100.0).max() < 20.0
+
+
+def test_what_was_found_is_not_lost_where_the_function_raises_at_the_end():
+    home = os.getpid()
+
+    def fails_at_home(x):
+        if os.getpid() == home:
+            raise ValueError("not here")
+        return sphere(x)
+
+    with pytest.warns(UserWarning, match="raised ValueError at the point that the search has reached: not here"):
+        found = asyncrl.minimize(fails_at_home, np.zeros(3), "es", 200, 2, population=20)
+    assert np.isnan(found.value) and found.best_value == sphere(found.best_x)
 
 
 def test_the_best_point_of_a_function_is_one_that_was_evaluated():

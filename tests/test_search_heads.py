@@ -190,13 +190,17 @@ def test_useless_observations_make_no_action(space):
     assert player.act(np.ones(5)) is not None
 
 
-@pytest.mark.parametrize("space", ["multidiscrete from", "matrix"])
-def test_the_same_array_is_written_at_every_step(space):
-    player = player_of(SearchPolicy(spec_of(space), "toeplitz", NetworkOptions()))
+@pytest.mark.parametrize(
+    ("space", "head"), [("multidiscrete from", "toeplitz"), ("matrix", "toeplitz"), ("matrix", "linear"), ("matrix", "mlp")]
+)
+def test_an_action_is_the_environments_to_keep(space, head):
+    """Many pay for the difference to the last action, and keep just the array that they were given."""
+    player = player_of(SearchPolicy(spec_of(space), head, NetworkOptions(hidden=(300,) if head == "mlp" else None)))
     first = player.act(np.ones(5))
     before = first.copy()
-    assert player.act(np.full(5, -3.0)) is first
-    assert not np.array_equal(first, before)
+    second = player.act(np.full(5, -3.0))
+    np.testing.assert_array_equal(first, before)
+    assert not np.array_equal(second, first) and not np.shares_memory(first, second)
 
 
 # Starts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from asyncrl.checkpoint import newest, read_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.topologies.search import SearchTopology
+from asyncrl.workers.search_learner import WASTE_UPDATES
 from asyncrl.workers.search_plan import learner_record
 
 SMALL = {"population": 8, "sigma": 0.3}
@@ -29,20 +31,21 @@ SAME = {"steps": 3000, "seed": 3}
 
 def search(folder: Path, env: Any, beside: Any = None, algo: str = "es", **options: Any) -> Run:
     """A quiet run of two workers with small generations, unless told otherwise."""
-    run = train(folder, env, beside, algo=algo, **{"workers": 2, "mode": "sync", **SMALL, **options})
+    settings: dict[str, Any] = {"workers": 2, "mode": "sync", **SMALL, **options}
+    run = train(folder, env, beside, algo=algo, **settings)
     if run.error is None:
-        check_books(run)
+        check_books(run, settings["population"])
     return run
 
 
-def check_books(run: Run) -> None:
+def check_books(run: Run, population: int) -> None:
     """Each update was made from evaluations that were used once; steps add up."""
     arrays = read_part(newest(run.folder), "run")[1]
     used = int(arrays["state/used_steps"][0])
     assert used <= run.summary["steps"] == sum(run.column("steps"))
-    assert run.summary["updates"] == run.column("updates")[-1]
-    assert sum(run.column("rounds")[:-1]) >= run.summary["updates"] * SMALL["population"]
-    assert run.column("lag_count")[-1] == run.summary["updates"] * SMALL["population"]
+    versions = run.column("rounds")[-1]
+    assert run.summary["updates"] == run.column("updates")[-1] == versions - run.column("skipped")[-1]
+    assert sum(run.column("rounds")[:-1]) >= run.column("lag_count")[-1] == versions * population
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +180,10 @@ def test_the_books_of_a_learner_that_died_before_its_version_was_there_do_not_co
     ground = topology.ground
     books = Books(ground.ledger, ground.learner)
     for version in (1, 2):
-        books.put("updates", version)
+        books.put("rounds", version)
         books.add("lag_count", 8)
         ground.ledger.publish(ground.learner, books.draft)
-        told, counted = (learner_record(ground)[ground.ledger.position(name)] for name in ("updates", "lag_count"))
+        told, counted = (learner_record(ground)[ground.ledger.position(name)] for name in ("rounds", "lag_count"))
         assert (told, counted) == (version - 1, 8 * (version - 1)), "killed here, it makes the version again"
         assert topology.gather()[1]["ledger"][ground.learner].tobytes() == learner_record(ground).tobytes()
         ground.snapshots.publish(np.zeros(3, np.float32))
@@ -195,7 +198,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path, reference, mode):
     half = search(tmp_path, "CartPole-v1", mode=mode, **{**SAME, "steps": 1500}, checkpoint_every=500, keep_checkpoints=9)
     assert half.summary["updates"] < whole.summary["updates"]
     second = resume(half.folder, steps=SAME["steps"])
-    check_books(second)
+    check_books(second, SMALL["population"])
     assert learned(second) == learned(whole), "neither checkpoints nor the end in between change anything"
     assert second.summary["updates"] == whole.summary["updates"]
 
@@ -228,8 +231,9 @@ class Faulty(CountingEnv):
 
 def test_returns_that_are_not_finite_are_discarded_counted_and_issued_again(tmp_path):
     run = search(tmp_path, Faulty, steps=500, common_seeds="none")
-    assert run.column("discarded")[-1] > 5
-    assert run.column("missing")[-1] < run.column("discarded")[-1]
+    counts = run.summary["counts"]
+    assert counts["discarded"] == run.column("discarded_total")[-1] > 5
+    assert counts["missing"] == run.column("missing_total")[-1] < counts["discarded"]
     theta = read_part(newest(run.folder), "run")[1]["state/search/theta"]
     assert np.isfinite(theta).all() and theta.any()
     hopeless = search(tmp_path, lambda: Faulty(1.0), steps=800)
@@ -240,7 +244,7 @@ def test_returns_that_are_not_finite_are_discarded_counted_and_issued_again(tmp_
 def test_a_flat_fitness_changes_nothing_and_is_said_once(tmp_path):
     run = search(tmp_path, CountingEnv, steps=500)
     assert len([note for note in run.notes if "are equal: nothing can be learned" in note]) == 1
-    assert run.summary["updates"] > 3
+    assert run.summary["updates"] == 0 and run.summary["skipped_updates"] == run.summary["counts"]["flat"] > 3
     assert not read_part(newest(run.folder), "run")[1]["state/search/theta"].any()
 
 
@@ -285,12 +289,32 @@ def action_of(run: Run) -> float:
 
 
 def test_async_has_no_bias_towards_short_episodes(tmp_path):
-    settings = {"steps": 2500, "normalize_observations": False, "weight_decay": 0.0, "learning_rate": 0.05, "workers": 4, "mode": "async"}
-    accounts: list[dict[str, Any]] = [{}, {"account": "arrival", "late": "drop"}]
-    for account in accounts:
-        a = action_of(search(tmp_path, Cliff, **settings, **account))
-        print(a)
-        assert a > 0.3
+    """By order of dispatch it goes where sync goes; who takes what arrives first, and drops what is late, goes the wrong way."""
+    settings: dict[str, Any] = {"steps": 1500, "normalize_observations": False, "weight_decay": 0.0, "learning_rate": 0.05}
+    accounts: dict[str, dict[str, Any]] = {
+        "sync": {"mode": "sync"},
+        "dispatch": {"mode": "async"},
+        "arrival": {"mode": "async", "account": "arrival", "late": "drop"},
+    }
+    reached = dict.fromkeys(accounts, 0.0)
+    for seed in range(3):
+        for name, account in accounts.items():
+            env = functools.partial(Cliff, 0.004)
+            reached[name] += action_of(search(tmp_path, env, workers=4, population=4, seed=seed, **settings, **account)) / 3
+    print(reached)
+    assert min(reached["sync"], reached["dispatch"]) > 0.5 > reached["arrival"] + 0.2
+    assert abs(reached["sync"] - reached["dispatch"]) < 0.3
+
+
+def test_what_is_left_out_is_told(tmp_path):
+    """In the summary, in the metrics and, where it is much, in a line; versions that changed nothing are no updates."""
+    run = search(tmp_path, "CartPole-v1", algo="ars", mode="pipelined", steps=3000, learning_rate=1.0)
+    counts, versions = run.summary["counts"], run.column("rounds")[-1]
+    assert counts["late_dropped"] == SMALL["population"] * counts["skipped_late"] > 0.3 * versions
+    assert run.summary["skipped_updates"] == counts["skipped_late"] + counts["flat"] == versions - run.summary["updates"]
+    assert any("came too late to be used" in note for note in run.notes) == (versions >= WASTE_UPDATES)
+    last = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()][-1]
+    assert {"learn/late_dropped", "learn/missing", "learn/discarded", "learn/skipped_late"} <= last.keys()
 
 
 def test_async_does_not_wait_for_the_slowest(tmp_path):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class ArsOptions(SearchOptions):
     shaping: Literal["centered-ranks", "standardized", "none"] = "none"
     """What returns are turned into before they weigh directions; the paper has none but the division by sigma_R."""
 
+    @classmethod
+    def for_functions(cls, sigma: float) -> dict[str, Any]:
+        """See `SearchOptions.for_functions`."""
+        return {"learning_rate": cls.learning_rate / cls.sigma * sigma}
+
     def __post_init__(self) -> None:
         if self.version == "v1":
             object.__setattr__(self, "normalize_observations", False)
@@ -63,9 +68,11 @@ class Ars(Perturbed):
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
         """See `Search.update`; return_std is sigma_R."""
         kept, figures = self._keep(version, batch, whole_pairs=True)
-        best = None if kept is None else best_pairs(kept, self._top)
-        if best is None or best.value.min() == best.value.max():
-            return {"flat": 1.0, **figures}
+        if kept is None:
+            return figures
+        best = best_pairs(kept, self._top)
+        if best.value.min() == best.value.max():
+            return {**figures, "flat": 1.0}
         deviation = float(np.std(best.value))
         g = gradient(self._samples(best, best.value / deviation))
         theta = (self.theta + 2.0 * self._rate * g).astype(np.float32)  # g is a mean over 2 b evaluations

@@ -20,7 +20,6 @@ from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, popul
 from asyncrl.blackbox.history import CURRENT, History
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import Evaluations, Setting
-from asyncrl.blackbox.shaping import flat
 from asyncrl.errors import UserError
 
 
@@ -44,21 +43,16 @@ class CemOptions(SearchOptions):
     """Modes bounded and async: points drawn from older distributions are used as they are, or left out."""
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # only the order of returns counts
 
+    @classmethod
+    def for_functions(cls, sigma: float) -> dict[str, Any]:
+        """See `SearchOptions.for_functions`."""
+        return {"extra_std": cls.extra_std / cls.sigma * sigma}
+
 
 class Cem:
     """The cross-entropy method as `asyncrl.blackbox.search.Search`. Published: mean and deviation, [2 N]."""
 
-    figures: tuple[str, ...] = (
-        "elites",
-        "update_norm",
-        "sigma",
-        "sigma_min",
-        "sigma_max",
-        "extra_variance",
-        "late_dropped",
-        "late_used",
-        "flat",
-    )
+    figures: tuple[str, ...] = ("elites", "update_norm", "sigma", "sigma_min", "sigma_max", "extra_variance")
 
     def __init__(self, options: CemOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
         setting = one_setting("cem", options.sigma, options.directions, settings, KINDS)
@@ -74,7 +68,7 @@ class Cem:
             "deviation": np.full(size, float(setting.sigma)),
             "updates": np.zeros(1, np.int64),
         }
-        self._history = History(self.state, 2 * size, _most_lag(options))
+        self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag)
         self._options, self._sigma = options, setting.sigma
         self._directions = Directions(seed, size, self.tickets, (setting,))
         self._eps = np.empty(size, np.float32)
@@ -107,9 +101,9 @@ class Cem:
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
         """See `Search`. Points of older versions take part as they are: a fit asks where good points lie, not who drew them."""
-        used, figures = in_time(version, batch, _most_lag(self._options))
-        if flat(batch.returns[used]):
-            return {"flat": 1.0, **figures}
+        used, figures = in_time(self._history.rows(version, batch.version), batch)
+        if used is None:
+            return figures
         order = np.argsort(-batch.returns[used], kind="stable")  # equal returns: the order of tickets, which is random anyway
         best = np.flatnonzero(used)[order[: max(2, _elites(self._options.elite, len(order)))]]
         points, present = self._points(version, batch, best), self._present()
@@ -166,7 +160,3 @@ def extra_variance(options: CemOptions, updates: int) -> float:
 def _elites(share: float, count: int) -> int:
     """Size of the elite among so many evaluations."""
     return min(count, round(share * count))
-
-
-def _most_lag(options: CemOptions) -> int:
-    return 0 if options.late == "drop" else options.max_lag

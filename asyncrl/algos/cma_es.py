@@ -53,7 +53,7 @@ class CmaEsOptions(SearchOptions):
 class CmaEs:
     """CMA-ES as `asyncrl.blackbox.search.Search`. Published: mean [N] and the points of the generation [P, N]."""
 
-    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max", "late_dropped", "flat")
+    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
     name = "cma-es"
     diagonal = False
 

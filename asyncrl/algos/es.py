@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from asyncrl.blackbox.perturbed import Perturbed
 from asyncrl.blackbox.ratios import gradient
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.shared.optimizers import Adam, ClipUp, Optimizer, Sgd
+
+LARGEST = 1e18
+"""Of a gradient's entries: the squares that Adam keeps would not be finite in float32."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class EsOptions(SearchOptions):
     optimizer_epsilon: float = 1e-8
     """Adam: keeps the division finite."""
 
+    @classmethod
+    def for_functions(cls, sigma: float) -> dict[str, Any]:
+        """See `SearchOptions.for_functions`; nor is there a reason to be drawn to 0."""
+        return {"learning_rate": cls.learning_rate / cls.sigma * sigma, "weight_decay": 0.0}
+
 
 class Es(Perturbed):
     """Evolution strategies as `asyncrl.blackbox.search.Search`. Published: theta [N].
@@ -63,12 +71,14 @@ class Es(Perturbed):
         """See `Search.update`."""
         kept, figures = self._keep(version, batch)
         if kept is None:
-            return {"flat": 1.0, **figures}
+            return figures
         g = gradient(self._samples(kept, kept.value))
         theta, count = self.theta.copy(), self.state["updates"]
+        down = self._decay * theta - g
+        if not np.abs(down).max() < LARGEST:
+            return {**figures, "not_finite": 1.0}
         count += 1
-        down = (self._decay * theta - g).astype(np.float32)
-        self._rule.step((theta, self.state["statistics"]), down, slice(None), 1.0, self._rate, int(count[0]))
+        self._rule.step((theta, self.state["statistics"]), down.astype(np.float32), slice(None), 1.0, self._rate, int(count[0]))
         return {"gradient_norm": float(np.linalg.norm(g)), **self._replaced(version, theta), **figures}
 
 

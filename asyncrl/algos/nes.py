@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from asyncrl.blackbox.directions import Directions
 from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, population_of
-from asyncrl.blackbox.history import CURRENT, History
+from asyncrl.blackbox.history import CURRENT, LOST, History
 from asyncrl.blackbox.options import SearchOptions
+from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Setting
-from asyncrl.blackbox.shaping import flat
 from asyncrl.errors import UserError, unknown
 
 LARGEST_FULL = 300
@@ -79,7 +79,7 @@ def utilities(returns: Vector) -> Vector:
 class Nes:
     """SNES and xNES as `asyncrl.blackbox.search.Search`. Published: mean [N], and deviations [N] or sigma B [N * N]."""
 
-    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max", "late_dropped", "late_used", "flat")
+    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
 
     def __init__(self, options: NesOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
         if options.kind not in ("snes", "xnes"):
@@ -93,10 +93,8 @@ class Nes:
         self.state: dict[str, NDArray[Any]] = {"mean": np.zeros(size), "sigma": np.full(1 if self._full else size, float(setting.sigma))}
         if self._full:
             self.state["shape"] = np.eye(size)
-            self._most_lag = 0
         else:
-            self._most_lag = 0 if options.late == "drop" else options.max_lag
-            self._history = History(self.state, 2 * size, self._most_lag)
+            self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag)
         self._size, self._options, self._first_sigma = size, options, setting.sigma
         usual = (9 + 3 * math.log(size)) / (5 * size * math.sqrt(size)) if self._full else (3 + math.log(size)) / (5 * math.sqrt(size))
         self._sigma_rate = options.sigma_learning_rate or usual
@@ -139,18 +137,19 @@ class Nes:
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
         """See `Search`. SNES takes late points as if the present distribution had drawn them; xNES leaves them out."""
-        used, figures = in_time(version, batch, self._most_lag)
+        acted = np.where(batch.version == version, CURRENT, LOST) if self._full else self._history.rows(version, batch.version)
+        used, figures = in_time(acted, batch)
+        if used is None:
+            return figures
         rows = np.flatnonzero(used)
-        if flat(batch.returns[rows]):
-            return {"flat": 1.0, **figures}
         if self._full:
             return {**self._full_step(self._draws(batch, rows), utilities(batch.returns[rows])), **figures}
-        draws = self._standardised_draws(version, batch, rows)
-        near = (batch.version[rows] == version) | (np.mean(draws**2, axis=1) <= FAR)
-        figures["late_used"] -= float(np.sum(~near))
-        figures["late_dropped"] += float(np.sum(~near))
-        if flat(batch.returns[rows[near]]):
-            return {"flat": 1.0, **figures}
+        draws = self._standardised_draws(batch, rows, acted[rows])
+        near = (acted[rows] == CURRENT) | (np.mean(draws**2, axis=1) <= FAR)
+        acted[rows[~near]] = LOST
+        used, figures = in_time(acted, batch)
+        if used is None:
+            return figures
         self._history.record(version, np.concatenate([self.state["mean"], self.state["sigma"]]).astype(np.float32))
         return {**self._separable_step(draws[near], utilities(batch.returns[rows[near]])), **figures}
 
@@ -161,10 +160,10 @@ class Nes:
             self._directions.direction(int(batch.generation[i]), int(batch.ticket[i]), draw)
         return draws.astype(np.float64)
 
-    def _standardised_draws(self, version: int, batch: Evaluations, rows: NDArray[np.intp]) -> Vector:
-        """Draws [n, N]; those of late points as the present distribution sees them, s = (x - m) / sigma."""
+    def _standardised_draws(self, batch: Evaluations, rows: NDArray[np.intp], acted: Whole) -> Vector:
+        """Draws [n, N]; those of late points, which acted with `acted` [n], as the present distribution sees them, s = (x - m) / sigma."""
         draws = self._draws(batch, rows)
-        for draw, row in zip(draws, self._history.rows(version, batch.version[rows])):
+        for draw, row in zip(draws, acted):
             if row != CURRENT:
                 mean, sigma = self.state["history"][row].reshape(2, -1)
                 point(mean, sigma, draw.astype(np.float32), self._point)

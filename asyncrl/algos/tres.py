@@ -61,7 +61,7 @@ class Tres(Perturbed):
         """
         kept, figures = self._keep(version, batch)
         if kept is None:
-            return {"flat": 1.0, **figures}
+            return figures
         samples = self._samples(kept, kept.value)
         move, done, norm = self._epochs(samples)
         surrogate, clipped, effective = measure(samples, move, self._tres.clip)

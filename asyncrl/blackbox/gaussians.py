@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.blackbox.history import CURRENT, LOST, skipped_late, too_few
+from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.shaping import flat
 from asyncrl.errors import UserError, unknown
 
 KINDS = ("gaussian", "orthogonal", "orthogonal-fixed")
@@ -36,12 +39,15 @@ def population_of(name: str, population: int, size: int, least: int) -> int:
     return population
 
 
-def in_time(version: int, batch: Evaluations, most: int) -> tuple[NDArray[np.bool_], dict[str, float]]:
-    """Which evaluations [n] count: those with a return that are at most so many versions old; and the figures of the others."""
-    lag = version - batch.version
-    there, young = ~np.isnan(batch.returns), lag <= most
+def in_time(rows: Whole, batch: Evaluations) -> tuple[NDArray[np.bool_] | None, dict[str, float]]:
+    """Which evaluations [n] count: those with a return that are not LOST (rows [n] are those of `History`); and figures about late
+    ones. None where all that count have the same return, or too few are young enough."""
+    there, young = np.isfinite(batch.returns), rows != LOST
     used = there & young
-    return used, {"late_dropped": float(np.sum(there & ~young)), "late_used": float(np.sum(used & (lag > 0)))}
+    if too_few(used, there):
+        return None, skipped_late(there)
+    figures = {"late_dropped": float(np.sum(there & ~young)), "late_used": float(np.sum(used & (rows != CURRENT)))}
+    return (None, {**figures, "flat": 1.0}) if flat(batch.returns[used]) else (used, figures)
 
 
 def point(mean: NDArray[np.float32], deviation: NDArray[np.float32], eps: NDArray[np.float32], out: NDArray[np.float32]) -> None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from asyncrl.blackbox.samples import Vector, Whole
 
 CURRENT, LOST = -1, -2
-MEAN_SQUARE, LARGEST = 0.25, 1.0
-"""Of (theta - theta_v) / sigma: where the ratios of a version v still have something to say (effective sample size exp(-.25))."""
+MEAN_SQUARE, LARGEST = 0.25, 1.0 + 1e-3
+"""Of (theta - theta_v) / sigma: where the ratios of a version v still have something to say (effective sample size exp(-.25)). The
+largest may be 1, as it is after an update of TRES that `max_kl` ended; the rest is for its rounding to float32."""
 SHRINKAGE = 4.0  # evaluations that the mean of all counts for in the baseline of a version
 
 
@@ -39,14 +40,13 @@ class History:
     def rows(self, version: int, acted: Whole) -> Whole:
         """For each evaluation the row of the parameters that acted, [n].
 
-        acted [n]: their versions. CURRENT where they are those of `version`; LOST where they are older than max_lag updates.
+        acted [n]: their versions. CURRENT where they are those of `version`, however long ago that began; LOST where they are
+        others, and older than max_lag updates.
         """
         found = np.full(len(acted), CURRENT, np.int64)
-        for earlier in np.unique(acted):
-            if version - earlier > self._max_lag:
-                found[acted == earlier] = LOST
-            elif earlier < version:
-                found[acted == earlier] = self._row(int(earlier))
+        for earlier in np.unique(acted[acted < version]):
+            row = self._row(int(earlier))  # CURRENT even if rows gave way: the newest change is always there
+            found[acted == earlier] = LOST if row != CURRENT and version - earlier > self._max_lag else row
         return found
 
     def stale(self, row: int, theta: NDArray[np.float32]) -> Vector:
@@ -57,7 +57,7 @@ class History:
         """Which evaluations may be used, [n].
 
         late: `drop` admits those of theta itself; `as-is` all that are not LOST; `ratio` those of them for which
-        the mean of ((theta - theta_v) / sigma)^2 is below MEAN_SQUARE and the largest |theta - theta_v| / sigma below LARGEST.
+        the mean of ((theta - theta_v) / sigma)^2 is below MEAN_SQUARE and the largest |theta - theta_v| / sigma at most LARGEST.
         """
         admitted = rows == CURRENT
         if late != "drop":
@@ -72,7 +72,20 @@ class History:
 
 
 def _near(delta: Vector) -> bool:
-    return bool(np.mean(delta**2) < MEAN_SQUARE and np.abs(delta).max() < LARGEST)
+    return bool(np.mean(delta**2) < MEAN_SQUARE and np.abs(delta).max() <= LARGEST)
+
+
+def too_few(used: NDArray[np.bool_], possible: NDArray[np.bool_]) -> bool:
+    """Whether less than half of what could be evaluated [n] may be used: a step from a few would be as long as one from many.
+
+    As the parameters then stay, evaluations of them are not late any more.
+    """
+    return bool(2 * used.sum() < possible.sum())
+
+
+def skipped_late(possible: NDArray[np.bool_]) -> dict[str, float]:
+    """The figures of such an update: all that could be evaluated is lost."""
+    return {"late_dropped": float(possible.sum()), "late_used": 0.0, "skipped_late": 1.0}
 
 
 def less_baseline(returns: Vector, cohort: Whole) -> Vector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class SearchOptions:
     """Which evaluations begin their episodes with the same environment seed: mirror images, whole generations, or none."""
     action_bins: int = 0
     """Box actions: each component takes one of so many values, evenly spaced, with a score for each; 0 for none."""
+
+    @classmethod
+    def for_functions(cls, sigma: float) -> dict[str, Any]:
+        """Defaults of `asyncrl.minimize` that differ: steps keep their size in units of sigma, whatever units the function's are in."""
+        return {}
 
     @property
     def modes(self) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.blackbox.directions import Directions
 from asyncrl.blackbox.estimators import Plan
-from asyncrl.blackbox.history import CURRENT, History, less_baseline
+from asyncrl.blackbox.history import CURRENT, History, less_baseline, skipped_late, too_few
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Samples, Vector, Whole
 from asyncrl.blackbox.search import Evaluations, Setting
@@ -38,7 +38,7 @@ class Perturbed:
     of one that is left out, or that came in another batch, is used alone (not so in ARS).
     """
 
-    figures: tuple[str, ...] = ("gradient_norm", "update_norm", "late_dropped", "late_used", "flat")
+    figures: tuple[str, ...] = ("gradient_norm", "update_norm")
 
     def __init__(self, options: SearchOptions, size: int, seed: int, settings: Sequence[Setting], estimator: str) -> None:
         self._options = options
@@ -89,23 +89,19 @@ class Perturbed:
         return int(self._direction[ticket]) % len(self._directions.settings)
 
     def _keep(self, version: int, batch: Evaluations, whole_pairs: bool = False) -> tuple[Kept | None, dict[str, float]]:
-        """The evaluations to use, with their values, and figures about late ones. None where they tell nothing.
-
-        Nor is there anything to use where less than half of what could be evaluated is admitted: a step from a few would be as
-        long as one from many. As theta then stays, the next ones are not late.
-        """
+        """The evaluations to use, with their values, and figures about late ones. None where they tell nothing, or too few may be used."""
         possible = self._possible(batch)
         rows = self._history.rows(version, batch.version)
         admitted = self._history.admitted(rows, self.theta, self._smallest_sigma, self._options.late)
         kept = possible & admitted
         figures = {"late_dropped": float(np.sum(possible & ~admitted)), "late_used": 0.0}
-        if 2 * kept.sum() < possible.sum():
-            return None, figures
+        if too_few(kept, possible):
+            return None, skipped_late(possible)
         if whole_pairs:
             kept &= self._has_twin(batch, kept)
         returns = batch.returns[kept]
         if flat(returns) or not self._sign[batch.ticket[kept]].any():
-            return None, figures
+            return None, {**figures, "flat": 1.0}
         value = shape(less_baseline(returns, rows[kept]), self._options.shaping)
         figures["late_used"] = float(np.sum(rows[kept] != CURRENT))
         return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], value), figures
@@ -166,7 +162,9 @@ class Perturbed:
         return block, row
 
     def _replaced(self, version: int, theta: NDArray[np.float32]) -> dict[str, float]:
-        """Make theta [N] the parameters of version + 1; returns how far they moved."""
+        """Make theta [N] the parameters of version + 1; returns how far they moved. They stay where theta is not finite."""
+        if not np.isfinite(theta).all():
+            return {"not_finite": 1.0}
         self._history.record(version, self.theta)
         norm = float(np.linalg.norm(theta.astype(np.float64) - self.theta))
         self.theta[:] = theta

@@ -13,6 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+COUNTS = ("late_dropped", "late_used", "flat", "skipped_late", "not_finite")
+"""What every `Search.update` may tell beside its own figures: evaluations that were left out because of their age, and late ones
+that were used; and 1.0 where nothing was changed: all returns are equal, too few evaluations are young enough, or the step is
+not finite."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -49,7 +54,7 @@ class Search(Protocol):
     published_size: int
     """Numbers that workers need."""
     figures: tuple[str, ...]
-    """Names of what `update` returns, for the log."""
+    """Names of what `update` returns beside COUNTS where it changes something, for the log."""
     state: dict[str, NDArray[Any]]
     """Everything that it remembers between updates: arrays of fixed shape and dtype, edited in place, never rebound. Whoever
     copies them out and back in gets the same algorithm again, bit for bit."""
@@ -72,5 +77,6 @@ class Search(Protocol):
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
         """Make version + 1 from a batch, in `state`; returns figures for the log, all finite.
 
-        `flat`: 1.0 where nothing could be learned, because all returns are equal; then nothing was changed.
+        Where nothing could be learned, one of `flat`, `skipped_late` and `not_finite` is 1.0 and nothing was changed; the
+        parameters of version + 1 are then those of version.
         """

@@ -94,8 +94,8 @@ class Player:
     """Acts in one environment at a time.
 
     `act(observation, at=0)`: observation [D] of any dtype as the environment gave it, which is kept in seen[at]. Returns an int
-    (Discrete), or the same array every time: int64 [C] (MultiDiscrete) or float32 of the action's shape (Box). None for an
-    observation of another size, or that is not finite. Nothing is allocated.
+    (Discrete), or an array that is the caller's to keep: int64 [C] (MultiDiscrete) or float32 of the action's shape (Box). None
+    for an observation of another size, or that is not finite.
 
     normaliser   [3, D] float32, the caller's to write: shift, scale, and in [2, 0] whether it is on
     seen         [SEEN, D] of the observations' declared dtype: what was acted on, for statistics
@@ -191,7 +191,8 @@ def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Ac
     kernel, _ = _kernels(policy)
 
     def act(observation: NDArray[Any], at: int = 0) -> NDArray[Any] | None:
-        return action if kernel(observation, at, orders, numbers, seen) else None
+        # A copy: an environment may keep the action to compare the next one with it.
+        return action.copy() if kernel(observation, at, orders, numbers, seen) else None
 
     return act
 
@@ -209,7 +210,7 @@ def _wide_act(policy: SearchPolicy, network: WideNetwork, memory: _Memory, seen:
         if first is not None:
             return first + take_choice(memory.scores)
         take(memory.scores, orders, numbers)
-        return action
+        return action.copy()
 
     return act
 

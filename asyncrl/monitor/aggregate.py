@@ -53,6 +53,7 @@ class Aggregate:
         self._explorations = list(explorations)
         self._settings = list(dict.fromkeys(explorations if settings is None else settings))
         self._losses_kept = [name.removesuffix("_sum") for name in ledger.columns if name.endswith("_sum") and name != "lag_sum"]
+        self._counters = [name.removesuffix("_total") for name in ledger.columns if name.endswith("_total")]
         self._first = self._previous = ledger.read_all()
         self._previous_updates = self._updates = updates
         self._previous_time: float | None = None
@@ -102,6 +103,7 @@ class Aggregate:
             **self._lag(change, records),
             **self._shares(change),
             **self._losses(change, records),
+            **self._counts(change),
         }
         if since is not None:  # until the first round begins there is no interval to close
             self._previous, self._previous_time, self._previous_updates = records, now, updates
@@ -136,6 +138,7 @@ class Aggregate:
             "skipped_updates": int(self._total(records, "skipped")),
             "versions_during_copies": int(self._total(records, "torn")),
             "lost_episode_records": int(self._total(records, "lost_episodes")),
+            **({"counts": {name: int(self._total(records, f"{name}_total")) for name in self._counters}} if self._counters else {}),
         }
 
     def state(self) -> dict[str, Any]:
@@ -229,6 +232,11 @@ class Aggregate:
         report = {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
         skipped = self._total(records, "skipped")
         return {**report, "learn/skipped_updates": skipped} if skipped else report
+
+    def _counts(self, change: FloatArray) -> dict[str, float]:
+        """Of columns ``<name>_total``, a learner's: how many in each of its rounds, those included that changed nothing."""
+        rounds = float(self._column(change, "rounds")[len(self._explorations) :].sum())
+        return {f"learn/{name}": self._total(change, f"{name}_total") / rounds for name in self._counters} if rounds else {}
 
     def _began(self, records: FloatArray) -> float | None:
         started = self._column(records, "started")

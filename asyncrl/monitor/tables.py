@@ -94,11 +94,15 @@ def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     lag, shares, given = summary.get("lag") or {}, summary.get("time_share") or {}, summary.get
-    skipped = f" ({given('skipped_updates'):,} skipped: not finite)" if given("skipped_updates") else ""
+    counts = given("counts") or {}
+    why = "" if counts else ": not finite"
+    skipped = f" ({given('skipped_updates'):,} skipped{why})" if given("skipped_updates") else ""
+    left_out = {"too late": counts.get("late_dropped"), "made again": counts.get("discarded"), "without a return": counts.get("missing")}
     means = f"{number(given('return_mean_last_100'))} over the last 100 episodes, {number(given('return_best_mean_100'))} at best"
     rows = {
         "steps": f"{given('steps', 0):,} in {clock(given('seconds') or 0.0)}, {number(given('steps_per_second'), 0)} a second",
         "updates": f"{given('updates', 0):,}{skipped}",
+        "left out": ", ".join(f"{count:,} evaluations {what}" for what, count in left_out.items() if count),
         "episodes": f"{given('episodes', 0):,}",
         "return": means if given("episodes") else "",
         "evaluation": number(given("evaluation_return")) if given("evaluation_return") is not None else "",

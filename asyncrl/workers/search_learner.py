@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from asyncrl.blackbox.search import Evaluations
+from asyncrl.blackbox.search import COUNTS, Evaluations
 from asyncrl.errors import Hopeless
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
@@ -30,6 +30,9 @@ from asyncrl.workers.search_plan import (
     learner_state,
     record_fields,
 )
+
+WASTE_UPDATES, WASTE_SHARE = 30, 0.25
+"""See `Waste`."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -84,6 +87,27 @@ class LearnerState:
         return figures
 
 
+class Waste:
+    """Tells, once, that much of the work is thrown away because it comes too late."""
+
+    def __init__(self) -> None:
+        self._updates = self._evaluations = self._dropped = 0
+
+    def news(self, evaluations: int, figures: dict[str, float]) -> str | None:
+        """Take in an update; one line after the first WASTE_UPDATES, if more than WASTE_SHARE of their evaluations were left out."""
+        if self._updates >= WASTE_UPDATES:
+            return None
+        self._updates += 1
+        self._evaluations += evaluations
+        self._dropped += int(figures.get("late_dropped", 0.0))
+        if self._updates < WASTE_UPDATES or self._dropped <= WASTE_SHARE * self._evaluations:
+            return None
+        return (
+            f"{self._dropped:,} of the first {self._evaluations:,} evaluations came too late to be used: the parameters had moved too "
+            "far. A smaller learning rate, --late as-is, a larger --max-lag or mode sync wastes less"
+        )
+
+
 class SearchLearner:
     """The one process that updates. Its state is in shared memory, so a successor goes on where it was killed."""
 
@@ -97,6 +121,7 @@ class SearchLearner:
         self._ground.states.load(self._ground.version, self._state.arrays)
         self._state.publish(self._published)
         self._books: Books | None = None
+        self._waste = Waste()
         self.notes: list[str] = []
 
     @property
@@ -136,7 +161,7 @@ class SearchLearner:
         self._require_values(records["value"], version)
         arrays["previous"][:] = self._published.vector
         figures = self._state.use(version, numbers, records)
-        flat = figures.get("flat", 0.0) > 0 and not figures.get("late_dropped") and not arrays["told_flat"][0]
+        flat = figures.get("flat", 0.0) > 0 and not arrays["told_flat"][0]
         arrays["told_flat"][0] |= int(flat)
         self._state.publish(self._published)
         ground.states.save(version + 1, arrays)
@@ -144,6 +169,8 @@ class SearchLearner:
         pace.publish(numbers, self._published.vector, self.steps_done)
         if flat:
             self._connection.send(Note(f"all {len(numbers)} returns of update {version} are equal: nothing can be learned from them"))
+        if news := self._waste.news(len(numbers), figures):
+            self._connection.send(Note(news))
 
     def _require_values(self, values: NDArray[np.float64], version: int) -> None:
         if np.isnan(values).all():
@@ -154,12 +181,16 @@ class SearchLearner:
         assert books is not None
         for acted in records["version"]:
             books.lag(version - int(acted))
-        books.put("updates", version + 1)
+        moved = not any(figures.get(reason) for reason in ("flat", "skipped_late", "not_finite"))
         books.add("rounds", 1)
+        books.add("updates", int(moved))
+        books.add("skipped", int(not moved))
         books.add("learn_seconds", seconds)
-        books.add("discarded", pace.reissued)
-        books.add("missing", int(np.isnan(records["value"]).sum()))
+        counts = {name: figures.get(name, 0.0) for name in COUNTS}
+        counts |= {"discarded": pace.reissued, "missing": int(np.isnan(records["value"]).sum())}
         pace.reissued = 0
+        for name, count in counts.items():
+            books.add(f"{name}_total", count)
         for name in self._state.search.figures:
             value = figures.get(name, 0.0)
             books.add(f"{name}_sum", value if math.isfinite(value) else 0.0)

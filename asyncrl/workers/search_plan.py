@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.search import Search, Setting
+from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.deterministic import SearchPolicy
 from asyncrl.heads.options import NetworkOptions
@@ -159,8 +159,8 @@ def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
 
 
 def ledger_columns(search: Search) -> dict[str, int]:
-    """See `learner_columns`; evaluations that were discarded, and that had no value."""
-    return learner_columns(search.figures, ("discarded", "missing"))
+    """See `learner_columns`; totals of COUNTS, and of evaluations that were discarded and made again, and that had no value at last."""
+    return learner_columns(search.figures, [f"{name}_total" for name in (*COUNTS, "discarded", "missing")])
 
 
 def memory_layout(task: SearchTask, search: Search) -> Layout:
@@ -195,7 +195,7 @@ def learner_record(ground: SearchGround) -> NDArray[np.float64]:
     """The learner's ledger record as of the newest version: a learner may have died between that and telling of the next one."""
     ledger, learner = ground.ledger, ground.learner
     record = ledger.read(learner)
-    if ledger.column(record, "updates")[0] > ground.version:
+    if ledger.column(record, "rounds")[0] > ground.version:
         return ledger.entry(learner, ledger.clock(learner) - 1).copy()
     return record
 

@@ -41,10 +41,8 @@ def _es(directions: Any, pairs: float = 1.0) -> Factory:
     def make(n: int, sigma0: float, seed: int) -> Search:
         from asyncrl.algos.es import Es, EsOptions
 
-        defaults = EsOptions()
-        rate = defaults.learning_rate / defaults.sigma * sigma0
         population = 2 * max(round(pairs * n), 1)
-        options = EsOptions(population=population, sigma=sigma0, directions=directions, learning_rate=rate, weight_decay=0.0)
+        options = EsOptions(population=population, sigma=sigma0, directions=directions, **EsOptions.for_functions(sigma0))
         return Es(options, n, seed)
 
     return make
@@ -54,9 +52,8 @@ def _ars(directions: Any) -> Factory:
     def make(n: int, sigma0: float, seed: int) -> Search:
         from asyncrl.algos.ars import Ars, ArsOptions
 
-        defaults = ArsOptions()
-        rate = defaults.learning_rate / defaults.sigma * sigma0
-        return Ars(ArsOptions(population=2 * n, sigma=sigma0, directions=directions, learning_rate=rate), n, seed)
+        options = ArsOptions(population=2 * n, sigma=sigma0, directions=directions, **ArsOptions.for_functions(sigma0))
+        return Ars(options, n, seed)
 
     return make
 
