@@ -53,6 +53,7 @@ class StreamState:
         self.updater.published(published.parameters)
         standardise(own["observed_count"][0], own["observed_mean"], own["observed_square"], published.shift, published.scale)
         published.uniform[0] = float(self.updater.explores(self.steps))
+        published.steps[0] = self.steps
         return published.vector
 
     def take(self, unit: Unit) -> None:

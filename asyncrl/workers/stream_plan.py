@@ -115,18 +115,23 @@ class StreamGround:
 
 
 class PublishedPolicy:
-    """The vector that travels by version: the policy's parameters, the observations' shift and scale, whether to act uniformly."""
+    """The vector that travels by version: the policy's parameters, the observations' shift and scale, how to explore.
+
+    Its one writer is the learner (`StreamState.publish`). Actors explore by it alone, and not by what the ledger tells at the
+    moment: so that what they do is a function of the version, however they are timed.
+    """
 
     def __init__(self, vector: NDArray[np.float32], size: int, observed: int):
         self.vector = vector
         self.parameters = vector[:size]
         self.shift, self.scale = vector[size : size + observed], vector[size + observed : size + 2 * observed]
-        self.uniform = vector[size + 2 * observed :]  # one number: 1 while actors should act uniformly
+        self.uniform = vector[size + 2 * observed :][:1]  # 1 while actors should act uniformly
+        self.steps = vector[size + 2 * observed + 1 :]  # of all units that the learner had taken, rounded: exploration is annealed by it
 
     @classmethod
     def empty(cls, size: int, observed: int) -> PublishedPolicy:
         """One of zeros; `size`: parameters."""
-        return cls(np.zeros(size + 2 * observed + 1, np.float32), size, observed)
+        return cls(np.zeros(size + 2 * observed + 2, np.float32), size, observed)
 
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
