@@ -20,6 +20,8 @@ from asyncrl.monitor.memory import MemoryMeter
 from asyncrl.progress import COLUMNS, LAG_BINS
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.ledger import Ledger
+from asyncrl.workers.stream_learner import LearnerBooks
+from asyncrl.workers.stream_plan import stream_columns
 
 EXPLORATIONS = ["entropy:0.01", "entropy:0.1"]
 
@@ -94,6 +96,32 @@ def test_losses_in_rounds_modes_are_means_over_gradients():
     report = aggregate.report(2.0, updates=4)
     assert report["learn/entropy"] == 2.0
     assert report["learn/skipped_updates"] == 1
+
+
+def test_figures_with_a_count_of_their_own_are_means_over_those_who_had_one():
+    columns = stream_columns(("value", "policy_loss", "ratio_max"), 2)
+    ledger = Ledger(columns, SharedArrays.allocate(Ledger.layout(columns, 3)))
+    aggregate, books = Aggregate(ledger, EXPLORATIONS), LearnerBooks(ledger, 2)
+    record(ledger, 0, started=1.0)
+    for update in range(4):
+        own = {"policy_loss": -2.0} if update % 2 else {}
+        books.update_done({"value": 3.0 if update else math.inf, "ratio_max": 8.0 - update, **own})
+    for _ in range(20):  # more publications than updates
+        books.add("rounds", 1)
+        ledger.publish(2, books.draft)
+    books.lag_of(0, 1)
+    books.lag_of(1, 4)
+    books.lag_of(1, 5)
+    ledger.publish(2, books.draft)
+    report = aggregate.report(2.0, updates=4)
+    assert [report[f"learn/{name}"] for name in ("value", "policy_loss", "ratio_max")] == [3.0, -2.0, 8.0]
+    assert [report[f"lag/by_exploration/{name}"] for name in EXPLORATIONS] == [1.0, 4.5]
+    assert report["lag/mean"] == 10 / 3
+    books.update_done({"value": 5.0, "ratio_max": 2.0})
+    ledger.publish(2, books.draft)
+    report = aggregate.report(3.0, updates=5)
+    assert (report["learn/value"], report["learn/ratio_max"]) == (5.0, 8.0), "the largest of the run"
+    assert "learn/policy_loss" not in report
 
 
 def test_lag_beyond_the_bins_keeps_its_maximum():

@@ -43,8 +43,7 @@ def test_the_ratio_is_held_after_every_unit(mode, ratio):
         for actor in (0, 1) if mode == "sync" else (number % 2,):
             updater.take(actor, trajectory, np.zeros((3, 1), np.float32), np.zeros(1, np.uint8))
             steps += 3
-        count, _ = updater.update(number, steps)
-        made += count
+        made += len(updater.update(number, steps))
         assert made == (int(ratio * (steps - 14)) if steps >= 16 else 0)
     assert made > 5
 

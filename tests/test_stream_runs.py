@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,34 @@ def test_bad_input_takes_one_line_and_leaves_nothing(tmp_path, algo, settings, l
     assert list(tmp_path.iterdir()) == []
 
 
-def test_updates_per_step_hold_in_sync_and_async(tmp_path):
+def last_report(run: Run) -> dict[str, float]:
+    return json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+def test_updates_per_step_hold_in_sync_and_async_and_figures_are_means_over_the_updates_that_have_them(tmp_path):
     for mode, ratio in (("sync", 0.25), ("async", 2.0)):
-        run = stream(tmp_path, "td3", mode=mode, replay_ratio=ratio, steps=600, t_max=3)
+        run = stream(tmp_path, "td3", mode=mode, replay_ratio=ratio, steps=600, t_max=1)
         arrays = learner_part(run)
-        assert arrays["updates"][0] == run.summary["updates"] == int((arrays["own/steps"][0] - 40) * ratio)
+        updates, steps = int(arrays["updates"][0]), int(arrays["own/steps"][0])
+        assert updates == run.summary["updates"] == int((steps - 40) * ratio)
+        assert (run.column("value_count")[-1], run.column("policy_loss_count")[-1]) == (updates, updates // 2)
+        middle = (40 + steps) / 2  # of the replay's sizes, over all updates; those of the last report are at least as large
+        assert run.column("replay_size_sum")[-1] / updates == pytest.approx(middle, rel=0.02)
+        report = last_report(run)
+        assert middle * 0.98 < report["learn/replay_size"] <= steps
+        assert steps - 300 < report["learn/age_steps_max"] <= steps  # some batch of 16 holds one of the first half
+
+
+def test_a_learner_that_waits_for_slow_actors_says_so_and_lag_is_told_by_exploration(tmp_path):
+    slow = lambda: Jitter(gymnasium.make("CartPole-v1"), 0.002, 1.0)  # noqa: E731
+    run = stream(tmp_path, "impala", env=slow, mode="async", batch_units=4, steps=600, explore="epsilon:0.01,0.2")
+    report, busy = last_report(run), {name: run.column(f"{name}_seconds")[-1] for name in ("learn", "wait")}
+    assert busy["learn"] < 0.2 * busy["wait"]
+    assert {name for name in report if name.startswith("lag/by_")} == {"lag/by_exploration/epsilon:0.01", "lag/by_exploration/epsilon:0.2"}
+    assert run.launcher is not None
+    ledger = run.launcher._ground.ledger
+    sums, counts = (ledger.column(ledger.read(2), name) for name in ("lag_sums", "lag_counts"))
+    assert counts.tolist() == run.column("rounds")[:2] and sums.sum() == run.column("lag_sum")[2]
 
 
 def test_an_own_network_learns_by_the_general_path(tmp_path):

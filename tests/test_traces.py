@@ -135,11 +135,11 @@ def test_one_update_of_several_traces_is_the_mean_of_their_gradients():
         together.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
         alone = TraceUpdater(task(options, policy), policy)
         alone.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
-        assert alone.update(0, 0)[0] == 1
+        assert len(alone.update(0, 0)) == 1
         singles.append(alone.state()["vector"].copy())
     together.update(0, 0)
     np.testing.assert_allclose(together.state()["vector"], np.mean(singles, axis=0), atol=1e-6)
-    assert together.update(1, 0) == (0, {})
+    assert together.update(1, 0) == []
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
@@ -149,18 +149,28 @@ def test_a_natural_step_keeps_its_divergence_and_improves(env):
     before = updater.state()["vector"].copy()
     for seed in (0, 10, 20, 30):
         updater.take(0, *acted(env, policy, before.copy(), seed), np.zeros(ENVS, np.uint8))
-    updates, figures = updater.update(0, 0)
-    assert updates == 1
+    (figures,) = updater.update(0, 0)
     assert 0.0 < figures["kl"] <= 2 * 0.005
     assert figures["improvement"] > 0.0
     assert figures["improvement"] < 3 * figures["expected_improvement"]
     assert not np.array_equal(updater.state()["vector"], before)
 
 
+def test_a_largest_ratio_is_that_of_all_traces():
+    policy, _ = policy_for("CartPole-v1")
+    together, found = TraceUpdater(task(ImpalaOptions(t_max=STEPS), policy), policy), []
+    for temperature in (1.0, 0.5):
+        trajectory, log_prob = acted("CartPole-v1", policy, policy.initial(0), temperature=temperature)
+        together.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
+        found.append(WrittenTraces(policy, policy.initial(0), STEPS, ENVS, ImpalaOptions())(Trace(trajectory, log_prob))["ratio_max"])
+    (figures,) = together.update(0, 0)
+    assert figures["ratio_max"] == max(found) > min(found)
+
+
 def test_an_update_without_units_changes_nothing():
     policy, _ = policy_for("CartPole-v1")
     updater = NaturalUpdater(task(NpgOptions(), policy), policy)
-    assert updater.update(0, 0) == (0, {})
+    assert updater.update(0, 0) == []
 
 
 def test_a_gradient_that_is_not_finite_is_left_out():
@@ -170,6 +180,6 @@ def test_a_gradient_that_is_not_finite_is_left_out():
     trajectory.reward[0, 0] = np.nan
     before = updater.state()["vector"].copy()
     updater.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
-    _, figures = updater.update(0, 0)
+    (figures,) = updater.update(0, 0)
     assert figures["skipped"] == 1.0
     assert np.array_equal(updater.state()["vector"], before)

@@ -74,12 +74,12 @@ class NaturalUpdater:
         names = ("observation", "action", "reward", "ended", "final_observation", "memory")
         self._trajectories.append(Trajectory.over({name: getattr(trajectory, name).copy() for name in names}))
 
-    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+    def update(self, version: int, steps: int) -> list[dict[str, float]]:
         """See `Updater`."""
         import torch
 
         if not self._trajectories:
-            return 0, {}
+            return []
         parts = [self._advantages(trajectory) for trajectory in self._trajectories]
         observation = torch.cat([torch.from_numpy(one.observation[:-1]).flatten(0, 1) for one in self._trajectories])
         action = torch.cat([torch.from_numpy(one.action.reshape(one.reward.size, -1)) for one in self._trajectories])
@@ -89,7 +89,7 @@ class NaturalUpdater:
             standardised(advantage[:, None])
         figures = self._improve_policy(observation, action, torch.from_numpy(advantage))
         figures["value_loss"] = self._fit_values(observation, torch.from_numpy(target))
-        return 1, figures
+        return [figures]
 
     def _advantages(self, trajectory: Trajectory) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(advantage, value target) [T, E]"""

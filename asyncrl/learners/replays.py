@@ -108,17 +108,13 @@ class ReplayUpdater:
             self._replay.cut(first + int(e))
         self._replay.add(trajectory, first)
 
-    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+    def update(self, version: int, steps: int) -> list[dict[str, float]]:
         """See `Updater`."""
         options = self._options
         due = updates_due(options.replay_ratio, steps, options.warm_up) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
-            return 0, {}
-        sums: dict[str, list[float]] = {}
-        for _ in range(due):
-            for name, value in self._one(version, steps).items():
-                sums.setdefault(name, []).append(value)
-        return due, {name: float(np.mean(values)) for name, values in sums.items()}
+            return []
+        return [self._one(version, steps) for _ in range(due)]
 
     def _one(self, version: int, steps: int) -> dict[str, float]:
         options = self._options

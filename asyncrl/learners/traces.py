@@ -176,13 +176,13 @@ class TraceUpdater:
         """See `Updater`."""
         self._traces.append(Trace(trajectory, log_prob))
 
-    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+    def update(self, version: int, steps: int) -> list[dict[str, float]]:
         """See `Updater`: one for each epoch, or none without units."""
         if not self._traces:
-            return 0, {}
+            return []
         epochs = [self._epoch(steps) for _ in range(self._options.epochs)]
         self._traces.clear()
-        return len(epochs), {name: float(np.mean([one[name] for one in epochs])) for name in epochs[0]}
+        return epochs
 
     def _epoch(self, steps: int) -> dict[str, float]:
         self._sum[:] = 0.0
@@ -192,9 +192,9 @@ class TraceUpdater:
             self._sum += self._gradient_of.gradient
         self._sum /= np.float32(len(self._traces))
         length = norm(self._sum)
-        figures = {name: float(np.mean([one[name] for one in all_figures])) for name in all_figures[0]}
+        figures = {name: _of_all(name, [one[name] for one in all_figures]) for name in all_figures[0]}
         if not np.isfinite(length):
-            return {**figures, "gradient_norm": 0.0, "skipped": 1.0}
+            return {**figures, "skipped": 1.0}
         self._counts += 1
         rate = self._rate(steps)
         scale = clip_scale(length, self._options.max_gradient_norm)
@@ -215,3 +215,8 @@ class TraceUpdater:
             if name not in state or state[name].shape != array.shape:
                 raise UserError(f"the checkpoint does not fit: {name} has another shape than this run needs")
             array[...] = state[name]
+
+
+def _of_all(name: str, values: list[float]) -> float:
+    """A figure of several traces: their mean, or the largest (see `Updater.figures`)."""
+    return max(values) if name.endswith("_max") else float(np.mean(values))

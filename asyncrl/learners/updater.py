@@ -15,7 +15,7 @@ class Updater(Protocol):
     """One algorithm's learner, without processes, rings and clocks."""
 
     figures: tuple[str, ...]
-    """Names of what `update` returns, for the log. Of the class."""
+    """Names of what `update` tells, for the log; those that end in ``_max`` are largest values, of which no mean is taken. Of the class."""
     needs_log_prob: bool
     """Whether units must say how probable their actions were. Of the class."""
 
@@ -36,10 +36,10 @@ class Updater(Protocol):
         actor's last unit.
         """
 
-    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
+    def update(self, version: int, steps: int) -> list[dict[str, float]]:
         """Make the updates that the units taken since the last call are good for; `steps`: of all units ever taken.
 
-        Returns how many, and figures, means over them; those that are not there are left out.
+        Returns the figures of each. A figure that an update does not have is left out: it is no 0.
         """
 
     def explores(self, steps: int) -> bool:

@@ -52,8 +52,10 @@ class Aggregate:
         self._ledger = ledger
         self._explorations = list(explorations)
         self._settings = list(dict.fromkeys(explorations if settings is None else settings))
-        self._losses_kept = [name.removesuffix("_sum") for name in ledger.columns if name.endswith("_sum") and name != "lag_sum"]
-        self._counters = [name.removesuffix("_total") for name in ledger.columns if name.endswith("_total")]
+        named = {end: [name.removesuffix(end) for name in ledger.columns if name.endswith(end)] for end in ("_sum", "_total", "_peak")}
+        self._losses_kept = [name for name in named["_sum"] if name != "lag" and f"{name}_count" not in ledger.columns]
+        self._counted = [name for name in named["_sum"] if name != "lag" and f"{name}_count" in ledger.columns]
+        self._counters, self._peaks = named["_total"], named["_peak"]
         self._first = self._previous = ledger.read_all()
         self._previous_updates = self._updates = updates
         self._previous_time: float | None = None
@@ -102,7 +104,8 @@ class Aggregate:
             **(self._rates(change, interval) if interval > 0 else {}),
             **self._lag(change, records),
             **self._shares(change),
-            **self._losses(change, records),
+            **self._losses(change),
+            **self._figures(change, records),
             **self._counts(change),
         }
         if since is not None:  # until the first round begins there is no interval to close
@@ -212,6 +215,8 @@ class Aggregate:
         rounds = self._total(change, "rounds")
         if rounds:
             report["lag/during_copy"] = self._total(change, "torn") / rounds
+        if "lag_sums" in self._ledger.columns:  # a stream's learner tells whose units they were
+            sums, counts = (self._column(change, name).sum(axis=0) for name in ("lag_sums", "lag_counts"))
         for setting in self._settings:
             mine = [worker for worker, name in enumerate(self._explorations) if name == setting]
             if counts[mine].sum():
@@ -223,13 +228,25 @@ class Aggregate:
         total = sum(seconds.values())
         return {f"time/{share}": spent / total for share, spent in seconds.items()} if total > 0 else {}
 
-    def _losses(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
+    def _losses(self, change: FloatArray) -> dict[str, float]:
+        """Means of columns ``<name>_sum``, over the gradients or updates of those who have any."""
+        if not self._losses_kept:
+            return {}
         sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in self._losses_kept])
         # In rounds modes nobody updates alone: there each round that was not skipped contributes one gradient.
         rounds = self._column(change, "rounds")[:, 0] - self._column(change, "skipped")[:, 0]
         gradients = np.maximum(self._column(change, "updates")[:, 0], rounds)[(sums != 0).any(axis=0)].sum()
         named = zip(self._losses_kept, sums.sum(axis=1))
-        report = {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
+        return {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
+
+    def _figures(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
+        """Means of columns that have their own ``<name>_count``; the run's largest values, ``<name>_peak``; what was skipped."""
+        report = {}
+        for name in self._counted:
+            if count := self._total(change, f"{name}_count"):
+                report[f"learn/{name}"] = self._total(change, f"{name}_sum") / count
+        if self._total(change, "updates"):
+            report |= {f"learn/{name}": float(self._column(records, f"{name}_peak").max()) for name in self._peaks}
         skipped = self._total(records, "skipped")
         return {**report, "learn/skipped_updates": skipped} if skipped else report
 

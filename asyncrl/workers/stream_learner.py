@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,6 +19,7 @@ from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.stream_learner_pace import LearnerPace
 from asyncrl.scheduler.streams import Unit
+from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.statistics import merge_one, standardise
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.body import run_body
@@ -77,6 +79,33 @@ class StreamState:
         self.updater.restore({name: array for name, array in arrays.items() if not name.startswith("own/")})
 
 
+class LearnerBooks(Books):
+    """The learner's draft of its ledger record; the columns are those of `stream_plan.stream_columns`."""
+
+    def __init__(self, ledger: Ledger, worker: int):
+        super().__init__(ledger, worker)
+        self._lag_sums, self._lag_counts = (ledger.column(self.draft, name) for name in ("lag_sums", "lag_counts"))
+
+    def lag_of(self, actor: int, lag: int) -> None:
+        """Count a unit of this actor's."""
+        self.lag(lag)
+        self._lag_sums[actor] += lag
+        self._lag_counts[actor] += 1
+
+    def update_done(self, figures: Mapping[str, float]) -> None:
+        """Count an update. What is not finite is left out: sums would stay so for ever."""
+        self.add("updates", 1)
+        self.add("skipped", figures.get("skipped", 0.0))
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                continue
+            if name.endswith("_max"):
+                self.put(f"{name}_peak", max(value, self[f"{name}_peak"]))
+            else:
+                self.add(f"{name}_sum", value)
+                self.add(f"{name}_count", 1)
+
+
 class StreamLearner:
     """The one process that updates."""
 
@@ -91,7 +120,8 @@ class StreamLearner:
         self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
         if plan.restore_from is not None:
             self._state.restore(read_part(plan.restore_from, LEARNER_PART)[1])
-        self._books: Books | None = None
+        self._books: LearnerBooks | None = None
+        self._wait_seconds = 0.0
         self.notes: list[str] = []
 
     def _limit_threads(self) -> None:
@@ -107,7 +137,7 @@ class StreamLearner:
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
-        self._books = Books(ground.ledger, index)
+        self._books = LearnerBooks(ground.ledger, index)
         board = ground.board
         pace = LearnerPace(ground.streams, lambda: board.order(REQUEST) > board.order(OPENED))
         gate = Gate(board, ground.parking, index)
@@ -121,30 +151,33 @@ class StreamLearner:
         units = getattr(self._task.options, "batch_units", 1)
         while not pace.at_gate:
             board.stand(index, PHASE, PHASES.index("waiting"))
-            lags, began = [], 0.0
+            lags: list[tuple[int, int]] = []
+            began, waited = 0.0, 0.0
             for unit in pace.units(units):
                 board.stand(index, HEARTBEAT, time.monotonic_ns())
                 board.stand(index, PHASE, PHASES.index("learning"))
-                began = began or time.perf_counter()
-                lags.append(unit.lag)
+                if not began:
+                    began, waited = time.perf_counter(), pace.wait_seconds
+                lags.append((unit.actor, unit.lag))
                 self._state.take(unit)
             if not pace.at_gate:
-                self._update(pace, lags, began or time.perf_counter())
+                # Waiting for the units after the first is no learning.
+                self._update(pace, lags, began + pace.wait_seconds - waited if began else time.perf_counter())
 
-    def _update(self, pace: LearnerPace, lags: list[int], began: float) -> None:
-        updates, figures = self._state.updater.update(pace.version, self._state.steps)
+    def _update(self, pace: LearnerPace, lags: list[tuple[int, int]], began: float) -> None:
+        """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far."""
+        updates = self._state.updater.update(pace.version, self._state.steps)
         pace.publish(self._state.publish())
         books, ledger = self._books, self._ground.ledger
         assert books is not None
-        for lag in lags:
-            books.lag(lag)
-        books.add("updates", updates)
+        for actor, lag in lags:
+            books.lag_of(actor, lag)
+        for figures in updates:
+            books.update_done(figures)
         books.add("rounds", 1)
-        books.add("skipped", figures.get("skipped", 0.0) * updates)
         books.add("learn_seconds", time.perf_counter() - began)
-        for name in self._state.updater.figures:
-            value = figures.get(name, 0.0)
-            books.add(f"{name}_sum", value * updates if math.isfinite(value) else 0.0)
+        books.add("wait_seconds", pace.wait_seconds - self._wait_seconds)
+        self._wait_seconds = pace.wait_seconds
         ledger.publish(self._plan.worker, books.draft)
         if self._state.steps >= self._ground.board.order(MARK):
             pace.close()

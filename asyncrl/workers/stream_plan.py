@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,11 +154,24 @@ def unit_layout(task: StreamTask, policy: Policy) -> Layout:
     }
 
 
+def stream_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
+    """Columns of a stream's ledger. Beside what every learner has (`plan.learner_columns`), in the learner's record, by it alone:
+
+    <figure>_sum, <figure>_count     over the updates that had a finite one
+    <figure>_peak                    the largest of the run, of figures that end in _max
+    lag_sums, lag_counts [actors]    lag by the actor whose unit it was
+    """
+    peaks = [name for name in figures if name.endswith("_max")]
+    means = [name for name in figures if name not in peaks]
+    own = dict.fromkeys([*(f"{name}_count" for name in means), *(f"{name}_peak" for name in peaks)], 1)
+    return {**learner_columns(means), **own, "lag_sums": actors, "lag_counts": actors}
+
+
 def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
     """Everything that the processes of a stream share."""
     size = PublishedPolicy.empty(policy.size, task.observed).vector.size
     return {
-        **common_layout(learner_columns(figures), task.workers + 1, task.workers),
+        **common_layout(stream_columns(figures, task.workers), task.workers + 1, task.workers),
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
         **prefixed("snapshots", Snapshots.layout(size)),
         **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
@@ -173,6 +186,7 @@ def ground_of(task: StreamTask, figures: tuple[str, ...], memory: SharedArrays, 
         return Ring(arrays, "wait", parking, producer, task.workers)
 
     make: Callable[..., Ring] = ring
+    columns = stream_columns(figures, task.workers)
     rings = Grid[Ring](memory.part("units"), task.workers, 1, make)
     streams = Streams(StreamBoard(memory.part("stream")), Snapshots(memory.part("snapshots")), rings, parking)
-    return StreamGround(Board(memory.part("board")), Ledger(learner_columns(figures), memory.part("ledger")), parking, streams)
+    return StreamGround(Board(memory.part("board")), Ledger(columns, memory.part("ledger")), parking, streams)
