@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from running import resume, train
-from test_off_policy import HIDDEN, LEARNERS, A, S, batch
+from test_off_policy import HIDDEN, LEARNERS, A, S, batch, require_left_out
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -76,6 +76,13 @@ def test_a_device_learns_what_the_host_learns(name, device):
     theirs.published(published[1])
     np.testing.assert_array_equal(published[1], theirs.state["policy"])
     np.testing.assert_array_equal(published[0], ours.state["policy"])
+
+
+@on_every_device
+@pytest.mark.parametrize("reward", [np.nan, 1e30])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_gradient_that_is_not_finite_is_left_out_there_too(name, reward, device):
+    require_left_out(on_device(name, Device(torch.device(device))), reward)
 
 
 @on_every_device

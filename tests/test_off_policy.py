@@ -254,6 +254,33 @@ def test_gradients_are_limited(name):
     assert 10 * np.linalg.norm(learner.critics.statistics[0]) == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.parametrize("reward", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_gradient_that_is_not_finite_is_left_out_and_told(name, reward):
+    require_left_out(LEARNERS[name](), reward)
+
+
+def require_left_out(learner, reward):
+    """A batch with this reward moves no critic, and everything stays finite. (Of 1e30 the gradient's square is not: Adam keeps it.)"""
+    assert learner.update(batch(0))["skipped"] == 0
+    before = {key: np.array(array) for key, array in learner.state.items()}
+    bad = batch(1)
+    bad.reward[3] = reward
+    assert learner.update(bad)["skipped"] == 1
+    for key in ("critics", "critics_statistics"):
+        np.testing.assert_array_equal(learner.state[key], before[key])
+    assert all(np.isfinite(array).all() for array in learner.state.values())
+    assert learner.update(batch(2))["skipped"] == 0
+    assert not np.array_equal(learner.state["critics"], before["critics"])
+
+
+def test_a_temperature_outlives_a_policy_that_does_not():
+    learner = LEARNERS["sac"]()
+    learner.policy.vector[:] = np.nan
+    assert learner.update(batch())["skipped"] == 1
+    assert np.isfinite(learner.temperature).all()
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_best_action_is_found_where_nothing_follows(name):
     """Reward -(a - s)^2 and no future: the policy must become the state itself."""

@@ -206,6 +206,14 @@ def test_a_new_transition_has_the_largest_priority_so_far():
     assert 0.4 < (drawn == before).mean() < 0.6
 
 
+def test_priorities_that_are_not_finite_are_left_out():
+    replay, _ = filled(steps=10, envs=1, capacity=10, alpha=1.0)
+    before = replay._tree.weights.copy()
+    replay.reprioritise(np.arange(replay.written - 3, replay.written), np.array([np.nan, 7.0, np.inf], np.float32))
+    changed = replay._tree.weights != before
+    assert changed.sum() == 1 and replay._tree.weights[changed] == pytest.approx(7.0, rel=1e-5)
+
+
 def test_priorities_of_what_was_overwritten_are_left_out():
     replay, streams = filled(steps=10, envs=1, capacity=10, alpha=1.0)
     old = np.arange(replay.written - 10, replay.written)

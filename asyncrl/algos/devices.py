@@ -9,6 +9,7 @@ context is made before a learner makes its `Device`, in its own process.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from asyncrl.errors import Hopeless, UserError, nearest
 from asyncrl.shared.optimizers import Adam, clip_scale, norm
 
 ADAM = Adam()
+STEEPEST = 1e19
+"""Gradients beyond this norm are left out like those that are not finite: their squares, which Adam keeps, would be infinite."""
 FloatArray = NDArray[np.float32]
 
 
@@ -37,8 +40,13 @@ class HostNumbers:
         self.gradient[:] = 0.0
 
     def descend(self, rate: float, count: int, longest: float) -> float:
-        """The count-th Adam step, down the gradient; returns its norm, before it is clipped to `longest` (0: it is not)."""
+        """The count-th Adam step, down the gradient; returns its norm, before it is clipped to `longest` (0: it is not).
+
+        A gradient that is not finite is left out: returns infinity, and nothing has changed.
+        """
         length = float(norm(self.gradient))
+        if not length < STEEPEST:
+            return math.inf
         place = (self.vector, self.statistics)
         ADAM.step(place, self.gradient, slice(0, self.vector.size), clip_scale(length, longest), rate, count)
         return length
@@ -67,8 +75,11 @@ class DeviceNumbers:
 
     @torch.no_grad()
     def descend(self, rate: float, count: int, longest: float) -> float:
-        """See `HostNumbers`. Waits for the device once, at the end."""
+        """See `HostNumbers`. Waits for the device once, for the norm; Adam then runs there while we go on."""
         length = torch.linalg.vector_norm(self.gradient)
+        told = float(length)
+        if not told < STEEPEST:
+            return math.inf
         if longest > 0:
             self.gradient.mul_((longest / (length + 1e-6)).clamp_(max=1.0))
         mean, square = self.statistics
@@ -77,7 +88,7 @@ class DeviceNumbers:
         square.mul_(beta2).addcmul_(self.gradient, self.gradient, value=1.0 - beta2)
         root = float(np.sqrt(1.0 - beta2**count))
         self.vector.addcdiv_(mean, square.sqrt().div_(root).add_(ADAM.epsilon), value=-rate / (1.0 - beta1**count))
-        return float(length)
+        return told
 
     def follow(self, tau: float) -> None:
         """See `HostNumbers`."""

@@ -84,4 +84,4 @@ class OffPolicyLearner(Protocol):
         """Write what actors need: the policy, in the layout of `heads.tower.TowerPolicy`."""
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One update; returns figures to log."""
+        """One update; returns figures to log. `skipped` is 1 where a gradient was not finite and was left out."""

@@ -127,7 +127,7 @@ class Sac:
         """See `OffPolicyLearner`."""
         import torch
 
-        from asyncrl.algos.towers import regress, tensors
+        from asyncrl.algos.towers import left_out, regress, tensors
 
         o = self.options
         observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
@@ -138,7 +138,7 @@ class Sac:
         self.errors, figures = regress(self.critics, pair, target, weight if o.priority_alpha > 0 else None, *numbers)
         figures.update(self._improve_policy(observation))
         self.critics.follow(o.tau)
-        return figures
+        return {**figures, "skipped": left_out(figures)}
 
     def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
         import torch
@@ -149,7 +149,7 @@ class Sac:
         loss = (alpha * log_prob - values.amin(1, keepdim=True)).mean()
         length = self.policy.step(loss, o.policy_learning_rate, int(self.counts[0]), o.max_gradient_norm)
         entropy = -log_prob.mean().item()
-        if o.tune_temperature:
+        if o.tune_temperature and math.isfinite(entropy):
             self._tune(self.target_entropy - entropy)
         return {"policy_loss": loss.item(), "policy_gradient_norm": length, "entropy": entropy, "temperature": alpha}
 

@@ -107,7 +107,7 @@ class Td3:
         """See `OffPolicyLearner`."""
         import torch
 
-        from asyncrl.algos.towers import regress, tensors
+        from asyncrl.algos.towers import left_out, regress, tensors
 
         o = self.options
         observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
@@ -121,7 +121,7 @@ class Td3:
             figures.update(self._improve_policy(observation))
             self.policy.follow(o.tau)
             self.critics.follow(o.tau)
-        return figures
+        return {**figures, "skipped": left_out(figures)}
 
     def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
         import torch

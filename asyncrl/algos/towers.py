@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -51,7 +52,10 @@ class Towers:
         return [forward(layers, x) for layers in self._target_layers]
 
     def step(self, loss: torch.Tensor, rate: float, count: int, longest: float = 0.0) -> float:
-        """One Adam step, the count-th, of these towers alone; returns the gradient's norm, before it is clipped to `longest`."""
+        """One Adam step, the count-th, of these towers alone; returns the gradient's norm, before it is clipped to `longest`.
+
+        Infinity where the gradient was not finite: then no step was made (see `left_out`).
+        """
         self.numbers.clear()
         loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
         return self.numbers.descend(rate, count, longest)
@@ -90,6 +94,11 @@ def regress(
     with torch.no_grad():
         figures = {"critic_loss": loss.item(), "value": values.mean().item(), "critic_gradient_norm": length}
         return critics.place.array(errors.abs().mean(1)), figures
+
+
+def left_out(figures: Mapping[str, float]) -> float:
+    """1 where one of an update's gradients was left out, else 0; `figures` have the norms that `Towers.step` gave."""
+    return float(not all(math.isfinite(value) for name, value in figures.items() if name.endswith("gradient_norm")))
 
 
 def noise(seed: int, update: int, stream: int, shape: tuple[int, ...], place: Place = HOST) -> torch.Tensor:

@@ -21,7 +21,7 @@ DRAWS = 0x4E9
 """What a stream of random numbers is for: part of its key."""
 
 
-CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm")
+CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm", "skipped")
 REPLAY = ("replay_size", "age_versions", "age_versions_max", "age_steps", "age_steps_max")
 
 

@@ -157,10 +157,10 @@ class Replay:
         return self._drawn[count]
 
     def reprioritise(self, position: NDArray[np.int64], error: NDArray[np.floating]) -> None:
-        """Set the priorities of transitions that were drawn to |error|; those overwritten since are left out."""
+        """Set the priorities of transitions that were drawn to |error|; those overwritten since, or not finite, are left out."""
         if self.alpha <= 0:
             return
-        there = position >= self._oldest()
+        there = (position >= self._oldest()) & np.isfinite(error)
         priority = (np.abs(error[there].astype(np.float64)) + self.epsilon) ** self.alpha
         self._tree.set(position[there] % self.capacity, priority)
         self._numbers[LARGEST] = max(self._numbers[LARGEST], priority.max(initial=0.0))
