@@ -12,13 +12,16 @@ from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.impala import AppoOptions, ImpalaOptions, log_prob_weights
 from asyncrl.algos.npg import NpgOptions
+from asyncrl.algos.td3 import Td3Options
 from asyncrl.envs import make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 from asyncrl.learners.gradients import WrittenGradient
 from asyncrl.learners.natural import NaturalUpdater
+from asyncrl.learners.replays import Td3Updater
 from asyncrl.learners.traces import AutogradTraces, Trace, TraceUpdater, WrittenTraces
+from asyncrl.learners.updater import draws
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 STEPS, ENVS = 12, 3
@@ -121,8 +124,8 @@ def test_clipped_weights():
     np.testing.assert_allclose(weights, [0.0, -1.1, -0.5, 1.5, 0.9, 0.0], rtol=1e-6)
 
 
-def task(options: Any, policy: Policy) -> Any:
-    return SimpleNamespace(options=options, target_steps=1000, seed=0, envs_per_worker=ENVS, network=policy.options, spec=policy.spec)
+def task(options: Any, policy: Policy, seed: int = 0) -> Any:
+    return SimpleNamespace(options=options, target_steps=1000, seed=seed, envs_per_worker=ENVS, network=policy.options, spec=policy.spec)
 
 
 def test_one_update_of_several_traces_is_the_mean_of_their_gradients():
@@ -165,6 +168,26 @@ def test_a_largest_ratio_is_that_of_all_traces():
         found.append(WrittenTraces(policy, policy.initial(0), STEPS, ENVS, ImpalaOptions())(Trace(trajectory, log_prob))["ratio_max"])
     (figures,) = together.update(0, 0)
     assert figures["ratio_max"] == max(found) > min(found)
+
+
+@pytest.mark.parametrize("seed", [2**48 + 1, 2**70])
+def test_seeds_may_be_large(seed):
+    policy, _ = policy_for("CartPole-v1")
+    updater = NaturalUpdater(task(NpgOptions(), policy, seed), policy)
+    updater.take(0, *acted("CartPole-v1", policy, policy.initial(0)), np.zeros(ENVS, np.uint8))
+    assert len(updater.update(0, 0)) == 1
+    pendulum = Policy(spec_of(make_env("Pendulum-v1")), "auto", NetworkOptions(hidden=(8,)))
+    options = Td3Options(t_max=STEPS, batch=16, warm_up=0, replay=100)
+    replay = Td3Updater(SimpleNamespace(**vars(task(options, pendulum, seed)), workers=1), pendulum)
+    replay.take(0, *acted("Pendulum-v1", pendulum, pendulum.initial(0)), np.zeros(ENVS, np.uint8))
+    assert len(replay.update(0, 2)) == 2
+
+
+def test_what_a_learner_draws_depends_on_seed_purpose_and_count():
+    first = draws(3, 0x4E9, 7).integers(0, 2**63, 4)
+    np.testing.assert_array_equal(first, np.random.Generator(np.random.Philox(key=[3 * 2**16 + 0x4E9, 7])).integers(0, 2**63, 4))
+    for other in ((4, 0x4E9, 7), (3, 0x4B6, 7), (3, 0x4E9, 8)):
+        assert (draws(*other).integers(0, 2**63, 4) != first).all()
 
 
 def test_an_update_without_units_changes_nothing():

@@ -21,6 +21,7 @@ from asyncrl.algos.npg import (
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import feed_forward
+from asyncrl.learners.updater import draws
 from asyncrl.shared.optimizers import Adam
 from asyncrl.trajectory import Trajectory
 
@@ -166,7 +167,7 @@ class NaturalUpdater:
         import torch
 
         options, count = self._options, len(target)
-        generator = np.random.Generator(np.random.Philox(key=[self._seed * 2**16 + SHUFFLES, int(self._counts[0])]))
+        generator = draws(self._seed, SHUFFLES, int(self._counts[0]))
         total = 0.0
         for _ in range(options.value_epochs):
             total = 0.0

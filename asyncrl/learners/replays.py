@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.algos.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
+from asyncrl.learners.updater import draws
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.sizes import check_size
 from asyncrl.replay.store import Replay
@@ -120,9 +121,7 @@ class ReplayUpdater:
         options = self._options
         done = min(steps / self._task.target_steps, 1.0)
         beta = options.priority_beta + (1.0 - options.priority_beta) * done
-        # Keyed by the number of the update: a resumed run draws what it would have drawn.
-        generator = np.random.Generator(np.random.Philox(key=[self._task.seed * 2**16 + DRAWS, int(self._updates[0])]))
-        batch = self._replay.draw(generator, options.batch, beta)
+        batch = self._replay.draw(draws(self._task.seed, DRAWS, int(self._updates[0])), options.batch, beta)
         figures = self._learner.update(batch)
         self._updates += 1
         if options.priority_alpha > 0:

@@ -50,3 +50,11 @@ class Updater(Protocol):
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `state` gave. Raises UserError where it does not fit."""
+
+
+def draws(seed: int, purpose: int, count: int) -> np.random.Generator:
+    """Random numbers of the `count`-th time that a learner draws for `purpose` (16 bits): they depend on the three alone.
+
+    So a resumed run draws what it would have drawn. Of a seed, 48 bits count here.
+    """
+    return np.random.Generator(np.random.Philox(key=[(seed * 2**16 + purpose) % 2**64, count]))
