@@ -190,6 +190,48 @@ def test_what_a_learner_draws_depends_on_seed_purpose_and_count():
         assert (draws(*other).integers(0, 2**63, 4) != first).all()
 
 
+def own_network(spec: Any, outputs: int) -> Any:
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = torch.nn.Sequential(torch.nn.Linear(spec.observation_size, 16), torch.nn.Tanh())
+            self.policy, self.value = torch.nn.Linear(16, outputs), torch.nn.Linear(16, 1)
+
+        def forward(self, x: Any) -> Any:
+            features = self.trunk(x)
+            return self.policy(features), self.value(features).squeeze(-1)
+
+    return Net()
+
+
+@pytest.mark.parametrize("network", ["separate", "shared", "own"])
+def test_the_policy_stays_within_its_divergence_when_values_are_fitted(network):
+    """KL between the versions, and not only after the policy's own step; with every kind of trunk."""
+    import torch
+
+    from asyncrl.algos.npg import kl_categorical
+
+    spec = spec_of(make_env("CartPole-v1"))
+    trunk = "separate" if network == "own" else network
+    policy = Policy(spec, "auto", NetworkOptions(hidden=(64, 64), trunk=trunk), own_network if network == "own" else None)
+    updater = NaturalUpdater(task(NpgOptions(max_kl=0.005), policy), policy)
+    for turn in range(3):
+        before, seen = updater.state()["vector"].copy(), []
+        for seed in range(4):
+            trajectory, log_prob = acted("CartPole-v1", policy, before.copy(), 100 * turn + 10 * seed)
+            updater.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
+            seen.append(trajectory.observation[:-1].reshape(-1, 4))
+        (figures,) = updater.update(0, 0)
+        after, states = updater.state()["vector"].copy(), torch.from_numpy(np.concatenate(seen))
+        with torch.no_grad():
+            (new, values), (old, old_values) = (policy.module(vector, None)[0](states) for vector in (after, before))
+        assert kl_categorical(new, old).item() == pytest.approx(figures["kl"], abs=1e-6)
+        assert 0.0 < figures["kl"] <= 2 * 0.005
+        assert (values - old_values).abs().mean() > 1e-3, "the values were fitted"
+
+
 def test_an_update_without_units_changes_nothing():
     policy, _ = policy_for("CartPole-v1")
     updater = NaturalUpdater(task(NpgOptions(), policy), policy)

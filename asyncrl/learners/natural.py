@@ -30,7 +30,11 @@ SHUFFLES = 0x4B6
 
 
 class NaturalUpdater:
-    """NPG; see `updater.Updater`. For policies without a memory."""
+    """NPG; see `updater.Updater`. For policies without a memory.
+
+    The value network is fitted after the policy's step, which must keep its divergence: so the fit leaves every parameter alone on
+    which the policy depends. Under a shared trunk that is all but the value's own output layer.
+    """
 
     figures = (
         *("policy_loss", "value_loss", "entropy", "gradient_norm", "kl", "improvement", "expected_improvement"),
@@ -55,6 +59,7 @@ class NaturalUpdater:
         self._module, self._extra = policy.module(self._vector, self._gradient)
         self._rule = Adam()
         self._statistics = np.zeros((2, policy.size), np.float32)
+        self._policys = np.zeros(policy.size, np.bool_)  # of each parameter, whether the policy depends on it
         self._counts = np.zeros(2, np.int64)  # updates of the policy, and of the value network
         self._trajectories: list[Trajectory] = []
 
@@ -113,6 +118,7 @@ class NaturalUpdater:
         before, old, old_extra = log_prob.detach(), output.detach(), self._extra.detach().clone()
         loss = surrogate(log_prob, before, advantage)
         parameters, slopes = self._connected(loss)
+        self._hold(parameters)
         gradient = torch.cat([slope.reshape(-1) for slope in slopes]).numpy().astype(np.float64)
         figures = {"policy_loss": loss.item(), "entropy": entropy.mean().item(), "gradient_norm": float(np.linalg.norm(gradient))}
         if not np.isfinite(gradient).all():
@@ -151,6 +157,14 @@ class NaturalUpdater:
         pairs = [(parameter, slope) for parameter, slope in zip(candidates, slopes) if slope is not None]
         return [parameter for parameter, _ in pairs], [slope for _, slope in pairs]
 
+    def _hold(self, parameters: list[Any]) -> None:
+        """Keep the fit of values away from these; a checkpoint may have statistics of other times."""
+        self._gradient[:] = 0.0
+        for parameter in parameters:
+            parameter.grad.fill_(1.0)  # a view of the flat vector
+        self._policys[:] = self._gradient > 0.0
+        self._statistics[:, self._policys] = 0.0
+
     def _divergence(self, output: Any, extra: Any, old: Any, old_extra: Any) -> Any:
         """Mean over states of KL[old || new], as a torch scalar."""
         if extra.numel():
@@ -163,7 +177,7 @@ class NaturalUpdater:
         return total
 
     def _fit_values(self, observation: Any, target: Any) -> float:
-        """Adam on minibatches of the squared error; returns the mean error of the last pass."""
+        """Adam on minibatches of the squared error, but for the policy's parameters; returns the mean error of the last pass."""
         import torch
 
         options, count = self._options, len(target)
@@ -177,6 +191,7 @@ class NaturalUpdater:
                 self._gradient[:] = 0.0
                 loss = (self._module(observation[rows])[1] - target[rows]).square().mean()
                 loss.backward()
+                self._gradient[self._policys] = 0.0
                 self._counts[1] += 1
                 place = (self._vector, self._statistics)
                 self._rule.step(place, self._gradient, slice(None), 1.0, options.value_learning_rate, int(self._counts[1]))
