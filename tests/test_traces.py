@@ -17,7 +17,7 @@ from asyncrl.envs import make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
-from asyncrl.learners.gradients import WrittenGradient
+from asyncrl.learners.gradients import WrittenGradient, feed_forward
 from asyncrl.learners.natural import NaturalUpdater
 from asyncrl.learners.replays import Td3Updater
 from asyncrl.learners.traces import AutogradTraces, Trace, TraceUpdater, WrittenTraces
@@ -122,6 +122,54 @@ def test_clipped_weights():
     ratio = np.array([1.5, 1.1, 0.5, 1.5, 0.9, 0.5], np.float32)
     weights = log_prob_weights(advantage, np.log(ratio), 0.2, 1.0)
     np.testing.assert_allclose(weights, [0.0, -1.1, -0.5, 1.5, 0.9, 0.0], rtol=1e-6)
+
+
+def plain_appo(trajectory: Trajectory, value: Any, following: Any, logs: tuple[Any, Any, Any], options: ImpalaOptions) -> Any:
+    """d (policy loss) / d log pi [T, E] of a later epoch, step by step; logs: by who acted, by the first epoch's policy, by the newest."""
+    steps, envs = trajectory.reward.shape
+    acted_log, first, now = logs
+    weight = np.zeros((steps, envs))
+    for e in range(envs):
+        excess = 0.0
+        for t in reversed(range(steps)):
+            until = np.exp(first[t, e] - acted_log[t, e])
+            since = np.exp(now[t, e] - first[t, e])
+            ahead = 0.0 if trajectory.ended[t, e] == TERMINATED else following[t, e]
+            excess = 0.0 if trajectory.ended[t, e] else excess
+            error = trajectory.reward[t, e] + options.gamma * ahead - value[t, e]
+            advantage = min(options.rho_bar, until) * (error + options.gamma * options.gae_lambda * excess)
+            excess = min(options.rho_bar, until) * error + options.gamma * options.gae_lambda * min(options.c_bar, until) * excess
+            clipped = min(max(since, 1 - options.clip_range), 1 + options.clip_range)
+            weight[t, e] = -since * advantage / (steps * envs) if since * advantage <= clipped * advantage else 0.0
+    return weight
+
+
+@pytest.mark.parametrize("kind", [WrittenTraces, AutogradTraces])
+@pytest.mark.parametrize("on_policy", [True, False])
+def test_a_later_epoch_counts_each_ratio_once(kind, on_policy):
+    """Against the plain loop: gradients by the policy's own parameters. On policy this is PPO's weight, r A."""
+    import torch
+
+    policy, vector = policy_for("CartPole-v1")
+    trajectory, log_prob = acted("CartPole-v1", policy, vector)
+    generator = np.random.default_rng(3)
+    start = vector.copy() if on_policy else vector + generator.normal(0, 0.2, vector.size).astype(np.float32)
+    options = AppoOptions(value_weight=0.0)
+    traces, trace = kind(policy, start, STEPS, ENVS, options), Trace(trajectory, log_prob)
+    traces(trace)
+    moved = start + generator.normal(0, 0.1, vector.size).astype(np.float32)
+    logs = [log_prob]
+    for parameters in (start.copy(), moved):
+        module, extra = policy.module(parameters, gradient := np.zeros_like(parameters))
+        output, value, following = feed_forward(module, trajectory)
+        logs.append(policy.head.log_prob_and_entropy(output, extra, torch.from_numpy(trajectory.action.reshape(STEPS * ENVS, -1)))[0])
+    arrays = [log_prob, *(one.detach().numpy().reshape(STEPS, ENVS) for one in logs[1:])]
+    weight = plain_appo(trajectory, value.detach().numpy().reshape(STEPS, ENVS), following, tuple(arrays), options)
+    (torch.from_numpy(weight.reshape(-1).astype(np.float32)) * logs[2]).sum().backward()
+    start[:] = moved
+    traces(trace)
+    np.testing.assert_allclose(traces.gradient, gradient, rtol=1e-3, atol=1e-6)
+    assert np.abs(gradient).max() > 1e-3
 
 
 def task(options: Any, policy: Policy, seed: int = 0) -> Any:

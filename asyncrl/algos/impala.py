@@ -6,8 +6,9 @@ Its loss for N steps is
     L = 1/N * sum over n of  - log pi(a_n | s_n) A_n  -  beta H(pi(. | s_n))  +  c (v_n - V(s_n))^2
 
 with the targets v and the advantages A of `asyncrl.algos.vtrace`, taken as constants. With several epochs (APPO), the first
-term is PPO's clipped surrogate  - min(r A, clip(r, 1 - e, 1 + e) A),  r = pi / pi at the batch's first epoch; targets and
-advantages are made anew in each epoch.
+term is PPO's clipped surrogate  - min(r A, clip(r, 1 - e, 1 + e) A),  r = pi / pi at the batch's first epoch. Targets and
+advantages are made anew in each epoch, from the new values; their importance ratios stay those of the first epoch's policy, since
+r is what has changed after it.
 
 Where the paper stands apart: it adds the value's error with weight 0.5 to sums over steps, and RMSProp's epsilon is 0.1 or
 0.01 there for images; here the loss is a mean and epsilon is that of `a3c`.

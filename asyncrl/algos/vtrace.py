@@ -21,7 +21,7 @@ def vtrace(reward, value, next_value, ended, log_ratio, gamma, lam, rho_bar, c_b
 
     v_{t+1} - V_{t+1} is 0 past the end of an episode or of the trace. v'_t = next_value[t], the value of the true successor,
     is taken as 0 where ended[t] is 1 (terminated); where ended[t] is 2 (truncated) it must be that of the final
-    observation. rho_bar and c_bar may be infinite. log_ratio = 0 everywhere leaves out the correction.
+    observation. log_ratio = 0 everywhere leaves out the correction.
 
     The paper has lam in c_t alone (its remark 2), and its advantage is the one above with lam = 1. With lam in both, acting
     on policy gives generalised advantage estimation, and lam = 1 gives n-step returns.

@@ -21,7 +21,10 @@ from asyncrl.trajectory import Trajectory
 
 
 class Trace:
-    """A unit in the learner's own memory, with what later epochs need of the first."""
+    """A unit in the learner's own memory, with what later epochs need of the first: `first`, the log-probabilities [N] there.
+
+    V-trace corrects from the policy that acted to that of the first epoch, the clipped ratio from there on; so no ratio counts twice.
+    """
 
     def __init__(self, trajectory: Trajectory, log_prob: NDArray[np.float32]):
         self.trajectory = Trajectory(
@@ -69,14 +72,14 @@ class WrittenTraces:
         rows.action = trajectory.action.reshape(count, -1)
         self._policy.head.log_prob(rows.policy_output, self._dense, rows.action, self._knobs, self._log_prob)
         since_acted = self._log_prob.reshape(steps, envs) - trace.acted
-        self._log_ratio[:] = since_acted if options.correction else 0.0
+        if trace.first is None:
+            trace.first = self._log_prob.copy()
+        self._log_ratio[:] = trace.first.reshape(steps, envs) - trace.acted if options.correction else 0.0
         value = self._value.reshape(steps, envs)
         estimates = (trajectory.reward, value, self._next_value, ended, self._log_ratio)
         vtrace(*estimates, options.gamma, options.gae_lambda, options.rho_bar, options.c_bar, self._target, self._advantage)
         if options.normalize_advantages:
             standardised(self._advantage)
-        if trace.first is None:
-            trace.first = self._log_prob.copy()
         return self._backward(trace, count, observation[:steps].reshape(count, -1), since_acted)
 
     def _backward(self, trace: Trace, count: int, inputs: NDArray[Any], since_acted: NDArray[np.float32]) -> dict[str, float]:
@@ -119,17 +122,17 @@ class AutogradTraces:
         output, value, next_value = feed_forward(self._module, trajectory)
         action = torch.from_numpy(trajectory.action.reshape(trajectory.reward.size, -1))
         log_prob, entropy = self._policy.head.log_prob_and_entropy(output, self._extra, action)
-        since_acted = log_prob.detach().numpy().reshape(grid) - trace.acted
-        ratio = since_acted if options.correction else np.zeros_like(since_acted)
+        now = log_prob.detach().numpy()
+        since_acted = now.reshape(grid) - trace.acted
+        if trace.first is None:
+            trace.first = now.copy()
+        ratio = trace.first.reshape(grid) - trace.acted if options.correction else np.zeros_like(since_acted)
         values = value.detach().numpy().reshape(grid)
         estimates = (trajectory.reward, values, next_value, trajectory.ended, ratio)
         vtrace(*estimates, options.gamma, options.gae_lambda, options.rho_bar, options.c_bar, self._target, self._advantage)
         if options.normalize_advantages:
             standardised(self._advantage)
-        if trace.first is None:
-            trace.first = log_prob.detach().numpy().copy()
-        change = log_prob.detach().numpy() - trace.first
-        weight = torch.from_numpy(log_prob_weights(self._advantage.reshape(-1), change, options.clip_range, 1.0 / trajectory.reward.size))
+        weight = torch.from_numpy(log_prob_weights(self._advantage.reshape(-1), now - trace.first, options.clip_range, 1.0 / trajectory.reward.size))
         error = torch.from_numpy(self._target.reshape(-1)) - value
         policy_loss, value_loss = (weight * log_prob).sum(), error.square().mean()
         (policy_loss - options.entropy_weight * entropy.mean() + options.value_weight * value_loss).backward()
