@@ -132,7 +132,8 @@ class AutogradTraces:
         vtrace(*estimates, options.gamma, options.gae_lambda, options.rho_bar, options.c_bar, self._target, self._advantage)
         if options.normalize_advantages:
             standardised(self._advantage)
-        weight = torch.from_numpy(log_prob_weights(self._advantage.reshape(-1), now - trace.first, options.clip_range, 1.0 / trajectory.reward.size))
+        scale = 1.0 / trajectory.reward.size
+        weight = torch.from_numpy(log_prob_weights(self._advantage.reshape(-1), now - trace.first, options.clip_range, scale))
         error = torch.from_numpy(self._target.reshape(-1)) - value
         policy_loss, value_loss = (weight * log_prob).sum(), error.square().mean()
         (policy_loss - options.entropy_weight * entropy.mean() + options.value_weight * value_loss).backward()

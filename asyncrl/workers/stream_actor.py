@@ -76,7 +76,11 @@ class StreamActor(ActingWorker):
             board.stand(index, PHASE, WAITING)
 
     def _unit(self, pace: ActorPace, version: int) -> None:
-        """Act, fill the ring's slot, publish the books and then the slot."""
+        """Act, fill the ring's slot, publish the books and then the slot.
+
+        Killed between the two, an actor leaves a unit's steps counted that never reached the learner. In the other order the
+        learner could reach the epoch's mark by steps that the ledger lacks, by which the main process goes.
+        """
         actor, books = self._actor, self._books
         assert books is not None
         slot = pace.ring.reserve()
