@@ -58,6 +58,7 @@ def test_sync_and_pipelined_give_the_same_bits_however_actors_are_timed(tmp_path
         two = stream(tmp_path, algo, mode=mode, steps=400, explore=ANNEALED[algo], env=jittery(ENVIRONMENTS[algo]))
         assert learned(one) == learned(two)
         assert one.summary["lag"]["max"] == (mode == "pipelined")
+        assert one.summary["steps"] == 400 + (mode == "pipelined") * one.summary["steps"] // one.column("rounds")[-1], "no round too many"
     assert learned(one) != learned(stream(tmp_path, algo, mode="pipelined", steps=400, explore=ANNEALED[algo], seed=1))
 
 

@@ -89,7 +89,8 @@ class LearnerPace:
     def close(self, save: bool = False) -> None:
         """End the epoch: actors finish what they have begun and go to the gate (where they save themselves, if `save`).
 
-        sync and pipelined: so many rounds more that all actors make the same ones: up to that of the version that acts now.
+        sync and pipelined: so many rounds more that all actors make the same ones: up to that of the version that acts now. So
+        who has enough with the update at hand closes before it publishes: in sync there is then no round more.
         Go on with `units` and `publish` until `at_gate`: what is outstanding is used.
         """
         board, epoch = self._board, self._board.leads(EPOCH)

@@ -167,6 +167,8 @@ class StreamLearner:
     def _update(self, pace: LearnerPace, lags: list[tuple[int, int]], began: float) -> None:
         """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far."""
         updates = self._state.updater.update(pace.version, self._state.steps)
+        if self._state.steps >= self._ground.board.order(MARK):
+            pace.close()  # before the next version is there: nobody may begin a round with it
         pace.publish(self._state.publish())
         books, ledger = self._books, self._ground.ledger
         assert books is not None
@@ -179,8 +181,6 @@ class StreamLearner:
         books.add("wait_seconds", pace.wait_seconds - self._wait_seconds)
         self._wait_seconds = pace.wait_seconds
         ledger.publish(self._plan.worker, books.draft)
-        if self._state.steps >= self._ground.board.order(MARK):
-            pace.close()
 
     def _save(self) -> None:
         folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
