@@ -214,7 +214,7 @@ def test_charts_show_names_that_reports_have_and_no_others(tmp_path):
             assert all(found), f"{chart.title}: a pattern that fits no name"
             shown[chart.title] = [name for names in found for name in names]
     assert shown["episode length"] == ["episode/length"]
-    assert shown["lag in updates: mean and 95 %"] == ["lag/mean", "lag/p95"]
+    assert shown["lag in versions: mean and 95 %"] == ["lag/mean", "lag/p95"]
     assert shown["steps per second, each worker"] == ["worker/0/steps_per_second", "worker/1/steps_per_second"]
     assert len(shown["shares of the workers' time"]) == 5
 

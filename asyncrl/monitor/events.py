@@ -33,8 +33,8 @@ CHARTS: dict[str, dict[str, Sequence[str]]] = {
         "return of greedy evaluations": ["evaluation/return"],
     },
     "Asynchrony": {
-        "lag in updates: mean and 95 %": ["lag/mean", "lag/p95"],
-        "lag in updates: largest": ["lag/max"],
+        "lag in versions: mean and 95 %": ["lag/mean", "lag/p95"],
+        "lag in versions: largest": ["lag/max"],
         "mean lag by exploration": ["lag/by_exploration/.*"],
     },
     "Speed": {

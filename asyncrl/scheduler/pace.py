@@ -83,7 +83,7 @@ class Books:
         draft[positions["ended"]] = now
 
     def lag(self, lag: int) -> None:
-        """Count one use of experience that was `lag` updates old."""
+        """Count one use of experience that was `lag` versions old."""
         draft, positions = self.draft, self._positions
         draft[positions["lag_histogram"] + min(lag, LAG_BINS - 1)] += 1
         draft[positions["lag_sum"]] += lag
