@@ -8,6 +8,7 @@ from multiprocessing.context import BaseContext
 
 from asyncrl.estates import Estate, SharedGround
 from asyncrl.launcher.crew import Body, Crew
+from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
 from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, MARK, OBEYED, OPENED, REQUEST, STOP
@@ -32,6 +33,7 @@ class Launcher:
         self._estate = estate
         self._watch = watch
         self._crew = Crew(context, ground, estate, body_of, watch)
+        self._patience = Patience(self._crew, ground, watch)
 
     @property
     def slots(self) -> list[Slot]:
@@ -105,6 +107,15 @@ class Launcher:
             if not slot.granted and not self._estate.owes_nothing(worker):
                 return False
         return any(slot.granted for slot in self.slots)
+
+    def waits_on(self) -> bool:
+        """The end has been asked for and was waited for: whether to wait on, for one who alone knows what the run has learned."""
+        keeper = self._irreplaceable()
+        return keeper is not None and self._patience.waits(keeper)
+
+    def _irreplaceable(self) -> int | None:
+        found = [worker for worker, slot in enumerate(self.slots) if slot.granted and self._estate.irreplaceable(worker)]
+        return found[0] if found else None
 
     def close_epoch(self) -> None:
         """To be called when all are at the gate."""

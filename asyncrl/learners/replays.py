@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -108,17 +108,19 @@ class ReplayUpdater:
             self._replay.cut(first + int(e))
         self._replay.add(trajectory, first)
 
-    def update(self, version: int, steps: int) -> tuple[int, dict[str, float]]:
-        """See `Updater`."""
+    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> tuple[int, dict[str, float]]:
+        """See `Updater`. What is left is due with the next units: updates are counted over the whole run."""
         options = self._options
         due = updates_due(options.replay_ratio, steps, options.warm_up) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
             return 0, {}
         sums: dict[str, list[float]] = {}
-        for _ in range(due):
+        made = 0
+        while made < due and goes_on():
             for name, value in self._one(version, steps).items():
                 sums.setdefault(name, []).append(value)
-        return due, {name: float(np.mean(values)) for name, values in sums.items()}
+            made += 1
+        return made, {name: float(np.mean(values)) for name, values in sums.items()}
 
     def _one(self, version: int, steps: int) -> dict[str, float]:
         options = self._options

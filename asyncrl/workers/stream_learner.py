@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asyncrl.checkpoint import read_part, write_part
 from asyncrl.learners.updater import Updater
-from asyncrl.scheduler.board import COMMAND, HEARTBEAT, MARK, OPENED, PHASE, PHASES, REQUEST
+from asyncrl.scheduler.board import COMMAND, DELAY, HEARTBEAT, IN_PLACE, MARK, OPENED, PHASE, PHASES, REQUEST
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.stream_learner_pace import LearnerPace
@@ -131,7 +131,7 @@ class StreamLearner:
                 self._update(pace, lags, began or time.perf_counter())
 
     def _update(self, pace: LearnerPace, lags: list[int], began: float) -> None:
-        updates, figures = self._state.updater.update(pace.version, self._state.steps)
+        updates, figures = self._state.updater.update(pace.version, self._state.steps, self._goes_on)
         pace.publish(self._state.publish())
         books, ledger = self._books, self._ground.ledger
         assert books is not None
@@ -147,6 +147,13 @@ class StreamLearner:
         ledger.publish(self._plan.worker, books.draft)
         if self._state.steps >= self._ground.board.order(MARK):
             pace.close()
+
+    def _goes_on(self) -> bool:
+        """A sign of life between updates; whether they may go on. In rounds modes all that are due are made, since a resumed run
+        is to continue with the same bits; elsewhere an end that is asked for leaves the rest to whoever resumes."""
+        board = self._ground.board
+        board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
+        return board.order(DELAY) != IN_PLACE or board.order(REQUEST) <= board.order(OPENED)
 
     def _save(self) -> None:
         folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
