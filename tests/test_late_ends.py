@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from test_stream_runs import TINY
 from asyncrl import session
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.interrupts import TOGETHER_SECONDS
-from asyncrl.launcher import Watch, patience
+from asyncrl.launcher import Launcher, Watch, patience
 from asyncrl.launcher.slots import Slot
-from asyncrl.scheduler.board import PHASE, PHASES, Board
+from asyncrl.scheduler.board import HEARTBEAT, OBEYED, PHASE, PHASES, Board
 
 LONG: dict[str, Any] = {"workers": 2, "steps": 10**6, "mode": "sync", "seconds": 40.0}
 
@@ -112,6 +113,44 @@ def test_who_alone_knows_what_was_learned_is_not_killed_for_a_long_update(irrepl
     watch = Watch(3, 0.5, True, notes.append, notes.append, lambda worker: "it")
     assert watch.is_to_be_killed(0, Slot(), board, 10.0, irreplaceable) != irreplaceable
     assert ("cannot be replaced" in notes[0]) == irreplaceable
+
+
+def test_a_learner_that_saves_for_long_is_waited_for(tmp_path, monkeypatch):
+    """Patience of no time at all: actors are replaced for it, which is what it is for; the learner is not."""
+    monkeypatch.setattr(Launcher.save_workers, "__defaults__", (0.0,))
+    large = {**TINY["td3"], "hidden": (1500, 1500), "workers": 1, "steps": 50, "max_failures": 10}
+    run = train(tmp_path, "Pendulum-v1", algo="td3", mode="async", **large)
+    assert run.error is None
+    assert run.summary["status"] == "completed"
+    assert newest(run.folder, "learner") == newest(run.folder)
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_who_gives_signs_of_life_while_it_saves_is_not_killed(beats):
+    """Saving takes ten turns of 20 ms; patience is 100 ms."""
+    turns, killed = [], []
+    board = Board({name: np.zeros(shape, kind) for name, (shape, kind) in Board.layout(1).items()})
+    slot = SimpleNamespace(granted=True)
+
+    def turn(seconds: float) -> None:
+        time.sleep(0.02)
+        turns.append(seconds)
+        if beats:
+            board.stand(0, HEARTBEAT, time.monotonic_ns())
+        if len(turns) == 10:
+            board.stand(0, OBEYED, 7)
+
+    def kill(worker: int) -> None:
+        killed.append(worker)
+        slot.granted = False
+
+    launcher = Launcher.__new__(Launcher)
+    launcher._ground = SimpleNamespace(board=board, parking=SimpleNamespace(wake_all=lambda: None))
+    launcher._estate = SimpleNamespace(irreplaceable=lambda worker: False)
+    launcher._crew = SimpleNamespace(slots=[slot], turn=turn, kill=kill)
+    launcher._watch = SimpleNamespace(note=lambda text: None, name_of=lambda worker: "it")
+    launcher.save_workers(7, 0.1)
+    assert killed == ([] if beats else [0])
 
 
 def test_updates_that_are_left_at_an_end_are_made_by_the_resumed_run(tmp_path):

@@ -11,7 +11,7 @@ from asyncrl.launcher.crew import Body, Crew
 from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
-from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, MARK, OBEYED, OPENED, REQUEST, STOP
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, HEARTBEAT, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import Mode
 
 SILENT_SECONDS = 4.0
@@ -125,25 +125,29 @@ class Launcher:
     def save_workers(self, steps: int, seconds: float = 60.0) -> None:
         """Order all at the gate to write their parts of the checkpoint of this step, and wait for it.
 
-        After `seconds`, who still writes is replaced: it must not go on when the checkpoint is sealed.
+        Who gives no sign of life for `seconds` is replaced: it must not go on when the checkpoint is sealed. One that cannot be
+        replaced is waited for in any case: without it there is nothing to save.
         """
         self._ground.board.set_order(COMMAND, steps)
         self._ground.parking.wake_all()
-        deadline = time.monotonic() + seconds
-        while any(self._writes(worker, steps) for worker in range(len(self.slots))):
-            if time.monotonic() > deadline:
-                self._kill_savers(steps)
-                return
+        began, told = time.monotonic(), False
+        while writing := [worker for worker in range(len(self.slots)) if self._writes(worker, steps)]:
+            for worker in writing:
+                silent = time.monotonic() - max(began, self._ground.board.stands(worker, HEARTBEAT) / 1e9)
+                if silent > seconds and not self._estate.irreplaceable(worker):
+                    self._kill_saver(worker)
+                elif silent > seconds and not told:
+                    told = True
+                    name = self._watch.name_of(worker)
+                    self._watch.note(f"{name} has saved nothing for {silent:.0f} s and is waited for (a second Ctrl-C ends the run)")
             self.turn(0.05)
 
     def _writes(self, worker: int, steps: int) -> bool:
         return self.slots[worker].granted and self._ground.board.stands(worker, OBEYED) < steps
 
-    def _kill_savers(self, steps: int) -> None:
-        for worker in range(len(self.slots)):
-            if self._writes(worker, steps):
-                self._watch.note(f"{self._watch.name_of(worker)} did not save its state in time; its part is missing from the checkpoint")
-                self._crew.kill(worker)
+    def _kill_saver(self, worker: int) -> None:
+        self._watch.note(f"{self._watch.name_of(worker)} did not save its state in time; its part is missing from the checkpoint")
+        self._crew.kill(worker)
 
     def stop(self) -> None:
         """End every worker: ask, terminate, kill, with one deadline. Then settle what all of them leave. Idempotent."""

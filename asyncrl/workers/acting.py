@@ -82,4 +82,4 @@ class ActingWorker:
         """Write this worker's part of the checkpoint that the launcher has ordered."""
         folder = self._plan.checkpoint_folder(self._board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            save_actor(self._actor, self._plan.worker, folder)
+            save_actor(self._actor, self._plan.worker, folder, self._beat)

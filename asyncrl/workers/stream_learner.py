@@ -148,17 +148,20 @@ class StreamLearner:
         if self._state.steps >= self._ground.board.order(MARK):
             pace.close()
 
+    def _beat(self) -> None:
+        self._ground.board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
+
     def _goes_on(self) -> bool:
         """A sign of life between updates; whether they may go on. In rounds modes all that are due are made, since a resumed run
         is to continue with the same bits; elsewhere an end that is asked for leaves the rest to whoever resumes."""
+        self._beat()
         board = self._ground.board
-        board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
         return board.order(DELAY) != IN_PLACE or board.order(REQUEST) <= board.order(OPENED)
 
     def _save(self) -> None:
         folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state())
+            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state(), self._beat)
 
 
 def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:
