@@ -17,15 +17,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as arrays_to_bytes
 
+from asyncrl.array_files import mapped, pieces
 from asyncrl.errors import UserError, nearest
 
 FORMAT = 1
@@ -34,6 +33,8 @@ FORMAT = 1
 DONE = "done"
 PREFIX = "step-"
 UNFINISHED = ".unfinished"
+SYNC_BYTES = 2**24
+"""A file is synced whenever so much has been written: what a slow disk still owes is never more."""
 
 
 def folder_of(run: Path, step: int) -> Path:
@@ -64,22 +65,24 @@ def part_path(folder: Path, name: str, suffix: str) -> Path:
     return Path(folder) / f"{name}.{suffix}"
 
 
-def write_part(folder: Path, name: str, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write_part(
+    folder: Path, name: str, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], beat: Callable[[], None] = lambda: None
+) -> None:
     """Write one part and sync it to disk. May be called by many processes at a time, each for its own part.
 
     Args:
         folder: what `begin` returned.
         name: e.g. ``"worker-3"`` or ``"run"``.
         state: JSON values with string keys; integers of any size; tuples come back as lists.
-        arrays: name -> numeric or boolean array of any shape.
+        arrays: name -> numeric or boolean array of any shape. They are not copied: nobody may write to them meanwhile.
+        beat: called after every piece that the disk has: a sign of life.
 
     Raises:
         OSError: the disk is full or unwritable. Other checkpoints are not touched.
     """
     text = json.dumps(state)
-    contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
-    _write_file(part_path(folder, name, "safetensors"), arrays_to_bytes(contiguous))
-    _write_file(part_path(folder, name, "json"), text.encode())
+    _write_file(part_path(folder, name, "safetensors"), pieces(arrays), beat)
+    _write_file(part_path(folder, name, "json"), [text.encode()], beat)
 
 
 def parts(folder: Path) -> list[str]:
@@ -100,10 +103,10 @@ def seal(folder: Path, manifest_extra: Mapping[str, Any]) -> None:
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()
-    manifest = {**manifest_extra, "files": {name: _fingerprint((folder / name).read_bytes()) for name in names}}
+    manifest = {**manifest_extra, "files": {name: _fingerprint(folder / name) for name in names}}
     _sync_folder(folder)
     document = {"format": FORMAT, "blake2b": _digest(_canonical(manifest)), "manifest": manifest}
-    _write_file(folder / DONE, json.dumps(document, indent=1).encode())
+    _write_file(folder / DONE, [json.dumps(document, indent=1).encode()])
     _sync_folder(folder)
     _sync_folder(folder.parent)
 
@@ -116,16 +119,20 @@ def is_sealed(folder: Path) -> bool:
 def read_part(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """State and arrays of a part, as `write_part` got them. The arrays are the caller's own.
 
+    They take memory only where they are written to: else the file is read when they are.
+
     Raises:
         UserError: the part is missing or cannot be decoded.
     """
     state_path, arrays_path = part_path(folder, name, "json"), part_path(folder, name, "safetensors")
     state = _decode_json(state_path)
     try:
-        arrays = load_arrays(_read_file(arrays_path))
+        arrays = mapped(arrays_path)
+    except OSError as error:
+        raise _unreadable(arrays_path, error) from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"damaged checkpoint: {arrays_path} is not a safetensors file ({_one_line(error)})") from error
-    return state, {key: array.copy() for key, array in arrays.items()}
+    return state, arrays
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -142,10 +149,13 @@ def check(folder: Path) -> dict[str, Any]:
         if Path(name).name != name:
             raise UserError(f"damaged checkpoint: {folder / DONE} names a file outside its folder: {name!r}")
         path = folder / name
-        content = _read_file(path)
-        if len(content) != expected["bytes"]:
-            raise UserError(f"damaged checkpoint: {path} has {len(content)} bytes instead of {expected['bytes']}")
-        if _fingerprint(content) != expected:
+        try:
+            found = _fingerprint(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if found["bytes"] != expected["bytes"]:
+            raise UserError(f"damaged checkpoint: {path} has {found['bytes']} bytes instead of {expected['bytes']}")
+        if found != expected:
             raise UserError(f"damaged checkpoint: the content of {path} does not match its checksum")
     return manifest
 
@@ -207,18 +217,29 @@ def _folders(run: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def _write_file(path: Path, content: bytes) -> None:
+def _write_file(path: Path, content: Iterable[bytes | memoryview], beat: Callable[[], None] = lambda: None) -> None:
     """Write, sync and rename: the name appears with the whole content or not at all."""
     temporary = path.with_name(path.name + UNFINISHED)
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            owed = 0
+            for piece in content:
+                if owed >= SYNC_BYTES:
+                    _sync(file)
+                    beat()
+                    owed = 0
+                owed += file.write(piece)
+            _sync(file)
+            beat()
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -235,7 +256,11 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"damaged checkpoint: {path} cannot be read ({error.strerror})") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"damaged checkpoint: {path} cannot be read ({error.strerror or _one_line(error)})")
 
 
 def _decode_json(path: Path) -> dict[str, Any]:
@@ -266,8 +291,10 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _fingerprint(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "blake2b": _digest(content)}
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        return {"bytes": file.tell(), "blake2b": digest.hexdigest()}
 
 
 def _one_line(error: BaseException) -> str:

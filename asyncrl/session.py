@@ -27,7 +27,7 @@ from asyncrl.validate import check_experiment
 from asyncrl.workers.evaluator import Evaluation
 
 GATE_SECONDS = 2.0
-"""After an interruption, how long workers may take to finish their round."""
+"""After an interruption, how long workers may take to finish their round; one who alone knows what was learned, longer."""
 
 
 class Session:
@@ -193,7 +193,8 @@ class Session:
                 asked = now
             if self._interrupts.seen:
                 interrupted = min(interrupted, now)
-            if now >= interrupted + GATE_SECONDS or now >= asked + self._experiment.run.hang_seconds:
+            late = now >= interrupted + GATE_SECONDS or now >= asked + self._experiment.run.hang_seconds
+            if late and not self._launcher.waits_on():
                 return False
             wait = self._reports.tick(self._launcher.updates(), [slot.restarts for slot in self._launcher.slots])
             assert self._evaluations is not None

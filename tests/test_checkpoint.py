@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from asyncrl import checkpoint
+from asyncrl import array_files, checkpoint
 from asyncrl.errors import UserError
 
 ARRAYS = {
@@ -161,6 +162,53 @@ def test_a_newer_format_is_refused_as_such(tmp_path):
     document = json.loads((folder / "done").read_text())
     (folder / "done").write_text(json.dumps({**document, "format": checkpoint.FORMAT + 1}))
     refused(lambda: checkpoint.newest(tmp_path), "newer version", folder)
+
+
+def test_the_safetensors_library_reads_what_we_write_and_we_what_it_writes(tmp_path):
+    kinds = {name: np.array([0, 1, 2]).astype(kind) for name, kind in array_files.KINDS.items()}
+    given = {**ARRAYS, **kinds, "big-endian": np.arange(5, dtype=">i8"), "long": np.arange(array_files.PIECE // 8 * 2 + 3)}
+    folder = checkpoint.begin(tmp_path, 1)
+    checkpoint.write_part(folder, "run", STATE, given)
+    path, other = folder / "run.safetensors", tmp_path / "other.safetensors"
+    little = {name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in given.items()}
+    save_file(little, other, {"a": "note"})
+    for arrays in (load_file(path), array_files.mapped(path), array_files.mapped(other)):
+        assert arrays.keys() == given.keys()
+        for name, array in little.items():
+            assert (arrays[name].dtype, arrays[name].shape) == (array.dtype, array.shape)
+            np.testing.assert_array_equal(arrays[name], array)
+    assert all(array.flags.aligned for array in array_files.mapped(path).values())
+
+
+GLUTTON = """
+import resource, sys, numpy as np
+from pathlib import Path
+from asyncrl import checkpoint
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+folder = checkpoint.begin(Path(sys.argv[1]), 1)
+arrays = {"rows": np.ones((200_000, 1024), np.uint8), "small": np.ones(3)}
+before = peak()
+beats = []
+checkpoint.write_part(folder, "run", {}, arrays, *([lambda: beats.append(1)] if sys.argv[2] == "beat" else []))
+written = peak()
+checkpoint.seal(folder, {})
+checkpoint.check(folder)
+checked = peak()
+read = checkpoint.read_part(folder, "run")[1]
+print(written - before, checked - written, peak() - checked, len(beats), read["rows"].shape[0])
+"""
+
+
+def test_saving_and_loading_take_little_memory_beside_the_arrays(tmp_path):
+    """195 MiB are written, checked and read; what the peak rose by each time, in MiB; signs of life on the way."""
+    done = subprocess.run([sys.executable, "-c", GLUTTON, str(tmp_path), "beat"], capture_output=True, text=True, check=True)
+    write, check, read, beats, rows = map(float, done.stdout.split())
+    assert max(write, check, read) < 40, done.stdout
+    assert beats >= 10
+    assert rows == 200_000
 
 
 class Trap:

@@ -23,6 +23,7 @@ LAYERS = [
     {"experiment", "validate"},
     {"workers"},
     {"monitor", "checkpoint"},
+    {"array_files"},
     {"actors", "learners"},
     {"scheduler"},
     {"algos"},

@@ -59,3 +59,13 @@ def updater_of(ratio):
     task = SimpleNamespace(options=options, spec=spec, envs_per_worker=1, workers=2, seed=0, target_steps=1000)
     task.trajectory = Trajectory.empty(layout)
     return Counting(task, None), task
+
+
+def test_what_an_end_leaves_due_is_made_with_the_next_units():
+    updater, task = updater_of(3.5)
+    for _ in range(8):
+        updater.take(0, task.trajectory, np.zeros((3, 1), np.float32), np.zeros(1, np.uint8))
+    asked = iter([True, True, False])
+    assert updater.update(0, 24, lambda: next(asked))[0] == 2
+    assert updater.update(0, 24, lambda: False) == (0, {})
+    assert updater.update(1, 24)[0] == int(3.5 * (24 - 14)) - 2

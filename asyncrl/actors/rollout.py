@@ -19,6 +19,9 @@ from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
+BEAT_SECONDS = 0.25
+"""How often an actor that is acting gives a sign of life, at most."""
+
 NOTHING = -1
 """What an actor is committed to where it is not."""
 
@@ -48,7 +51,7 @@ class Actor:
 
     `on_episode(return, length)` is called at the end of each episode, with the undiscounted sum of the environment's own
     rewards and the number of steps. An actor that `commits` itself chooses the action after a round's last step at its end,
-    and begins the next round with it.
+    and begins the next round with it. `beat()` is called now and then while it acts, between steps: a sign of life.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Actor:
         reward_clip: float = 0.0,
         on_episode: Callable[[float, int], None] = lambda episode_return, length: None,
         commits: bool = False,
+        beat: Callable[[], None] = lambda: None,
     ):
         self.environments = environments
         self.policy = policy
@@ -70,7 +74,8 @@ class Actor:
         self._vector, self.dense = vector, policy.dense(vector)
         self._exploration = exploration
         self._reward_scale, self._reward_clip = reward_scale, reward_clip
-        self._on_episode = on_episode
+        self._on_episode, self._beat = on_episode, beat
+        self._next_beat = 0.0
         envs = len(environments)
         self.rounds = policy.round_arrays(steps, envs, int(commits))
         self.trajectory = self._trajectory(steps, envs)
@@ -137,7 +142,11 @@ class Actor:
             began = time.perf_counter()
             for e in range(len(self._steps)):
                 self._step(t, e)
-            self.environment_seconds += time.perf_counter() - began
+            now = time.perf_counter()
+            self.environment_seconds += now - began
+            if now >= self._next_beat:
+                self._next_beat = now + BEAT_SECONDS
+                self._beat()
         self._observe_last()
         if self._committed is not None:
             self.act(len(trajectory.reward))

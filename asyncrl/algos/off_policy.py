@@ -33,7 +33,8 @@ class OffPolicyOptions:
     replay_ratio: float = 1.0
     """Updates per step of the environments, counted from the end of the warm-up (those due before a batch is there follow then).
     Any number above 0 is held in every mode: whenever the learner publishes, it has made floor(ratio * steps) updates for the
-    steps that it has taken, and actors wait for it where it is behind. Refused where a whole run would come to no update."""
+    steps that it has taken, and actors wait for it where it is behind. (In bounded and async an end that is asked for leaves the
+    rest to the resumed run.) Refused where a whole run would come to no update."""
     batch: int = 256
     """Transitions of an update."""
     warm_up: int = 10_000

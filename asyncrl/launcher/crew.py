@@ -100,6 +100,17 @@ class Crew:
         slot.process.join()
         self._hear(worker)
 
+    def dismiss(self, worker: int, replace: bool) -> None:
+        """End its process at once and settle what it leaves, without judging it: the run is about to end."""
+        slot = self.slots[worker]
+        slot.process.kill()
+        slot.process.join()
+        slot.vacate()
+        self._estate.bury(worker, self.epoch_runs)
+        self._ground.parking.wake_all()
+        if replace:
+            slot.restarts, slot.start_at = slot.restarts + 1, time.monotonic()
+
     def end(self, patience: float) -> None:
         """End every process: wait so many seconds, then kill. Their slots are vacated. Idempotent."""
         for slot in self.slots:
@@ -167,5 +178,6 @@ class Crew:
             return
         self._next_hang_check = now + 0.5
         for worker, slot in enumerate(self.slots):
-            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now):
+            alone_knows = self._estate.irreplaceable(worker)
+            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now, alone_knows):
                 slot.process.kill()  # its sentinel tells, and it is buried

@@ -8,9 +8,10 @@ from multiprocessing.context import BaseContext
 
 from asyncrl.estates import Estate, SharedGround
 from asyncrl.launcher.crew import Body, Crew
+from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
-from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, MARK, OBEYED, OPENED, REQUEST, STOP
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, HEARTBEAT, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import Mode
 
 SILENT_SECONDS = 4.0
@@ -32,6 +33,7 @@ class Launcher:
         self._estate = estate
         self._watch = watch
         self._crew = Crew(context, ground, estate, body_of, watch)
+        self._patience = Patience(self._crew, ground, watch)
 
     @property
     def slots(self) -> list[Slot]:
@@ -106,6 +108,15 @@ class Launcher:
                 return False
         return any(slot.granted for slot in self.slots)
 
+    def waits_on(self) -> bool:
+        """The end has been asked for and was waited for: whether to wait on, for one who alone knows what the run has learned."""
+        keeper = self._irreplaceable()
+        return keeper is not None and self._patience.waits(keeper)
+
+    def _irreplaceable(self) -> int | None:
+        found = [worker for worker, slot in enumerate(self.slots) if slot.granted and self._estate.irreplaceable(worker)]
+        return found[0] if found else None
+
     def close_epoch(self) -> None:
         """To be called when all are at the gate."""
         self._crew.epoch_runs = False
@@ -114,25 +125,29 @@ class Launcher:
     def save_workers(self, steps: int, seconds: float = 60.0) -> None:
         """Order all at the gate to write their parts of the checkpoint of this step, and wait for it.
 
-        After `seconds`, who still writes is replaced: it must not go on when the checkpoint is sealed.
+        Who gives no sign of life for `seconds` is replaced: it must not go on when the checkpoint is sealed. One that cannot be
+        replaced is waited for in any case: without it there is nothing to save.
         """
         self._ground.board.set_order(COMMAND, steps)
         self._ground.parking.wake_all()
-        deadline = time.monotonic() + seconds
-        while any(self._writes(worker, steps) for worker in range(len(self.slots))):
-            if time.monotonic() > deadline:
-                self._kill_savers(steps)
-                return
+        began, told = time.monotonic(), False
+        while writing := [worker for worker in range(len(self.slots)) if self._writes(worker, steps)]:
+            for worker in writing:
+                silent = time.monotonic() - max(began, self._ground.board.stands(worker, HEARTBEAT) / 1e9)
+                if silent > seconds and not self._estate.irreplaceable(worker):
+                    self._kill_saver(worker)
+                elif silent > seconds and not told:
+                    told = True
+                    name = self._watch.name_of(worker)
+                    self._watch.note(f"{name} has saved nothing for {silent:.0f} s and is waited for (a second Ctrl-C ends the run)")
             self.turn(0.05)
 
     def _writes(self, worker: int, steps: int) -> bool:
         return self.slots[worker].granted and self._ground.board.stands(worker, OBEYED) < steps
 
-    def _kill_savers(self, steps: int) -> None:
-        for worker in range(len(self.slots)):
-            if self._writes(worker, steps):
-                self._watch.note(f"{self._watch.name_of(worker)} did not save its state in time; its part is missing from the checkpoint")
-                self._crew.kill(worker)
+    def _kill_saver(self, worker: int) -> None:
+        self._watch.note(f"{self._watch.name_of(worker)} did not save its state in time; its part is missing from the checkpoint")
+        self._crew.kill(worker)
 
     def stop(self) -> None:
         """End every worker: ask, terminate, kill, with one deadline. Then settle what all of them leave. Idempotent."""

@@ -47,8 +47,11 @@ class Watch:
             return
         raise WorkerFailed(f"{name} died {count} times in a row (exit code {code})") if failed is None else _error(name, failed, count)
 
-    def is_to_be_killed(self, worker: int, slot: Slot, board: Board, now: float) -> bool:
-        """Say once when a worker hangs; whether it is to be killed for it. `now`: time.monotonic()."""
+    def is_to_be_killed(self, worker: int, slot: Slot, board: Board, now: float, irreplaceable: bool) -> bool:
+        """Say once when a worker hangs; whether it is to be killed for it. `now`: time.monotonic().
+
+        One that is irreplaceable is only spoken of: an update may take that long, and the run would end with it.
+        """
         idle = now - board.stands(worker, HEARTBEAT) / 1e9
         phase = PHASES[board.stands(worker, PHASE)]
         if idle < self.hang_seconds or phase in WAITS_FOR_OTHERS:
@@ -57,9 +60,11 @@ class Watch:
         if slot.told_hung:
             return False
         slot.told_hung = True
-        doing = "it is being replaced" if self.replace_hung else "replace such workers with --replace-hung"
+        kills = self.replace_hung and not irreplaceable
+        otherwise = "it cannot be replaced, and is waited for" if irreplaceable else "replace such workers with --replace-hung"
+        doing = "it is being replaced" if kills else otherwise
         self.note(f"{self.name_of(worker)} has made no progress for {idle:.0f} s (while {phase}); {doing}")
-        return self.replace_hung
+        return kills
 
 
 def _error(name: str, failed: Failed, count: int) -> UserError | WorkerFailed:

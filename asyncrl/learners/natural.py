@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ class NaturalUpdater:
         names = ("observation", "action", "reward", "ended", "final_observation", "memory")
         self._trajectories.append(Trajectory.over({name: getattr(trajectory, name).copy() for name in names}))
 
-    def update(self, version: int, steps: int) -> list[dict[str, float]]:
+    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`."""
         import torch
 

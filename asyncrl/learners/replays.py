@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,13 +109,16 @@ class ReplayUpdater:
             self._replay.cut(first + int(e))
         self._replay.add(trajectory, first)
 
-    def update(self, version: int, steps: int) -> list[dict[str, float]]:
-        """See `Updater`."""
+    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
+        """See `Updater`. What is left is due with the next units: updates are counted over the whole run."""
         options = self._options
         due = updates_due(options.replay_ratio, steps, options.warm_up) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
             return []
-        return [self._one(version, steps) for _ in range(due)]
+        made: list[dict[str, float]] = []
+        while len(made) < due and goes_on():
+            made.append(self._one(version, steps))
+        return made
 
     def _one(self, version: int, steps: int) -> dict[str, float]:
         options = self._options

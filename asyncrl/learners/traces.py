@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -180,7 +180,7 @@ class TraceUpdater:
         """See `Updater`."""
         self._traces.append(Trace(trajectory, log_prob))
 
-    def update(self, version: int, steps: int) -> list[dict[str, float]]:
+    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`: one for each epoch, or none without units."""
         if not self._traces:
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,9 +36,10 @@ class Updater(Protocol):
         actor's last unit.
         """
 
-    def update(self, version: int, steps: int) -> list[dict[str, float]]:
+    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """Make the updates that the units taken since the last call are good for; `steps`: of all units ever taken.
 
+        `goes_on()` is asked between updates: where it says no, an updater that makes many may leave the rest to the next call.
         Returns the figures of each. A figure that an update does not have is left out: it is no 0.
         """
 

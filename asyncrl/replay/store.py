@@ -18,6 +18,9 @@ from asyncrl.trajectory import TRUNCATED, Trajectory
 Arrays = SharedArrays | Mapping[str, NDArray[Any]]
 """What `Replay.layout` describes."""
 
+ROWS_AT_A_TIME = 4096
+"""Of another replay's rows, how many are copied at a time: each time through a copy."""
+
 
 class Replay:
     """The newest `capacity` transitions of all streams.
@@ -200,7 +203,9 @@ class Replay:
             part = slice(now.min(initial=0), now.max(initial=-1) + 1)
             self._rows[part] = saved["rows"][part]
         else:
-            self._rows[now] = saved["rows"][before]
+            for some in range(0, len(now), ROWS_AT_A_TIME):
+                part = slice(some, some + ROWS_AT_A_TIME)
+                self._rows[now[part]] = saved["rows"][before[part]]
         self._restore_weights(saved["weights"], before, now)
 
     def _check_fit(self, saved: Mapping[str, NDArray[Any]]) -> None:

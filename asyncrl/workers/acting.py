@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import make_env, unship
 from asyncrl.heads.policy import Policy
-from asyncrl.scheduler.board import COMMAND, Board
+from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
 from asyncrl.workers.actor_state import restore_actor, save_actor
 from asyncrl.workers.plan import WorkerPlan, episode_ring, stream
@@ -38,6 +38,7 @@ class ActingWorker:
             getattr(options, "reward_clip", 0.0),
             self._episode_ended,
             commits,
+            self._beat,
         )
         self._books: Books | None = None
         self.notes: list[str] = []
@@ -67,6 +68,10 @@ class ActingWorker:
         self._books.add("episodes", 1)
         self._ring.push(episode_return=episode_return, length=length, worker_steps=int(self._books["steps"]), setting=0)
 
+    def _beat(self) -> None:
+        """A sign of life: a long unit is no hanging environment."""
+        self._board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
+
     def _begin_epoch(self) -> None:
         """The clock runs from a worker's first epoch."""
         assert self._books is not None
@@ -77,4 +82,4 @@ class ActingWorker:
         """Write this worker's part of the checkpoint that the launcher has ordered."""
         folder = self._plan.checkpoint_folder(self._board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            save_actor(self._actor, self._plan.worker, folder)
+            save_actor(self._actor, self._plan.worker, folder, self._beat)

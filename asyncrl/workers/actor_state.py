@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from asyncrl.envs import load_state, save_state, why_not
 from asyncrl.errors import UserError
 
 
-def save_actor(actor: Actor, worker: int, folder: Path) -> None:
-    """Write the actor's part of a checkpoint. Raises OSError."""
+def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None] = lambda: None) -> None:
+    """Write the actor's part of a checkpoint; `beat`: see `write_part`. Raises OSError."""
     arrays: dict[str, Any] = {f"actor/{name}": array for name, array in actor.arrays().items()}
     environments: list[Any] = []
     for e, environment in enumerate(actor.environments):
@@ -26,7 +27,7 @@ def save_actor(actor: Actor, worker: int, folder: Path) -> None:
         "episode_lengths": actor.episode_lengths,
         "environments": environments,
     }
-    write_part(folder, f"worker-{worker}", state, arrays)
+    write_part(folder, f"worker-{worker}", state, arrays, beat)
 
 
 def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], list[str]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from asyncrl.checkpoint import read_part, write_part
 from asyncrl.learners.updater import Updater
-from asyncrl.scheduler.board import COMMAND, HEARTBEAT, MARK, OPENED, PHASE, PHASES, REQUEST
+from asyncrl.scheduler.board import COMMAND, DELAY, HEARTBEAT, IN_PLACE, MARK, OPENED, PHASE, PHASES, REQUEST
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.stream_learner_pace import LearnerPace
@@ -166,7 +166,7 @@ class StreamLearner:
 
     def _update(self, pace: LearnerPace, lags: list[tuple[int, int]], began: float) -> None:
         """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far."""
-        updates = self._state.updater.update(pace.version, self._state.steps)
+        updates = self._state.updater.update(pace.version, self._state.steps, self._goes_on)
         if self._state.steps >= self._ground.board.order(MARK):
             pace.close()  # before the next version is there: nobody may begin a round with it
         pace.publish(self._state.publish())
@@ -182,10 +182,20 @@ class StreamLearner:
         self._wait_seconds = pace.wait_seconds
         ledger.publish(self._plan.worker, books.draft)
 
+    def _beat(self) -> None:
+        self._ground.board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
+
+    def _goes_on(self) -> bool:
+        """A sign of life between updates; whether they may go on. In rounds modes all that are due are made, since a resumed run
+        is to continue with the same bits; elsewhere an end that is asked for leaves the rest to whoever resumes."""
+        self._beat()
+        board = self._ground.board
+        return board.order(DELAY) != IN_PLACE or board.order(REQUEST) <= board.order(OPENED)
+
     def _save(self) -> None:
         folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state())
+            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state(), self._beat)
 
 
 def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:

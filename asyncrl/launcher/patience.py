@@ -1,0 +1,66 @@
+"""How long the end of an epoch is waited for, where one worker alone knows what the run has learned. Writes no shared word."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from asyncrl.estates import SharedGround
+from asyncrl.launcher.crew import Crew
+from asyncrl.launcher.watch import Watch
+from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
+
+SILENT_SECONDS = 5.0
+"""An actor that has given no sign of life for so long is not waited for: its unit is given up, the learner's knowledge is not."""
+
+
+class Patience:
+    """From when an end was asked for: whether to wait on for the worker that cannot be replaced (a stream's learner).
+
+    It is waited for as long as anybody works on what it needs: itself, told by its processor time (one update may take minutes
+    without a sign), or actors, told by their heartbeats. Actors that hang are killed, so that it need not wait for their units.
+    """
+
+    def __init__(self, crew: Crew, ground: SharedGround, watch: Watch):
+        self._crew, self._board, self._watch = crew, ground.board, watch
+        self._signs: object = None
+        self._alive = 0.0
+        self._told = False
+        self._killed: set[int] = set()
+
+    def waits(self, keeper: int) -> bool:
+        """Whether to wait on for worker `keeper`; ask again soon. Says once that it is waited for."""
+        now, signs = time.monotonic(), self._signs_of_life(keeper)
+        if not self._told:
+            self._told = True
+            name = self._watch.name_of(keeper)
+            self._watch.note(f"{name} finishes its last round and is waited for; a second Ctrl-C ends the run without what it learned")
+        if signs != self._signs:
+            self._signs, self._alive = signs, now
+        self._end_silent(now)
+        return now < self._alive + self._watch.hang_seconds
+
+    def _signs_of_life(self, keeper: int) -> object:
+        """Differs from what it was if anybody has worked since."""
+        beats = [self._board.stands(worker, HEARTBEAT) for worker in range(self._board.workers)]
+        if self._phase(keeper) != "learning":
+            return beats  # it sleeps, and others are to move
+        try:
+            spent = psutil.Process(self._crew.slots[keeper].process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return beats  # the crew is about to hear of it
+        return beats, spent.user + spent.system
+
+    def _end_silent(self, now: float) -> None:
+        for worker, slot in enumerate(self._crew.slots):
+            silent = now - self._board.stands(worker, HEARTBEAT) / 1e9
+            if slot.granted and self._phase(worker) == "acting" and silent > SILENT_SECONDS:
+                name = self._watch.name_of(worker)
+                self._watch.note(f"{name} has made no progress for {silent:.0f} s (while acting); its last unit is given up")
+                # One successor, since a round may need it; not a second: what hangs again would keep the end up for ever.
+                self._crew.dismiss(worker, replace=worker not in self._killed)
+                self._killed.add(worker)
+
+    def _phase(self, worker: int) -> str:
+        return PHASES[self._board.stands(worker, PHASE)]
