@@ -29,7 +29,7 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
     travel to the workers by cloudpickle. Raises UserError, WorkerFailed.
     """
-    if algo not in ALGORITHMS:
+    if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
     entry = ALGORITHMS[algo]
     groups = {"options": entry.options_type, "network": NetworkOptions, "run": RunOptions}

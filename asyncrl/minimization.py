@@ -75,7 +75,7 @@ def minimize(
 
     Raises UserError for what can't be used or a function that raises, WorkerFailed where workers kept dying.
     """
-    entry = ALGORITHMS.get(algo)
+    entry = ALGORITHMS.get(algo) if isinstance(algo, str) else None
     if not isinstance(entry, BlackBox):
         raise unknown("black-box search", algo, [name for name, one in ALGORITHMS.items() if isinstance(one, BlackBox)])
     names = [field.name for field in dataclasses.fields(entry.options_type)]
@@ -91,9 +91,9 @@ def minimize(
     check_processes(count)
     if not callable(function):
         raise UserError(f"function is of type {type(function).__name__}; what is minimised is a function of a vector")
-    experiment = Experiment(
-        algo, "", mode=mode or entry.default_mode, workers=count, steps=evaluations, seed=seed, explore=explore, options=made
-    )
+    chosen = entry.default_mode if mode is None else mode
+    experiment = Experiment(algo, "", mode=chosen, workers=count, steps=evaluations, seed=seed, explore=explore, options=made)
+    check_fields(experiment)
     return _Minimization(function, _checked_start(start), experiment).run(seconds)
 
 

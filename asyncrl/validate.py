@@ -11,12 +11,12 @@ import multiprocessing
 import os
 import re
 import typing
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, unknown
+from asyncrl.fields import check_kind
 
 try:
     import resource
@@ -40,7 +40,10 @@ class Range(NamedTuple):
         """Whether a value is a finite number of the range; booleans are no numbers here."""
         if isinstance(value, bool) or not (_is_whole(value) if self.whole else _is_number(value)):
             return False
-        number = float(typing.cast(Any, value))
+        try:
+            number = float(typing.cast(Any, value))
+        except (TypeError, ValueError, OverflowError):  # several numbers, or one beyond all that a computer counts with
+            return False
         above = number > self.low if self.open_low else number >= self.low
         below = number < self.high if self.open_high else number <= self.high
         return math.isfinite(number) and above and below
@@ -48,10 +51,13 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         limits = []
         if self.low > -math.inf:
-            limits.append(f"{'above' if self.open_low else 'from'} {self.low:g}")
+            limits.append(f"{'above' if self.open_low else 'from'} {self._shown(self.low)}")
         if self.high < math.inf:
-            limits.append(f"{'below' if self.open_high else 'to'} {self.high:g}")
+            limits.append(f"{'below' if self.open_high else 'to'} {self._shown(self.high)}")
         return " ".join(["whole numbers" if self.whole else "finite numbers", *limits])
+
+    def _shown(self, limit: float) -> str:
+        return f"{limit:,.0f}" if self.whole else f"{limit:g}"
 
 
 FILES, FILES_PER_WORKER = 25, 5
@@ -59,6 +65,12 @@ FILES, FILES_PER_WORKER = 25, 5
 
 MOST_WORKERS = 120
 """A fork server is handed at most 256 files for a process, two of them for every worker's place to sleep."""
+
+MOST_TICKETS = 1_000_000
+"""Evaluations of a generation, and generations of a history; far beyond what is of use, and what a list of them takes no time for."""
+
+MOST_STEPS = 10**15
+"""Up to here floating-point numbers count every step, and so many updates beside them."""
 
 COUNT = Range(1, whole=True)
 COUNT_OR_NONE = Range(0, whole=True)
@@ -71,7 +83,7 @@ DECAY = Range(0, 1, open_high=True)
 RANGES: dict[str, Range] = {
     "workers": COUNT,
     "envs_per_worker": COUNT,
-    "steps": COUNT,
+    "steps": Range(1, MOST_STEPS, whole=True),
     "seconds": POSITIVE,
     "seed": COUNT_OR_NONE,
     "t_max": COUNT,
@@ -118,9 +130,9 @@ RANGES: dict[str, Range] = {
     "temperature": POSITIVE,
     "temperature_learning_rate": POSITIVE,
     "target_entropy": Range(),
-    "population": COUNT_OR_NONE,
+    "population": Range(0, MOST_TICKETS, whole=True),
     "sigma": POSITIVE,
-    "max_lag": COUNT_OR_NONE,
+    "max_lag": Range(0, MOST_TICKETS, whole=True),
     "episodes": COUNT,
     "survival_bonus": Range(),
     "action_bins": COUNT_OR_NONE,
@@ -154,7 +166,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
 
     `new`: a run that makes its folder; a resumed one has it.
     """
-    if experiment.algo not in ALGORITHMS:
+    if not isinstance(experiment.algo, str) or experiment.algo not in ALGORITHMS:
         raise unknown("algorithm", experiment.algo, ALGORITHMS)
     for part in (experiment, experiment.options, experiment.network, experiment.run):
         check_fields(part)
@@ -187,19 +199,18 @@ def check_processes(workers: int) -> None:
 
 
 def check_fields(part: Any) -> None:
-    """Check the numbers and the choices of one frozen dataclass. Fields that are nested dataclasses are left alone."""
-    for name, value, hint in _fields(part):
-        if typing.get_origin(hint) is Literal:
-            if value not in typing.get_args(hint):
-                raise unknown(name, str(value), typing.get_args(hint))
-        elif name in RANGES and not (value is None and type(None) in typing.get_args(hint)):
-            check_number(name, value, RANGES[name])
+    """Check types, numbers and choices of one frozen dataclass. Fields that are nested dataclasses are left alone."""
+    hints = typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):
+        name, value, hint = field.name, getattr(part, field.name), hints[field.name]
+        check_kind(name, value, hint, field.default)
+        if name in RANGES and not (value is None and type(None) in typing.get_args(hint)):
+            check_number(name, value, RANGES[name], several=isinstance(value, tuple | list) and "tuple" in str(hint))
 
 
-def check_number(name: str, value: object, allowed: Range) -> None:
+def check_number(name: str, value: Any, allowed: Range, several: bool = False) -> None:
     """Check a number, or each of several."""
-    several = isinstance(value, tuple | list)
-    for item in typing.cast(Any, value) if several else (value,):
+    for item in value if several else (value,):
         if not allowed.allows(item):
             given = f"{value} contains {item}" if several else value
             raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
@@ -217,12 +228,6 @@ def check_run_folder(runs: Path, name: str | None) -> None:
         raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not a folder")
     if not os.access(present, os.W_OK | os.X_OK):
         raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not writable")
-
-
-def _fields(part: Any) -> Iterator[tuple[str, Any, Any]]:
-    hints = typing.get_type_hints(type(part))
-    for field in dataclasses.fields(part):
-        yield field.name, getattr(part, field.name), hints[field.name]
 
 
 def _is_whole(value: object) -> bool:

@@ -21,6 +21,7 @@ from asyncrl.checkpoint import newest, read_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.topologies.search import SearchTopology
+from asyncrl.workers.limits import MOST, EpisodeLimit
 from asyncrl.workers.search_learner import WASTE_UPDATES
 from asyncrl.workers.search_plan import learner_record
 
@@ -253,6 +254,12 @@ class Endless(CountingEnv):
         super().__init__(length=10**9)
 
 
+def test_a_limit_grows_as_far_as_it_can_be_told():
+    assert EpisodeLimit.parse("adaptive:20,0.5,1e300").after(20, 1, 2) == MOST
+    assert EpisodeLimit.parse("adaptive:20,0.5,1.01").after(20, 1, 2) == 21
+    assert EpisodeLimit.parse("1_000") == EpisodeLimit(1000) == EpisodeLimit.parse(EsOptions(episode_limit=1000).episode_limit)
+
+
 def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
     run = search(tmp_path, Endless, steps=8 * (20 + 40 + 80), episode_limit="adaptive:20,0.5,2")
     assert run.summary["steps"] == 8 * (20 + 40 + 80)
@@ -269,7 +276,15 @@ def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
         ({"explore": "sigma:0"}, "sigma must be above 0"),
         ({"explore": "directions:gausian"}, "did you mean 'gaussian'"),
         ({"sigma": -1.0}, "sigma = -1"),
-        ({"episode_limit": "soon"}, "episode_limit = 'soon'"),
+        *(
+            ({"episode_limit": text}, f"episode_limit = '{text}'")
+            for text in ("soon", "_", "1__0", "0", "9" * 30, "adaptive:20,0.5", "adaptive:_,0.5,2", "adaptive:20,x,2")
+        ),
+        *(({"episode_limit": f"adaptive:{text}"}, "START") for text in ("nan,0.5,2", "inf,0.5,2", "20,nan,2", "20,0.5,inf", "20,0.5,1")),
+        ({"population": 10**8}, "population = 100000000 cannot be used (allowed: whole numbers from 0 to 1,000,000)"),
+        ({"max_lag": 10**8}, "max_lag = 100000000 cannot be used"),
+        ({"max_lag": 10**6, "head": "mlp"}, "for max_lag = 1000000, "),
+        ({"population": 10**6, "head": "mlp", "hidden": (500, 500)}, "for population = 1000000, "),
         ({"head": "liner"}, "linear"),
         ({"envs_per_worker": 2}, "envs_per_worker = 2"),
     ],

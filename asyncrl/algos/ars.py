@@ -47,6 +47,7 @@ class ArsOptions(SearchOptions):
         return {"learning_rate": cls.learning_rate / cls.sigma * sigma}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.version == "v1":
             object.__setattr__(self, "normalize_observations", False)
 

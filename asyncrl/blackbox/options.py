@@ -39,6 +39,10 @@ class SearchOptions:
     action_bins: int = 0
     """Box actions: each component takes one of so many values, evenly spaced, with a score for each; 0 for none."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.episode_limit, int) and not isinstance(self.episode_limit, bool):  # as one writes it in Python
+            object.__setattr__(self, "episode_limit", str(self.episode_limit))
+
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
         """Defaults of `asyncrl.minimize` that differ: steps keep their size in units of sigma, whatever units the function's are in."""

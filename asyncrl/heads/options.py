@@ -27,3 +27,7 @@ class NetworkOptions:
     """Head low-displacement: displacement rank of its layers."""
     virtual_batch: int = 0
     """Black-box search: reference observations whose mean and deviation normalise every hidden unit; 0 for none."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hidden, int) and not isinstance(self.hidden, bool):  # one layer, as one writes it in Python
+            object.__setattr__(self, "hidden", (self.hidden,))
