@@ -16,7 +16,8 @@ from environments import CountingEnv
 from gymnasium import spaces
 from running import Jitter, Run, kill, resume, train, wait_for
 
-from asyncrl.algos.es import EsOptions
+from asyncrl.algos.es import Es, EsOptions
+from asyncrl.blackbox.settings import parse_settings
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
@@ -122,6 +123,19 @@ def test_sync_gives_the_same_bits_with_any_number_of_workers(tmp_path, reference
         assert run.summary["lag"]["max"] == 0
         assert learned(run) == learned(reference(algo))
         assert run.summary["steps"] == reference(algo).summary["steps"]
+
+
+def test_a_ladder_does_not_depend_on_the_workers(tmp_path):
+    one, three = (search(tmp_path, "CartPole-v1", workers=count, steps=1500, explore="sigma:0.1..0.8/3") for count in (1, 3))
+    assert learned(one) == learned(three)
+    assert list(one.summary["return_by_exploration"]) == [f"sigma:{sigma:g}+directions:gaussian" for sigma in (0.1, 0.08**0.5, 0.8)]
+
+
+@pytest.mark.parametrize(("population", "rungs"), [(64, 5), (10, 5), (6, 3)])
+def test_a_ladder_has_five_rungs_or_as_many_as_there_are_directions(population, rungs):
+    settings = parse_settings("sigma:0.1..0.4", EsOptions(population=population))
+    assert (len(settings), settings[0].sigma, settings[-1].sigma) == (rungs, pytest.approx(0.1), pytest.approx(0.4))
+    assert rungs <= Es(EsOptions(population=population), 2, 0, settings)._plan.directions
 
 
 def cartpole_with_jitter() -> Any:
@@ -273,7 +287,13 @@ def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
         ({"algo": "cma-es", "mode": "async"}, "needs a whole generation"),
         ({"algo": "nes", "kind": "xnes", "mode": "pipelined"}, "needs a whole generation"),
         ({"explore": "epsilon:0.1"}, "unknown exploration"),
-        ({"explore": "sigma:0"}, "sigma must be above 0"),
+        *(
+            ({"explore": f"sigma:{text}"}, "allowed: numbers above 0, sigma:0.02,0.1, or a ladder of 2")
+            for text in ("0", "0.1,", "0..1", "1..inf", "0.1..0.2/1", "0.1..0.2/x", "0.1..0.2..0.3", "0.1/3", "0.1..0.2/99999")
+        ),
+        ({"explore": "sigma:0.1,0.1"}, "the setting sigma:0.1+directions:gaussian is given twice"),
+        ({"explore": "sigma:0.1..0.2/5"}, "5 exploration settings cannot be used with population = 8"),
+        ({"explore": "sigma:0.1..0.2", "population": 2}, "2 exploration settings cannot be used with population = 2"),
         ({"explore": "directions:gausian"}, "did you mean 'gaussian'"),
         ({"sigma": -1.0}, "sigma = -1"),
         *(

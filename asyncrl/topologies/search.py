@@ -184,7 +184,7 @@ def function_task(experiment: Experiment, function: Callable[[NDArray[np.float64
 
 
 def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None, start: NDArray[np.float32] | None) -> SearchTask:
-    settings = parse_settings(experiment.explore, experiment.options, experiment.workers)
+    settings = parse_settings(experiment.explore, experiment.options)
     return SearchTask(
         objective=objective,
         spec=spec,
