@@ -16,9 +16,10 @@ from asyncrl.errors import UserError
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},
-    "td3": {"hidden": (16, 16), "batch": 16, "warm_up": 40, "replay": 1000},
+    "npg": {"t_max": 10},
+    **dict.fromkeys(("ddpg", "td3", "sac"), {"hidden": (16, 16), "batch": 16, "warm_up": 40, "replay": 1000}),
 }
-ENVIRONMENTS = {"impala": "CartPole-v1", "td3": "Pendulum-v1"}
+ENVIRONMENTS = {"impala": "CartPole-v1", "npg": "CartPole-v1", **dict.fromkeys(("ddpg", "td3", "sac"), "Pendulum-v1")}
 
 
 def stream(folder: Path, algo: str, beside: Any = None, env: Any = None, **options: Any) -> Run:
@@ -142,6 +143,12 @@ def test_the_death_of_the_learner_ends_the_run_which_goes_on_from_the_newest_che
         ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic)"),
         ("impala", {"env": "Pendulum-v1", "head": "squashed"}, "head 'squashed' cannot be used with impala (it is that of sac)"),
         ("td3", {"recurrent": 8}, "recurrent = 8 cannot be used with td3"),
+        ("td3", {"trunk": "shared"}, "trunk = shared cannot be used with td3 (allowed: separate)"),
+        ("sac", {"initial_log_std": 1.0}, "initial_log_std = 1.0 cannot be used with sac (allowed: 0.0)"),
+        ("ddpg", {"squash": True}, "squash = True cannot be used with ddpg"),
+        ("td3", {"rank": 3}, "rank = 3 cannot be used with td3"),
+        ("sac", {"virtual_batch": 8}, "virtual_batch = 8 cannot be used with sac"),
+        ("ddpg", {"activation": "tanh"}, "activation = tanh cannot be used with ddpg (allowed: auto, relu)"),
         ("td3", {"network_function": print}, "network_function cannot be used with td3"),
         ("td3", {"replay": 10}, "smaller than a batch"),
         ("td3", {"replay": 10**12}, "bytes of memory"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import Streamed
 from asyncrl.algos.off_policy import HIDDEN
 from asyncrl.errors import UserError
+from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
 from asyncrl.learners.updater import Updater
@@ -54,11 +55,17 @@ class StreamTask(Task):
             return super().policy()
         if self.head not in ("auto", own):
             raise UserError(f"head {self.head!r} cannot be used with {self.algo} (allowed: auto, {own})")
-        if self.network.recurrent:
-            raise UserError(f"recurrent = {self.network.recurrent} cannot be used with {self.algo} (allowed: 0; a3c can)")
+        self._check_network()
         if self.network_function is not None:
             raise UserError(f"network_function cannot be used with {self.algo}: its networks are ours (--hidden; a3c, impala can)")
         return TowerPolicy(self.spec, own, self.network.hidden or HIDDEN)
+
+    def _check_network(self) -> None:
+        """Raise UserError for what the networks of algorithms with a replay, relu layers of their own, have no use for."""
+        for field in fields(NetworkOptions):
+            value, allowed = getattr(self.network, field.name), ("auto", "relu") if field.name == "activation" else (field.default,)
+            if field.name != "hidden" and value not in allowed:
+                raise UserError(f"{field.name} = {value} cannot be used with {self.algo} (allowed: {', '.join(map(str, allowed))})")
 
     def updater(self, policy: Policy) -> Updater:
         """The algorithm's learner."""
