@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, unknown
 from asyncrl.fields import check_kind
+from asyncrl.processes import usable_cores
 
 try:
     import resource
@@ -82,7 +83,7 @@ DECAY = Range(0, 1, open_high=True)
 # Every number of an experiment, by the name of its field. An algorithm that brings new numbers adds its lines.
 RANGES: dict[str, Range] = {
     "workers": COUNT,
-    "envs_per_worker": COUNT,
+    "envs_per_worker": Range(1, 10_000, whole=True),
     "steps": Range(1, MOST_STEPS, whole=True),
     "seconds": POSITIVE,
     "seed": COUNT_OR_NONE,
@@ -113,7 +114,7 @@ RANGES: dict[str, Range] = {
     "rho_bar": POSITIVE,
     "c_bar": POSITIVE,
     "clip_range": POSITIVE,
-    "n_step": COUNT,
+    "n_step": Range(1, 10_000, whole=True),
     "replay": COUNT,
     "replay_ratio": POSITIVE,
     "batch": COUNT,
@@ -121,7 +122,7 @@ RANGES: dict[str, Range] = {
     "tau": Range(0, 1, open_low=True),
     "priority_alpha": NOT_NEGATIVE,
     "priority_beta": PROBABILITY,
-    "learner_threads": COUNT,
+    "learner_threads": Range(1, 1024, whole=True),
     "policy_learning_rate": POSITIVE,
     "critic_learning_rate": POSITIVE,
     "policy_delay": COUNT,
@@ -175,6 +176,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {t_max}: not even one rollout would fit")
     if new:
         check_run_folder(Path(experiment.run.runs), experiment.run.name)
+        _check_threads(getattr(experiment.options, "learner_threads", 1))
     _check_mode(experiment.mode)
     check_processes(experiment.workers)
 
@@ -183,6 +185,13 @@ def _check_mode(mode: str) -> None:
     from asyncrl.scheduler.modes import parse_modes
 
     parse_modes(mode)
+
+
+def _check_threads(threads: int) -> None:
+    """Of a new run: one that is resumed may come from a machine with more cores."""
+    cores = usable_cores()
+    if threads > cores:
+        raise UserError(f"learner_threads = {threads} cannot be used (allowed: whole numbers from 1 to {cores}, the usable cores)")
 
 
 def check_processes(workers: int) -> None:

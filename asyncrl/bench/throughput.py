@@ -70,6 +70,8 @@ def bench_throughput(
         raise UserError("t_max needs at least one number (allowed: whole numbers from 1)")
     pairs = ROWS if only is None else only
     experiments = [one for pair in pairs for one in _experiments(env, count, seconds, pair, t_max)]
+    for experiment in experiments:
+        check(experiment)  # all before anything is measured
     progress(f"limit: {count} processes, no policy")
     before = measure_limit(env, count, seconds)
     rows = []

@@ -32,6 +32,10 @@ from asyncrl.workers.plan import Task, WorkerPlan, common_layout, learner_column
 SLOTS = 4
 """Units that an actor may be ahead of the learner."""
 
+LEARNER_VECTORS = 16
+"""Vectors like the policy's, float32, that a learner and the start need beside shared ones, about: parameters, gradient, optimizer;
+of critics the same; of npg those of its conjugate gradient; of the start an orthogonal matrix."""
+
 
 @dataclass(frozen=True)
 class StreamTask(Task):
@@ -130,10 +134,15 @@ class PublishedPolicy:
         self.shift, self.scale = vector[size : size + observed], vector[size + observed : size + 2 * observed]
         self.uniform = vector[size + 2 * observed :]  # one number: 1 while actors should act uniformly
 
+    @staticmethod
+    def length(size: int, observed: int) -> int:
+        """Numbers of the vector; `size`: parameters."""
+        return size + 2 * observed + 1
+
     @classmethod
     def empty(cls, size: int, observed: int) -> PublishedPolicy:
-        """One of zeros; `size`: parameters."""
-        return cls(np.zeros(size + 2 * observed + 1, np.float32), size, observed)
+        """One of zeros."""
+        return cls(np.zeros(cls.length(size, observed), np.float32), size, observed)
 
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
@@ -158,7 +167,7 @@ def unit_layout(task: StreamTask, policy: Policy) -> Layout:
 
 def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
     """Everything that the processes of a stream share."""
-    size = PublishedPolicy.empty(policy.size, task.observed).vector.size
+    size = PublishedPolicy.length(policy.size, task.observed)
     return {
         **common_layout(learner_columns(figures), task.workers + 1, task.workers),
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
