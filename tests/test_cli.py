@@ -292,6 +292,20 @@ def test_help_shows_every_option_with_its_default(capsys, algo):
     assert out.count("(default:") >= len([option for option in options if not option.startswith("--no-")]) - 1
 
 
+@pytest.mark.parametrize(
+    ("algo", "example", "other"),
+    [
+        ("es", "sigma:0.02,0.1", "entropy:"),
+        ("q1", "epsilon:0.1", "entropy:"),
+        ("td3", "gaussian:0.1", "entropy:"),
+        ("a3c", "entropy:", "sigma:"),
+    ],
+)
+def test_help_of_exploration_is_the_algorithms(capsys, algo, example, other):
+    out = call(capsys, "train", algo, "--help")[1]
+    assert example in out and other not in out
+
+
 @pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "play", "bench", "bench throughput", "bench queues", "list"])
 def test_help_of_every_command(capsys, command):
     code, out, err = call(capsys, *command.split(), "--help")

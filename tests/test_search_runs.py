@@ -285,7 +285,11 @@ def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
     [
         ({"population": 7}, "even number"),
         ({"algo": "cma-es", "mode": "async"}, "needs a whole generation"),
-        ({"algo": "nes", "kind": "xnes", "mode": "pipelined"}, "needs a whole generation"),
+        ({"algo": "nes", "kind": "xnes", "mode": "pipelined"}, "with xnes (allowed: sync: its update needs a whole generation"),
+        *(
+            ({"account": "arrival", "mode": mode}, f"account = arrival cannot be used in mode '{mode}' (allowed: dispatch; or mode async)")
+            for mode in ("bounded:2", "sync", "sync@0,pipelined@50")
+        ),
         ({"explore": "epsilon:0.1"}, "unknown exploration"),
         *(
             ({"explore": f"sigma:{text}"}, "allowed: numbers above 0, sigma:0.02,0.1, or a ladder of 2")

@@ -15,7 +15,7 @@ from asyncrl.errors import UserError
 from asyncrl.estates import TicketsEstate
 from asyncrl.experiment import Experiment, usable_cores
 from asyncrl.scheduler.generations import slots_for
-from asyncrl.scheduler.modes import parse_modes
+from asyncrl.scheduler.modes import Async, parse_modes
 from asyncrl.shared.arrays import free_bytes, offsets_of
 from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
 from asyncrl.workers.evaluator import Snapshot
@@ -137,14 +137,18 @@ def check_search(experiment: Experiment) -> None:
         raise UserError(f"envs_per_worker = {experiment.envs_per_worker} cannot be used with {experiment.algo} (allowed: 1)")
     if experiment.network_function is not None:
         raise UserError(f"network_function cannot be used with {experiment.algo}: its policies are heads of ours (see `asyncrl list`)")
-    allowed = experiment.options.modes or ALGORITHMS[experiment.algo].modes
-    for _, mode in parse_modes(experiment.mode):
+    options, stages = experiment.options, parse_modes(experiment.mode)
+    allowed = options.modes or ALGORITHMS[experiment.algo].modes
+    name = getattr(options, "kind", experiment.algo)  # of nes: not all kinds work in every mode
+    for _, mode in stages:
         if str(mode).partition(":")[0] not in allowed:
             others = ", ".join(name for name in ("es", "tres", "ars") if name in ALGORITHMS)
             raise UserError(
-                f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(allowed)}: its update needs a "
+                f"mode {str(mode)!r} cannot be used with {name} (allowed: {', '.join(allowed)}: its update needs a "
                 f"whole generation of one version; {others} work in every mode)"
             )
+    if options.account == "arrival" and not any(isinstance(mode, Async) for _, mode in stages):
+        raise UserError(f"account = arrival cannot be used in mode {experiment.mode!r} (allowed: dispatch; or mode async)")
 
 
 def check_memory(task: SearchTask, size: int) -> None:

@@ -111,7 +111,7 @@ class FunctionEvaluating:
         import cloudpickle
 
         self._function: Objective = cloudpickle.loads(task.objective)
-        self._best = best
+        self._calls, self._best = task.options.episodes, best
         self.observed = Observed(0)
         self._seconds = 0.0
 
@@ -127,16 +127,16 @@ class FunctionEvaluating:
         """See `Evaluating`."""
         began = time.perf_counter()
         try:
-            value = float(self._function(candidate.astype(np.float64)))
+            values = [float(self._function(candidate.astype(np.float64))) for _ in range(self._calls)]
         except Exception as error:
             what = f"the function raised {type(error).__name__}: {error}"
             raise Hopeless(f"{what} (where it has no value, it may return nan)") from error
         self._seconds += time.perf_counter() - began
-        value = value if np.isfinite(value) else np.nan
+        value = sum(values) / len(values) if np.isfinite(values).all() else np.nan
         known_value, point, known = self._best
         if value > known_value[0] or (np.isfinite(value) and not known[0]):
             point[:], known_value[0], known[0] = candidate, value, 1
-        return Outcome(value, 1, 0, [(value, 1)])
+        return Outcome(value, len(values), 0, [(value, len(values))])
 
 
 def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
