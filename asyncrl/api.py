@@ -150,4 +150,5 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[E
     size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
-    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]))
+    limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
+    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit)

@@ -16,13 +16,15 @@ from environments import CountingEnv
 from gymnasium import spaces
 from running import Jitter, Run, kill, resume, train, wait_for
 
+import asyncrl
+from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.blackbox.settings import parse_settings
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.topologies.search import SearchTopology
-from asyncrl.workers.limits import MOST, EpisodeLimit
+from asyncrl.workers.limits import MOST, EpisodeLimit, evaluation_limit
 from asyncrl.workers.search_learner import WASTE_UPDATES
 from asyncrl.workers.search_plan import learner_record
 
@@ -275,9 +277,14 @@ def test_a_limit_grows_as_far_as_it_can_be_told():
 
 
 def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
-    run = search(tmp_path, Endless, steps=8 * (20 + 40 + 80), episode_limit="adaptive:20,0.5,2")
+    limit = {"episode_limit": "adaptive:20,0.5,2", "evaluation_episodes": 2}
+    run = search(tmp_path, Endless, steps=8 * (20 + 40 + 80), **limit)
     assert run.summary["steps"] == 8 * (20 + 40 + 80)
     assert int(read_part(newest(run.folder), "run")[1]["state/limit"][0]) == 160
+    assert not any("evaluation" in note for note in run.notes)
+    assert run.summary["evaluation_return"] == asyncrl.evaluate(run.folder, 1, env=Endless)["return_mean"]
+    assert asyncrl.evaluate(run.folder, 1, env=Endless)["length_mean"] == evaluation_limit(160) == 10_000
+    assert (evaluation_limit(0), evaluation_limit(2000), evaluation_limit(MOST)) == (0, 20_000, LONGEST_EPISODE)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ class SearchOptions:
     """Episodes of an evaluation (of a function: calls); its return is their mean."""
     episode_limit: str = "none"
     """Steps after which a training episode is cut: a number, none, or adaptive:START,SHARE,FACTOR: the limit begins at
-    START and grows by FACTOR whenever SHARE of a generation's episodes reach it."""
+    START and grows by FACTOR whenever SHARE of a generation's episodes reach it. Evaluations are cut after ten times as many
+    steps, and at least 10,000."""
     survival_bonus: float = 0.0
     """Reward per step that is subtracted in training (not in evaluation), for environments that pay for staying alive."""
     normalize_observations: bool = True

@@ -120,7 +120,7 @@ class SearchTopology:
         self.ground.snapshots.copy(published.vector)
         normaliser = np.zeros((3, 0 if self.spec is None else self.spec.observation_size), np.float32)
         published.normaliser(normaliser)
-        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps)
+        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps, int(published.limit[0]))
 
     def best(self) -> tuple[float, NDArray[np.float32]] | None:
         """The best value of a function that any worker has seen, and where; None without any."""

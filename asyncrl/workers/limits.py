@@ -6,10 +6,20 @@ import math
 import re
 from dataclasses import dataclass
 
+from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.errors import UserError
 
 MOST = 2**24 - 1
 """A limit travels as float32, which is exact up to here."""
+
+TIMES, LEAST = 10, 10_000
+"""See `evaluation_limit`."""
+
+
+def evaluation_limit(limit: int) -> int:
+    """Steps after which an evaluation episode is cut, of a search whose training has come to `limit`: so many times that, and LEAST
+    at least, so that only what would hardly end by itself is cut. 0, never, where training has no limit."""
+    return min(max(TIMES * limit, LEAST), LONGEST_EPISODE) if limit else 0
 
 
 @dataclass(frozen=True)
