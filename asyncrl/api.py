@@ -29,7 +29,7 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
     travel to the workers by cloudpickle. Raises UserError, WorkerFailed.
     """
-    if algo not in ALGORITHMS:
+    if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
     entry = ALGORITHMS[algo]
     groups = {"options": entry.options_type, "network": NetworkOptions, "run": RunOptions}
@@ -150,4 +150,5 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[E
     size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
-    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]))
+    limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
+    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit)

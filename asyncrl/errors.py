@@ -40,8 +40,8 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 
-def unknown(kind: str, given: str, allowed: Iterable[str], most: int = 12) -> UserError:
+def unknown(kind: str, given: object, allowed: Iterable[str], most: int = 12) -> UserError:
     """The error for a name that is not in a list: kind is what the name stands for, e.g. ``"algorithm"``."""
     words = list(allowed)
     listed = ", ".join(words[:most]) + (f", ... ({len(words)} in all)" if len(words) > most else "")
-    return UserError(f"unknown {kind} {given!r}{nearest(given, words)} (allowed: {listed})")
+    return UserError(f"unknown {kind} {given!r}{nearest(str(given), words)} (allowed: {listed})")

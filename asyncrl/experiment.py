@@ -33,7 +33,7 @@ class RunOptions:
     quiet: bool = False
     """No live table in the terminal."""
     pin_cores: bool = False
-    """Keep worker i on core i modulo the number of cores."""
+    """Keep worker i on core i modulo the number of cores; a learner on a core of its own, or on any where none is left."""
     hang_seconds: float = 60.0
     """A worker that takes longer than this for a round is reported."""
     replace_hung: bool = False

@@ -71,30 +71,39 @@ def minimize(
     `sync` and `pipelined` the result does not depend on the number of workers. An evaluation costs some tens of
     microseconds on top of the function's own time.
 
+    `episodes` calls of a noisy function are averaged for each point; every call is one of the `evaluations`.
+
     Points travel as float32. A point without a value may give nan: it is tried again, then left out.
 
     Raises UserError for what can't be used or a function that raises, WorkerFailed where workers kept dying.
     """
-    entry = ALGORITHMS.get(algo)
+    entry = ALGORITHMS.get(algo) if isinstance(algo, str) else None
     if not isinstance(entry, BlackBox):
         raise unknown("black-box search", algo, [name for name, one in ALGORITHMS.items() if isinstance(one, BlackBox)])
-    names = [field.name for field in dataclasses.fields(entry.options_type)]
-    for name in options:
-        if name not in names:
-            raise unknown(f"option of {algo}", name, names)
-    made = entry.options_type(**options)
-    check_fields(made)
-    made = dataclasses.replace(made, **{name: value for name, value in made.for_functions(made.sigma).items() if name not in options})
+    made = _checked_options(algo, entry.options_type, options)
     count = usable_cores() if workers is None else workers
     for name, number in (("steps", evaluations), ("seed", seed), ("workers", count), ("seconds", 1.0 if seconds is None else seconds)):
         check_number("evaluations" if name == "steps" else name, number, RANGES[name])
     check_processes(count)
     if not callable(function):
         raise UserError(f"function is of type {type(function).__name__}; what is minimised is a function of a vector")
-    experiment = Experiment(
-        algo, "", mode=mode or entry.default_mode, workers=count, steps=evaluations, seed=seed, explore=explore, options=made
-    )
+    chosen = entry.default_mode if mode is None else mode
+    experiment = Experiment(algo, "", mode=chosen, workers=count, steps=evaluations, seed=seed, explore=explore, options=made)
+    check_fields(experiment)
     return _Minimization(function, _checked_start(start), experiment).run(seconds)
+
+
+def _checked_options(algo: str, kind: Any, options: dict[str, Any]) -> Any:
+    """The algorithm's options, with the defaults that functions have. Raises UserError."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name not in kind.of_episodes]
+    for name in options:
+        if name in kind.of_episodes:
+            raise UserError(f"{name} cannot be used with minimize: it is about the episodes of an environment")
+        if name not in names:
+            raise unknown(f"option of {algo}", name, names)
+    made = kind(**options)
+    check_fields(made)
+    return dataclasses.replace(made, **{name: value for name, value in made.for_functions(made.sigma).items() if name not in options})
 
 
 def _checked_start(start: ArrayLike) -> NDArray[np.float32]:

@@ -30,6 +30,14 @@ GATE_SECONDS = 2.0
 """After an interruption, how long workers may take to finish their round; one who alone knows what was learned, longer."""
 
 
+def core_of(worker: int, workers: int, cores: list[int]) -> int | None:
+    """Where a process is kept: worker i on core i modulo their number; the learner, which follows the workers, on the next one.
+
+    None, for the learner where every core has a worker: it is not kept on one worker's core, to slow that one alone down.
+    """
+    return None if worker == workers >= len(cores) else cores[worker % len(cores)]
+
+
 class Session:
     """Builds everything that a run needs, drives it epoch by epoch, and tidies up whatever happens."""
 
@@ -131,12 +139,11 @@ class Session:
         return f"worker {worker}" if worker < self._experiment.workers else "the learner"
 
     def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
-        cores = core_numbers()
         seat = Seat(
             worker=worker,
             # A resumed run's replacements must not repeat the streams of the first session's.
             generation=generation + self.state.generations,
-            core=cores[worker % len(cores)] if self._experiment.run.pin_cores else None,
+            core=core_of(worker, self._experiment.workers, core_numbers()) if self._experiment.run.pin_cores else None,
             restore_from=self._checkpoint if generation == 0 else None,
             run_folder=self.folder,
         )
@@ -144,8 +151,9 @@ class Session:
 
     def _warn_of_cores(self) -> None:
         cores, workers = usable_cores(), self._experiment.workers
-        if workers > cores and self._reports is not None:
-            self._reports.note(f"{workers} workers of one thread each share {cores} cores")
+        learns = essential_part(self._experiment.algo) is not None  # a search's learner works while its workers wait, or briefly
+        if workers + learns > cores and self._reports is not None:
+            self._reports.note(f"{workers} workers{' and the learner' * learns}, of one thread each, share {cores} cores")
 
     def _train(self) -> None:
         """Epoch by epoch: each under one mode, up to the next change of mode, checkpoint or end."""

@@ -11,12 +11,13 @@ import multiprocessing
 import os
 import re
 import typing
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, unknown
+from asyncrl.fields import check_kind
+from asyncrl.processes import usable_cores
 
 try:
     import resource
@@ -40,7 +41,10 @@ class Range(NamedTuple):
         """Whether a value is a finite number of the range; booleans are no numbers here."""
         if isinstance(value, bool) or not (_is_whole(value) if self.whole else _is_number(value)):
             return False
-        number = float(typing.cast(Any, value))
+        try:
+            number = float(typing.cast(Any, value))
+        except (TypeError, ValueError, OverflowError):  # several numbers, or one beyond all that a computer counts with
+            return False
         above = number > self.low if self.open_low else number >= self.low
         below = number < self.high if self.open_high else number <= self.high
         return math.isfinite(number) and above and below
@@ -48,10 +52,13 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         limits = []
         if self.low > -math.inf:
-            limits.append(f"{'above' if self.open_low else 'from'} {self.low:g}")
+            limits.append(f"{'above' if self.open_low else 'from'} {self._shown(self.low)}")
         if self.high < math.inf:
-            limits.append(f"{'below' if self.open_high else 'to'} {self.high:g}")
+            limits.append(f"{'below' if self.open_high else 'to'} {self._shown(self.high)}")
         return " ".join(["whole numbers" if self.whole else "finite numbers", *limits])
+
+    def _shown(self, limit: float) -> str:
+        return f"{limit:,.0f}" if self.whole else f"{limit:g}"
 
 
 FILES, FILES_PER_WORKER = 25, 5
@@ -59,6 +66,12 @@ FILES, FILES_PER_WORKER = 25, 5
 
 MOST_WORKERS = 120
 """A fork server is handed at most 256 files for a process, two of them for every worker's place to sleep."""
+
+MOST_TICKETS = 1_000_000
+"""Evaluations of a generation, and generations of a history; far beyond what is of use, and what a list of them takes no time for."""
+
+MOST_STEPS = 10**15
+"""Up to here floating-point numbers count every step, and so many updates beside them."""
 
 COUNT = Range(1, whole=True)
 COUNT_OR_NONE = Range(0, whole=True)
@@ -70,8 +83,8 @@ DECAY = Range(0, 1, open_high=True)
 # Every number of an experiment, by the name of its field. An algorithm that brings new numbers adds its lines.
 RANGES: dict[str, Range] = {
     "workers": COUNT,
-    "envs_per_worker": COUNT,
-    "steps": COUNT,
+    "envs_per_worker": Range(1, 10_000, whole=True),
+    "steps": Range(1, MOST_STEPS, whole=True),
     "seconds": POSITIVE,
     "seed": COUNT_OR_NONE,
     "t_max": COUNT,
@@ -101,7 +114,7 @@ RANGES: dict[str, Range] = {
     "rho_bar": POSITIVE,
     "c_bar": POSITIVE,
     "clip_range": POSITIVE,
-    "n_step": COUNT,
+    "n_step": Range(1, 10_000, whole=True),
     "replay": COUNT,
     "replay_ratio": POSITIVE,
     "batch": COUNT,
@@ -109,7 +122,7 @@ RANGES: dict[str, Range] = {
     "tau": Range(0, 1, open_low=True),
     "priority_alpha": NOT_NEGATIVE,
     "priority_beta": PROBABILITY,
-    "learner_threads": COUNT,
+    "learner_threads": Range(1, 1024, whole=True),
     "policy_learning_rate": POSITIVE,
     "critic_learning_rate": POSITIVE,
     "policy_delay": COUNT,
@@ -118,9 +131,9 @@ RANGES: dict[str, Range] = {
     "temperature": POSITIVE,
     "temperature_learning_rate": POSITIVE,
     "target_entropy": Range(),
-    "population": COUNT_OR_NONE,
+    "population": Range(0, MOST_TICKETS, whole=True),
     "sigma": POSITIVE,
-    "max_lag": COUNT_OR_NONE,
+    "max_lag": Range(0, MOST_TICKETS, whole=True),
     "episodes": COUNT,
     "survival_bonus": Range(),
     "action_bins": COUNT_OR_NONE,
@@ -154,7 +167,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
 
     `new`: a run that makes its folder; a resumed one has it.
     """
-    if experiment.algo not in ALGORITHMS:
+    if not isinstance(experiment.algo, str) or experiment.algo not in ALGORITHMS:
         raise unknown("algorithm", experiment.algo, ALGORITHMS)
     for part in (experiment, experiment.options, experiment.network, experiment.run):
         check_fields(part)
@@ -163,6 +176,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {t_max}: not even one rollout would fit")
     if new:
         check_run_folder(Path(experiment.run.runs), experiment.run.name)
+        _check_threads(getattr(experiment.options, "learner_threads", 1))
     _check_mode(experiment.mode)
     check_processes(experiment.workers)
 
@@ -171,6 +185,13 @@ def _check_mode(mode: str) -> None:
     from asyncrl.scheduler.modes import parse_modes
 
     parse_modes(mode)
+
+
+def _check_threads(threads: int) -> None:
+    """Of a new run: one that is resumed may come from a machine with more cores."""
+    cores = usable_cores()
+    if threads > cores:
+        raise UserError(f"learner_threads = {threads} cannot be used (allowed: whole numbers from 1 to {cores}, the usable cores)")
 
 
 def check_processes(workers: int) -> None:
@@ -187,19 +208,18 @@ def check_processes(workers: int) -> None:
 
 
 def check_fields(part: Any) -> None:
-    """Check the numbers and the choices of one frozen dataclass. Fields that are nested dataclasses are left alone."""
-    for name, value, hint in _fields(part):
-        if typing.get_origin(hint) is Literal:
-            if value not in typing.get_args(hint):
-                raise unknown(name, str(value), typing.get_args(hint))
-        elif name in RANGES and not (value is None and type(None) in typing.get_args(hint)):
-            check_number(name, value, RANGES[name])
+    """Check types, numbers and choices of one frozen dataclass. Fields that are nested dataclasses are left alone."""
+    hints = typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):
+        name, value, hint = field.name, getattr(part, field.name), hints[field.name]
+        check_kind(name, value, hint, field.default)
+        if name in RANGES and not (value is None and type(None) in typing.get_args(hint)):
+            check_number(name, value, RANGES[name], several=isinstance(value, tuple | list) and "tuple" in str(hint))
 
 
-def check_number(name: str, value: object, allowed: Range) -> None:
+def check_number(name: str, value: Any, allowed: Range, several: bool = False) -> None:
     """Check a number, or each of several."""
-    several = isinstance(value, tuple | list)
-    for item in typing.cast(Any, value) if several else (value,):
+    for item in value if several else (value,):
         if not allowed.allows(item):
             given = f"{value} contains {item}" if several else value
             raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
@@ -217,12 +237,6 @@ def check_run_folder(runs: Path, name: str | None) -> None:
         raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not a folder")
     if not os.access(present, os.W_OK | os.X_OK):
         raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not writable")
-
-
-def _fields(part: Any) -> Iterator[tuple[str, Any, Any]]:
-    hints = typing.get_type_hints(type(part))
-    for field in dataclasses.fields(part):
-        yield field.name, getattr(part, field.name), hints[field.name]
 
 
 def _is_whole(value: object) -> bool:

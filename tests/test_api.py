@@ -124,11 +124,35 @@ def test_unknown_settings(name, nearest):
         asyncrl.train("a3c", "CartPole-v1", **{name: 1})
 
 
-def test_a_wrong_type_is_told():
-    with pytest.raises(UserError, match="steps = many"):
-        asyncrl.train("a3c", "CartPole-v1", steps="many")
-    with pytest.raises(UserError, match="unknown algorithm 'A3C'; did you mean 'a3c'"):
-        asyncrl.train("A3C", "CartPole-v1")
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"steps": "many"}, "steps = many"),
+        ({"algo": "A3C"}, "unknown algorithm 'A3C'; did you mean 'a3c'"),
+        ({"algo": None}, "unknown algorithm None"),
+        ({"algo": ["a3c"]}, r"unknown algorithm \['a3c'\]"),
+        ({"head": None}, r"head = None cannot be used \(allowed: text, such as 'auto'\)"),
+        ({"mode": None}, r"mode = None cannot be used \(allowed: text, such as 'async'\)"),
+        ({"explore": 0.1}, "explore = 0.1"),
+        ({"runs": Path("runs")}, "such as 'runs'"),
+        ({"hidden": "64"}, r"hidden = '64' cannot be used \(allowed: a list of numbers\)"),
+        ({"adam_betas": (0.9,)}, r"adam_betas = \(0.9,\) cannot be used \(allowed: 2 numbers\)"),
+        ({"optimizer": ["adam"]}, r"unknown optimizer \"\['adam'\]\""),
+        ({"algo": "es", "episode_limit": 2.5}, "such as 'none'"),
+    ],
+)
+def test_a_wrong_type_is_told(settings, line):
+    with pytest.raises(UserError, match=line) as caught:
+        asyncrl.train(**{"algo": "a3c", "env": "CartPole-v1", **settings})
+    assert "\n" not in str(caught.value)
+    assert not Path("runs").exists()
+
+
+def test_what_is_natural_in_python_works():
+    found = asyncrl.train("es", "CartPole-v1", **FAST, head="mlp", hidden=8, episode_limit=20, population=8)
+    settings = json.loads((found.folder / "experiment.json").read_text())["settings"]
+    assert (settings["network"]["hidden"], settings["options"]["episode_limit"]) == ([8], "20")
+    assert found.summary["episode_length_last_100"] <= 20
 
 
 def test_a2c_is_sync_unless_told_otherwise():

@@ -80,6 +80,47 @@ def test_the_table_shows_every_row(result):
     assert f"{result['limit_before']:,.0f} before" in shown
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """In place of measurements the rows that there would be."""
+    rows: list[tuple[str, int | None]] = []
+
+    def measure(experiment):
+        rows.append((f"{experiment.algo}:{experiment.mode}", getattr(experiment.options, "t_max", None)))
+        return {"steps_per_second": 1.0}
+
+    monkeypatch.setattr(throughput, "measure_limit", lambda *_: rows.append(("limit", None)) or 1.0)
+    monkeypatch.setattr(throughput, "_measure", measure)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("env", "fitting", "others"),
+    [
+        ("Pendulum-v1", ["td3:async", "sac:async"], ["q1:async", "sarsa:async", "nq:async"]),
+        ("CartPole-v1", ["q1:async", "sarsa:async", "nq:async"], ["td3:async", "sac:async"]),
+    ],
+)
+def test_without_a_choice_all_that_fits_is_measured(unmeasured, env, fitting, others):
+    told: list[str] = []
+    bench_throughput(env, workers=1, seconds=0.1, t_max=(5, 20), progress=told.append)
+    assert unmeasured[0] == unmeasured[-1] == ("limit", None)
+    names = [name for name, _ in unmeasured]
+    assert {*fitting, "impala:async", "impala:sync", "es:async", "tres:sync", "a3c:bounded:2"} <= set(names)
+    assert not set(others) & set(names)
+    assert sum(line.startswith("left out: ") for line in told) == len(others)
+    assert [t_max for name, t_max in unmeasured if name == "a3c:async"] == [5, 20]
+    assert names.count("impala:async") == 1
+
+
+def test_a_choice_that_does_not_fit_is_refused_before_anything_is_measured(unmeasured):
+    with pytest.raises(UserError, match="nq needs Discrete actions"):
+        bench_throughput("Pendulum-v1", workers=1, seconds=0.1, only=["td3:async", "nq:async"])
+    with pytest.raises(UserError, match="mode 'async' cannot be used with npg"):
+        bench_throughput("Pendulum-v1", workers=1, seconds=0.1, only=["td3:async", "npg:async"])
+    assert unmeasured == []
+
+
 def test_what_is_wrong_with_the_environment_ends_it():
     with pytest.raises(UserError, match="unknown environment"):
         bench_throughput("CartPol-v1", workers=1, seconds=0.2)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium
+import numpy as np
 import pytest
 
 from asyncrl import api
@@ -169,9 +170,12 @@ def test_a_mistake_takes_one_line(trained, capsys, args, parts):
     assert list(Path().iterdir()) == [], "nothing may be left behind"
 
 
-@pytest.mark.parametrize("mode", ["bounded:-1", "asink", "bounded:x", "sync@5", ""])
+@pytest.mark.parametrize(
+    "mode",
+    ["bounded:-1", "asink", "bounded:x", f"bounded:{10**13}", "sync@5", "", *(f"sync@0;async@{step}" for step in ("_", "1__0", 10**20))],
+)
 def test_a_wrong_mode(trained, capsys, mode):
-    refused(capsys, *TRAIN, "--mode", mode)
+    refused(capsys, *TRAIN, "--mode", mode.replace(";", ","))
     refused(capsys, "bench", "throughput", "CartPole-v1", "--only", f"a3c:{mode}")
     assert trained == []
 
@@ -206,11 +210,22 @@ def test_wrong_values_from_python():
         {"workers": True},
         {"steps": None},
         {"steps": 5e5},
+        {"steps": 10**400},
+        {"workers": (2, 2)},
+        {"seconds": np.ones(2)},
+        {"head": None},
+        {"mode": None},
+        {"explore": 0.1},
+        {"network_function": 3},
         {"run": RunOptions(max_failures=0)},
     ):
         with pytest.raises(UserError, match=r"cannot be used \(allowed: "):
             check_experiment(Experiment("a3c", "CartPole-v1", **wrong))
     options = ALGORITHMS["a3c"].options_type
+    betas = ({"adam_betas": given} for given in (0.9, (0.9,), (0.9,) * 3))
+    for wrong in ({"normalize_observations": "no"}, {"amsgrad": 1}, *betas):
+        with pytest.raises(UserError, match=rf"{next(iter(wrong))} = .* cannot be used \(allowed: (True, False|2 numbers)\)"):
+            check_fields(options(**wrong))
     with pytest.raises(UserError, match="unknown optimizer 'adm'; did you mean 'adam'"):
         check_fields(options(optimizer="adm"))
 
@@ -275,6 +290,20 @@ def test_help_shows_every_option_with_its_default(capsys, algo):
     for option in options:
         assert option in out
     assert out.count("(default:") >= len([option for option in options if not option.startswith("--no-")]) - 1
+
+
+@pytest.mark.parametrize(
+    ("algo", "example", "other"),
+    [
+        ("es", "sigma:0.02,0.1", "entropy:"),
+        ("q1", "epsilon:0.1", "entropy:"),
+        ("td3", "gaussian:0.1", "entropy:"),
+        ("a3c", "entropy:", "sigma:"),
+    ],
+)
+def test_help_of_exploration_is_the_algorithms(capsys, algo, example, other):
+    out = call(capsys, "train", algo, "--help")[1]
+    assert example in out and other not in out
 
 
 @pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "play", "bench", "bench throughput", "bench queues", "list"])

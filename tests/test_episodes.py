@@ -44,10 +44,10 @@ class Strange(CountingEnv):
         return observation, reward, *rest
 
 
-def runner(make: Any, beats: list[int] | None = None) -> EpisodeRunner:
+def runner(make: Any, beats: list[int] | None = None, evaluates: bool = False) -> EpisodeRunner:
     environment = make_env(make)
     spec = spec_of(environment)
-    return EpisodeRunner(environment, spec, Still(), lambda: beats.append(1) if beats is not None else None)
+    return EpisodeRunner(environment, spec, Still(), lambda: beats.append(1) if beats is not None else None, evaluates)
 
 
 def test_an_episode_has_return_length_and_what_was_seen():
@@ -83,6 +83,8 @@ def test_an_endless_episode_is_named(monkeypatch):
     monkeypatch.setattr("asyncrl.actors.episodes.LONGEST_EPISODE", 100)
     with pytest.raises(Hopeless, match=r"did not end within 100 steps; limit it with --episode-limit"):
         runner(lambda: CountingEnv(length=200)).run(0)
+    with pytest.raises(Hopeless, match=r"^an evaluation episode did not end within 100 steps; give the environment a time limit$"):
+        runner(lambda: CountingEnv(length=200), evaluates=True).run(0)
     assert runner(lambda: CountingEnv(length=200)).run(0, limit=150).cut
 
 

@@ -23,6 +23,7 @@ from running import Run, children, command, kill, resume, train, wait_for
 from asyncrl import processes
 from asyncrl.checkpoint import newest
 from asyncrl.errors import UserError
+from asyncrl.session import core_of
 
 TESTS = str(Path(__file__).parent)
 LONG = ["--steps", "1000000000", "--workers", "2", "--quiet", "--report-seconds", "0.2"]
@@ -297,6 +298,22 @@ def test_processes_start_with_everything_loaded():
     assert connection.poll(60)
     assert {"torch", "asyncrl.workers.actor_learner", "numba.np.arraymath"} <= connection.recv()
     process.join(10)
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "kept"),
+    [(2, [4, 5], [4, 5, None]), (2, [0, 1, 2], [0, 1, 2]), (3, [0, 1], [0, 1, 0, None]), (1, [7], [7, None])],
+)
+def test_a_learner_is_on_no_workers_core(workers, cores, kept):
+    assert [core_of(worker, workers, cores) for worker in range(workers + 1)] == kept
+
+
+def test_the_learner_counts_where_it_works_all_the_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("asyncrl.session.usable_cores", lambda: 2)
+    settings = {"workers": 2, "steps": 200, "pin_cores": True}
+    streams = train(tmp_path, "CartPole-v1", algo="impala", **settings)
+    assert "2 workers and the learner, of one thread each, share 2 cores" in streams.notes
+    assert not any("share" in note for note in train(tmp_path, "CartPole-v1", algo="es", population=4, **settings).notes)
 
 
 def test_more_workers_than_cores_is_said(tmp_path):

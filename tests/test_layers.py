@@ -30,6 +30,7 @@ LAYERS = [
     {"blackbox"},
     {"heads", "envs", "progress", "trajectory", "video", "replay"},
     {"shared", "processes", "interrupts"},
+    {"fields"},
     {"errors"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

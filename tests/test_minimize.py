@@ -66,6 +66,16 @@ def test_the_best_point_of_a_function_is_one_that_was_evaluated():
     assert found.best_x[0] <= 0
 
 
+def test_calls_of_a_noisy_function_are_averaged():
+    def noisy(x):
+        noisy.calls = getattr(noisy, "calls", 0) + 1
+        return sphere(x) + (4.0 if noisy.calls % 2 else 0.0)
+
+    found = asyncrl.minimize(noisy, np.zeros(3), "es", 400, 1, population=20, episodes=2, sigma=0.1)
+    assert found.best_value == pytest.approx(sphere(found.best_x) + 2.0), "the mean of two calls"
+    assert (found.evaluations, found.updates) == (400, 10), "each call counts"
+
+
 def test_time_ends_it():
     began = time.monotonic()
     found = asyncrl.minimize(lambda x: time.sleep(0.01) or sphere(x), np.zeros(3), "es", 10**7, 2, mode="async", seconds=0.5)
@@ -100,8 +110,17 @@ LOCK = threading.Lock()
         ({"start": ["a"]}, "start cannot be used"),
         ({"algo": "cmaes"}, "did you mean 'cma-es'"),
         ({"algo": "a3c"}, "unknown black-box search 'a3c'"),
+        ({"algo": None}, "unknown black-box search None"),
+        ({"explore": 3}, "explore = 3 cannot be used (allowed: text)"),
+        ({"explore": None}, "explore = None"),
+        ({"mode": 0}, "mode = 0"),
         ({"sigm": 0.1}, "did you mean 'sigma'"),
         ({"sigma": 0.0}, "sigma = 0"),
+        ({"survival_bonus": 3.0}, "survival_bonus cannot be used with minimize: it is about the episodes"),
+        ({"normalize_observations": True}, "normalize_observations cannot be used"),
+        ({"algo": "ars", "version": "v1"}, "version cannot be used"),
+        ({"algo": "es", "episode_limit": 10}, "episode_limit cannot be used"),
+        ({"episodes": 0}, "episodes = 0"),
         ({"algo": "es", "population": 7}, "even number"),
         ({"mode": "async"}, "needs a whole generation"),
         ({"mode": "asinc"}, "did you mean 'async'"),

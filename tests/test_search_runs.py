@@ -16,11 +16,15 @@ from environments import CountingEnv
 from gymnasium import spaces
 from running import Jitter, Run, kill, resume, train, wait_for
 
-from asyncrl.algos.es import EsOptions
+import asyncrl
+from asyncrl.actors.episodes import LONGEST_EPISODE
+from asyncrl.algos.es import Es, EsOptions
+from asyncrl.blackbox.settings import parse_settings
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.topologies.search import SearchTopology
+from asyncrl.workers.limits import MOST, EpisodeLimit, evaluation_limit
 from asyncrl.workers.search_learner import WASTE_UPDATES
 from asyncrl.workers.search_plan import learner_record
 
@@ -121,6 +125,19 @@ def test_sync_gives_the_same_bits_with_any_number_of_workers(tmp_path, reference
         assert run.summary["lag"]["max"] == 0
         assert learned(run) == learned(reference(algo))
         assert run.summary["steps"] == reference(algo).summary["steps"]
+
+
+def test_a_ladder_does_not_depend_on_the_workers(tmp_path):
+    one, three = (search(tmp_path, "CartPole-v1", workers=count, steps=1500, explore="sigma:0.1..0.8/3") for count in (1, 3))
+    assert learned(one) == learned(three)
+    assert list(one.summary["return_by_exploration"]) == [f"sigma:{sigma:g}+directions:gaussian" for sigma in (0.1, 0.08**0.5, 0.8)]
+
+
+@pytest.mark.parametrize(("population", "rungs"), [(64, 5), (10, 5), (6, 3)])
+def test_a_ladder_has_five_rungs_or_as_many_as_there_are_directions(population, rungs):
+    settings = parse_settings("sigma:0.1..0.4", EsOptions(population=population))
+    assert (len(settings), settings[0].sigma, settings[-1].sigma) == (rungs, pytest.approx(0.1), pytest.approx(0.4))
+    assert rungs <= Es(EsOptions(population=population), 2, 0, settings)._plan.directions
 
 
 def cartpole_with_jitter() -> Any:
@@ -253,10 +270,21 @@ class Endless(CountingEnv):
         super().__init__(length=10**9)
 
 
+def test_a_limit_grows_as_far_as_it_can_be_told():
+    assert EpisodeLimit.parse("adaptive:20,0.5,1e300").after(20, 1, 2) == MOST
+    assert EpisodeLimit.parse("adaptive:20,0.5,1.01").after(20, 1, 2) == 21
+    assert EpisodeLimit.parse("1_000") == EpisodeLimit(1000) == EpisodeLimit.parse(EsOptions(episode_limit=1000).episode_limit)
+
+
 def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
-    run = search(tmp_path, Endless, steps=8 * (20 + 40 + 80), episode_limit="adaptive:20,0.5,2")
+    limit = {"episode_limit": "adaptive:20,0.5,2", "evaluation_episodes": 2}
+    run = search(tmp_path, Endless, steps=8 * (20 + 40 + 80), **limit)
     assert run.summary["steps"] == 8 * (20 + 40 + 80)
     assert int(read_part(newest(run.folder), "run")[1]["state/limit"][0]) == 160
+    assert not any("evaluation" in note for note in run.notes)
+    assert run.summary["evaluation_return"] == asyncrl.evaluate(run.folder, 1, env=Endless)["return_mean"]
+    assert asyncrl.evaluate(run.folder, 1, env=Endless)["length_mean"] == evaluation_limit(160) == 10_000
+    assert (evaluation_limit(0), evaluation_limit(2000), evaluation_limit(MOST)) == (0, 20_000, LONGEST_EPISODE)
 
 
 @pytest.mark.parametrize(
@@ -264,12 +292,30 @@ def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):
     [
         ({"population": 7}, "even number"),
         ({"algo": "cma-es", "mode": "async"}, "needs a whole generation"),
-        ({"algo": "nes", "kind": "xnes", "mode": "pipelined"}, "needs a whole generation"),
+        ({"algo": "nes", "kind": "xnes", "mode": "pipelined"}, "with xnes (allowed: sync: its update needs a whole generation"),
+        *(
+            ({"account": "arrival", "mode": mode}, f"account = arrival cannot be used in mode '{mode}' (allowed: dispatch; or mode async)")
+            for mode in ("bounded:2", "sync", "sync@0,pipelined@50")
+        ),
         ({"explore": "epsilon:0.1"}, "unknown exploration"),
-        ({"explore": "sigma:0"}, "sigma must be above 0"),
+        *(
+            ({"explore": f"sigma:{text}"}, "allowed: numbers above 0, sigma:0.02,0.1, or a ladder of 2")
+            for text in ("0", "0.1,", "0..1", "1..inf", "0.1..0.2/1", "0.1..0.2/x", "0.1..0.2..0.3", "0.1/3", "0.1..0.2/99999")
+        ),
+        ({"explore": "sigma:0.1,0.1"}, "the setting sigma:0.1+directions:gaussian is given twice"),
+        ({"explore": "sigma:0.1..0.2/5"}, "5 exploration settings cannot be used with population = 8"),
+        ({"explore": "sigma:0.1..0.2", "population": 2}, "2 exploration settings cannot be used with population = 2"),
         ({"explore": "directions:gausian"}, "did you mean 'gaussian'"),
         ({"sigma": -1.0}, "sigma = -1"),
-        ({"episode_limit": "soon"}, "episode_limit = 'soon'"),
+        *(
+            ({"episode_limit": text}, f"episode_limit = '{text}'")
+            for text in ("soon", "_", "1__0", "0", "9" * 30, "adaptive:20,0.5", "adaptive:_,0.5,2", "adaptive:20,x,2")
+        ),
+        *(({"episode_limit": f"adaptive:{text}"}, "START") for text in ("nan,0.5,2", "inf,0.5,2", "20,nan,2", "20,0.5,inf", "20,0.5,1")),
+        ({"population": 10**8}, "population = 100000000 cannot be used (allowed: whole numbers from 0 to 1,000,000)"),
+        ({"max_lag": 10**8}, "max_lag = 100000000 cannot be used"),
+        ({"max_lag": 10**6, "head": "mlp"}, "for max_lag = 1000000, "),
+        ({"population": 10**6, "head": "mlp", "hidden": (500, 500)}, "for population = 1000000, "),
         ({"head": "liner"}, "linear"),
         ({"envs_per_worker": 2}, "envs_per_worker = 2"),
     ],

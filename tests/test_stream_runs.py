@@ -14,6 +14,7 @@ from running import Jitter, Run, kill, resume, train, wait_for
 import asyncrl
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.errors import UserError
+from asyncrl.experiment import usable_cores
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},
@@ -21,10 +22,13 @@ TINY = {
 }
 ENVIRONMENTS = {"impala": "CartPole-v1", "td3": "Pendulum-v1"}
 ANNEALED = {"impala": "epsilon:0.1@1000", "td3": "gaussian:0.1+epsilon:0.1@1000"}
+OTHERS = {"npg": {"t_max": 10}, "ddpg": TINY["td3"], "sac": TINY["td3"]}
+"""Of these only what is refused is looked at here."""
 
 
 def stream(folder: Path, algo: str, beside: Any = None, env: Any = None, **options: Any) -> Run:
-    run = train(folder, env or ENVIRONMENTS[algo], beside, algo=algo, **{"workers": 2, "mode": "sync", **TINY[algo], **options})
+    settings = {"workers": 2, "mode": "sync", **{**TINY, **OTHERS}[algo], **options}
+    run = train(folder, env or ENVIRONMENTS.get(algo, "Pendulum-v1"), beside, algo=algo, **settings)
     if run.error is None:
         check_books(run)
     return run
@@ -145,6 +149,12 @@ def test_the_death_of_the_learner_ends_the_run_which_goes_on_from_the_newest_che
         ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic)"),
         ("impala", {"env": "Pendulum-v1", "head": "squashed"}, "head 'squashed' cannot be used with impala (it is that of sac)"),
         ("td3", {"recurrent": 8}, "recurrent = 8 cannot be used with td3"),
+        ("td3", {"trunk": "shared"}, "trunk = shared cannot be used with td3 (allowed: separate)"),
+        ("sac", {"initial_log_std": 1.0}, "initial_log_std = 1.0 cannot be used with sac (allowed: 0.0)"),
+        ("ddpg", {"squash": True}, "squash = True cannot be used with ddpg"),
+        ("td3", {"rank": 3}, "rank = 3 cannot be used with td3"),
+        ("sac", {"virtual_batch": 8}, "virtual_batch = 8 cannot be used with sac"),
+        ("ddpg", {"activation": "tanh"}, "activation = tanh cannot be used with ddpg (allowed: auto, relu)"),
         ("td3", {"network_function": print}, "network_function cannot be used with td3"),
         ("td3", {"replay": 10}, "smaller than a batch"),
         ("td3", {"replay": 10**12}, "bytes of memory"),
@@ -156,6 +166,13 @@ def test_the_death_of_the_learner_ends_the_run_which_goes_on_from_the_newest_che
         ("td3", {"replay_ratio": 0.001}, "replay_ratio = 0.001 comes to no update"),
         ("td3", {"warm_up": 100}, "warm_up = 100 leaves no update"),
         ("td3", {"learner_device": "cuda:99"}, "this machine has: cpu"),
+        ("td3", {"n_step": 10**8}, "n_step = 100000000 cannot be used (allowed: whole numbers from 1 to 10,000)"),
+        ("td3", {"n_step": 60, "warm_up": 0}, "n_step = 60 leaves no update in 100 steps: 2 environments"),
+        ("td3", {"envs_per_worker": 10**6}, "envs_per_worker = 1000000 cannot be used"),
+        ("td3", {"learner_threads": 100_000}, "learner_threads = 100000 cannot be used"),
+        ("sac", {"learner_threads": usable_cores() + 1}, f"allowed: whole numbers from 1 to {usable_cores()}"),
+        ("td3", {"steps": 10**11, "batch": 10**10, "replay": 10**10}, "batch = 10,000,000,000 needs"),
+        *((algo, {"hidden": (10**6, 10**6)}, "too little memory") for algo in ("impala", "npg", "td3")),
     ],
 )
 def test_bad_input_takes_one_line_and_leaves_nothing(tmp_path, algo, settings, line):

@@ -23,6 +23,12 @@ LONGEST_EPISODE = 1_000_000
 """Steps after which an episode counts as one that never ends."""
 
 
+def endless(evaluates: bool) -> str:
+    """What the user is told of an episode that does not end, in training or in evaluation."""
+    kind, limit = ("an evaluation episode", "") if evaluates else ("an episode", "limit it with --episode-limit, or ")
+    return f"{kind} did not end within {LONGEST_EPISODE:,} steps; {limit}give the environment a time limit"
+
+
 class Episode(NamedTuple):
     """What came of one episode."""
 
@@ -64,9 +70,15 @@ class EpisodeRunner:
     """Plays episodes in one environment, one after the other. Nothing is allocated or logged per step."""
 
     def __init__(
-        self, environment: gymnasium.Env[Any, Any], spec: EnvSpec, player: Acting, beat: Callable[[], None] = lambda: None
+        self,
+        environment: gymnasium.Env[Any, Any],
+        spec: EnvSpec,
+        player: Acting,
+        beat: Callable[[], None] = lambda: None,
+        evaluates: bool = False,
     ):
-        """`beat`: called now and then."""
+        """`beat`: called now and then; `evaluates`: what has been learned is played, which matters for what the user is told."""
+        self._evaluates = evaluates
         self.environment_seconds = 0.0
         self._beat = beat
         self._environment, self._spec, self._player = environment, spec, player
@@ -89,10 +101,7 @@ class EpisodeRunner:
             raise EnvironmentFault(f"step raised {type(error).__name__}: {error}") from error
         self.environment_seconds += time.perf_counter() - began
         if not ended and not limit:
-            raise Hopeless(
-                f"an episode did not end within {LONGEST_EPISODE:,} steps; limit it with --episode-limit, or give the "
-                "environment a time limit"
-            )
+            raise Hopeless(endless(self._evaluates))
         return Episode(total if np.isfinite(total) else np.nan, length, not ended)
 
     def _reset(self, seed: int) -> Any:

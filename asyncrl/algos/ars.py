@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class ArsOptions(SearchOptions):
     """Options of augmented random search. The defaults are the paper's range for MuJoCo's smaller robots."""
 
     version: Literal["v1", "v2"] = "v2"
-    """v1 leaves observations as they are, v2 normalizes them (v1 is normalize_observations False)."""
+    """v1 leaves observations as they are, whatever --normalize-observations says; v2 normalizes them, unless it says no."""
     top: int = 0
     """Directions that an update keeps (the paper's b; variants V1-t and V2-t): the best ones, or 0 for all."""
     learning_rate: float = 0.02
@@ -41,12 +41,15 @@ class ArsOptions(SearchOptions):
     shaping: Literal["centered-ranks", "standardized", "none"] = "none"
     """What returns are turned into before they weigh directions; the paper has none but the division by sigma_R."""
 
+    of_episodes: ClassVar[tuple[str, ...]] = (*SearchOptions.of_episodes, "version")
+
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
         """See `SearchOptions.for_functions`."""
         return {"learning_rate": cls.learning_rate / cls.sigma * sigma}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.version == "v1":
             object.__setattr__(self, "normalize_observations", False)
 

@@ -40,7 +40,7 @@ class CemOptions(SearchOptions):
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed"] = "gaussian"
     """Kind of perturbations."""
     late: Literal["as-is", "drop"] = "as-is"
-    """Modes bounded and async: points drawn from older distributions are used as they are, or left out."""
+    """Modes pipelined, bounded and async: points drawn from older distributions are used as they are, or left out."""
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # only the order of returns counts
 
     @classmethod

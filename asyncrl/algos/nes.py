@@ -55,7 +55,7 @@ class NesOptions(SearchOptions):
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed"] = "gaussian"
     """Kind of perturbations."""
     late: Literal["as-is", "drop"] = "as-is"
-    """Modes bounded and async: points drawn from older distributions are used as if drawn from the present one, or left out."""
+    """Modes pipelined, bounded and async: points drawn from older distributions are used as if drawn from the present one, or left out."""
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # utilities depend on the order of returns only
 
     @property

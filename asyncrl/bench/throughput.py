@@ -19,9 +19,17 @@ from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment import Experiment, RunOptions, usable_cores
 from asyncrl.processes import context, settle_in, start, stop_all
 from asyncrl.session import Session
+from asyncrl.topologies import topology_of
+from asyncrl.validate import check_experiment
 
-ROWS = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync", "es:async", "es:sync", "tres:async", "tres:sync")
-"""What is measured where nothing is chosen: algorithm:mode."""
+SWEPT = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync")
+ROWS = (
+    *SWEPT,
+    *("impala:async", "impala:sync", "td3:async", "sac:async", "q1:async", "sarsa:async", "nq:async"),
+    *("es:async", "es:sync", "tres:async", "tres:sync"),
+)
+"""What is measured where nothing is chosen: algorithm:mode, as far as they fit the environment; SWEPT with each t_max, the others
+with their own."""
 
 ENDLESS = 10**12
 """Steps of a run that its seconds end."""
@@ -57,8 +65,9 @@ def bench_throughput(
         env: an id of gymnasium's, or a function that makes an environment.
         workers: processes; None for one per core.
         seconds: of each measurement.
-        only: ``algorithm:mode`` pairs; None for ROWS.
-        t_max: steps of each environment in a round (a unit of streams), where an algorithm has them. Warm-ups last one batch.
+        only: ``algorithm:mode`` pairs; None for those of ROWS that fit the environment.
+        t_max: steps of each environment in a round (a unit of streams), where an algorithm has them; without `only` for SWEPT alone.
+            Warm-ups last one batch.
         progress: called with a line of text before each measurement.
 
     Returns:
@@ -68,8 +77,12 @@ def bench_throughput(
     count = usable_cores() if workers is None else workers
     if not t_max:
         raise UserError("t_max needs at least one number (allowed: whole numbers from 1)")
-    pairs = ROWS if only is None else only
-    experiments = [one for pair in pairs for one in _experiments(env, count, seconds, pair, t_max)]
+    if only is None:
+        rollouts: dict[str, Sequence[int]] = {pair: t_max if pair in SWEPT else () for pair in ROWS}
+    else:
+        rollouts = dict.fromkeys(only, t_max)
+    experiments = [one for pair, steps in rollouts.items() for one in _experiments(env, count, seconds, pair, steps)]
+    experiments = _usable(experiments, only is not None, progress)
     progress(f"limit: {count} processes, no policy")
     before = measure_limit(env, count, seconds)
     rows = []
@@ -175,17 +188,45 @@ def _receive(connection: Connection, seconds: float = 0.0) -> float:
 
 
 def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max: Sequence[int]) -> list[Experiment]:
-    """One for each t_max; one alone for an algorithm that has no rollouts."""
+    """One for each t_max; one alone, with its defaults, where there is none or the algorithm has no rollouts."""
     algo, _, mode = pair.partition(":")
     kind = ALGORITHMS[algo].options_type
     with_rollouts = any(field.name == "t_max" for field in dataclasses.fields(kind))
-    several = [kind(t_max=steps) for steps in t_max] if with_rollouts else [kind()]
+    several = [kind(t_max=steps) for steps in t_max] if with_rollouts and t_max else [kind()]
     # What has a replay learns from the first batch on: a warm-up would be all that a few seconds show.
     several = [dataclasses.replace(one, warm_up=one.batch) if hasattr(one, "warm_up") else one for one in several]
     run = RunOptions(quiet=True, evaluation_episodes=0)
     return [
         Experiment(algo, env, mode=mode, workers=workers, steps=ENDLESS, seconds=seconds, options=options, run=run) for options in several
     ]
+
+
+def _usable(experiments: list[Experiment], chosen: bool, progress: Progress) -> list[Experiment]:
+    """Those that the environment is fit for, found out before anything is measured; raises UserError for the first that is not
+    where they were chosen, or where none is."""
+    usable, refusals = [], []
+    for experiment in experiments:
+        try:
+            _check(experiment)
+        except UserError as error:
+            refusals.append(error)
+            if chosen:
+                raise
+            continue
+        usable.append(experiment)
+    if not usable:
+        raise refusals[0]
+    for refusal in refusals:
+        progress(f"left out: {refusal}")
+    return usable
+
+
+def _check(experiment: Experiment) -> None:
+    """Raise UserError for what a session would refuse; nothing is started."""
+    check_experiment(experiment, new=False)
+    topology = topology_of(experiment)
+    topology.ground.parking.close()
+    topology.memory.close()
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:

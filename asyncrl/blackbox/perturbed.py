@@ -16,6 +16,7 @@ from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Samples, Vector, Whole
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.shaping import flat, shape
+from asyncrl.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Perturbed:
         self._options = options
         self._plan = Plan(estimator, options.population)
         settings = tuple(settings) or (Setting(options.sigma, options.directions),)
+        if len(settings) > self._plan.directions:
+            raise UserError(
+                f"{len(settings)} exploration settings cannot be used with population = {options.population}: some would get none of a "
+                f"generation's directions (allowed: up to {self._plan.directions}, or a larger population)"
+            )
         self._directions = Directions(seed, size, self._plan.directions, settings)
         self._sigma, self._smallest_sigma = settings[0].sigma, min(setting.sigma for setting in settings)
         places = [self._plan.place(ticket) for ticket in range(self._plan.tickets)]

@@ -7,6 +7,7 @@ evaluates it does not matter, so the same seed gives the same bits with any numb
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
@@ -16,13 +17,18 @@ from asyncrl.blackbox.search import Setting
 from asyncrl.errors import UserError, unknown
 
 SETTINGS = {
-    "sigma": "black-box search: deviation of perturbations, a number, a list or a ladder a..b (one for each worker)",
+    "sigma": "black-box search: deviation of perturbations, a number, a list or a ladder a..b/N of N rungs (5 without /N)",
     "directions": f"black-box search: kind of perturbations, a list of {', '.join(KINDS)}",
 }
 """What can be set, with a line for each."""
 
 
-def parse_settings(text: str, options: SearchOptions, workers: int) -> tuple[Setting, ...]:
+RUNGS = 5
+"""Of a ladder a..b, or as many as a small generation has directions; a number of its own: it may not depend on the workers'."""
+MOST_RUNGS = 1000
+
+
+def parse_settings(text: str, options: SearchOptions) -> tuple[Setting, ...]:
     """The settings, in turn; without any in `text` the one of the options. Raises UserError."""
     sigmas, kinds = [options.sigma], [str(options.directions)]
     seen: set[str] = set()
@@ -32,18 +38,24 @@ def parse_settings(text: str, options: SearchOptions, workers: int) -> tuple[Set
             raise unknown("exploration of black-box search", kind, SETTINGS)
         if not colon or not values or kind in seen:
             raise UserError(
-                f"exploration {part!r} cannot be read (allowed, each once: sigma:0.02,0.1 or sigma:0.02..0.1, directions:NAME,NAME)"
+                f"exploration {part!r} cannot be read (allowed, each once: sigma:0.02,0.1 or sigma:0.02..0.1/5, "
+                "directions:NAME,NAME)"
             )
         seen.add(kind)
         if kind == "sigma":
-            sigmas = _numbers(values, workers, part)
+            sigmas = _numbers(values, max(2, min(RUNGS, options.population // 2)), part)
         else:
             kinds = [word.strip() for word in values.split(",")]
             for word in kinds:
                 if word not in KINDS:
                     raise unknown("kind of directions", word, KINDS)
     count = max(len(sigmas), len(kinds))
-    return tuple(Setting(sigmas[i % len(sigmas)], kinds[i % len(kinds)]) for i in range(count))
+    settings = tuple(Setting(sigmas[i % len(sigmas)], kinds[i % len(kinds)]) for i in range(count))
+    labels = [label(setting) for setting in settings]
+    if len(set(labels)) < len(labels):
+        twice = next(one for one in labels if labels.count(one) > 1)
+        raise UserError(f"exploration {text!r}: the setting {twice} is given twice")
+    return settings
 
 
 def label(setting: Setting) -> str:
@@ -51,12 +63,18 @@ def label(setting: Setting) -> str:
     return f"sigma:{setting.sigma:g}+directions:{setting.kind}"
 
 
-def _numbers(values: str, workers: int, part: str) -> list[float]:
-    first, dots, last = values.partition("..")
+def _numbers(values: str, rungs: int, part: str) -> list[float]:
+    """A list, or a ladder: geometric from its first number to its last."""
+    ladder = re.fullmatch(r"([^/]*)\.\.([^/]*)(?:/(\d{1,9}))?", values)
     try:
-        ends = [float(first), float(last)] if dots else [float(word) for word in values.split(",")]
+        numbers = [float(word) for word in (ladder.groups()[:2] if ladder else values.split(","))]
     except ValueError:
-        ends = [math.nan]
-    if not all(math.isfinite(end) and end > 0 for end in ends):
-        raise UserError(f"exploration {part!r}: sigma must be above 0, as in sigma:0.02,0.1 or sigma:0.02..0.1")
-    return [float(value) for value in np.exp(np.linspace(math.log(ends[0]), math.log(ends[1]), workers))] if dots else ends
+        numbers = [math.nan]
+    if ladder and ladder[3]:
+        rungs = int(ladder[3])
+    if not all(math.isfinite(one) and one > 0 for one in numbers) or not 2 <= rungs <= MOST_RUNGS:
+        raise UserError(
+            f"exploration {part!r} cannot be used (allowed: numbers above 0, sigma:0.02,0.1, or a ladder of 2 to {MOST_RUNGS:,} rungs, "
+            "sigma:0.02..0.1/5)"
+        )
+    return [float(value) for value in np.geomspace(numbers[0], numbers[1], rungs)] if ladder else numbers

@@ -61,6 +61,26 @@ def experiment_type(algo: str) -> type[Any]:
         ("algo", Annotated[str, tyro.conf.Suppress], dataclasses.field(default=algo, kw_only=True)),
         ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help="Environment: an id of gymnasium's.")], dataclasses.field(kw_only=True)),
         ("mode", str, dataclasses.field(default=entry.default_mode)),
+        ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo))], dataclasses.field(default="")),
         ("options", options, dataclasses.field(default_factory=entry.options_type)),
     ]
     return dataclasses.make_dataclass("Train", fields, bases=(Experiment,), frozen=True)
+
+
+def _explore_help(algo: str) -> str:
+    """What can be explored with depends on the algorithm."""
+    from asyncrl.algos import ALGORITHMS
+    from asyncrl.algos.entries import BlackBox
+
+    entry = ALGORITHMS[algo]
+    if isinstance(entry, BlackBox):
+        example = "sigma:0.02,0.1 or sigma:0.02..0.1/5+directions:gaussian,orthogonal"
+        return f"Exploration per direction, for example {example} (see `asyncrl list`)."
+    kinds = getattr(entry, "explorations", None)
+    if kinds is None:
+        return "Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`)."
+    if not kinds:
+        return f"Exploration per worker; {algo} has none."
+    usual = getattr(entry, "default_explore", "")
+    without = f"; without it {usual}" if usual else ""
+    return f"Exploration per worker, of {', '.join(kinds)}, for example {kinds[0]}:0.1 or {kinds[0]}:0.1,0.3 (see `asyncrl list`){without}."

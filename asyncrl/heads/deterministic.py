@@ -68,7 +68,7 @@ class SearchPolicy:
         self.head = HEADS["gaussian" if spec.action_kind == "box" else "categorical"](spec, options)
         self.outputs = self.head.policy_outputs * max(action_bins, 1)
         hidden = hidden_of(head, options)
-        self.plan = make_plan(spec.observation_size, hidden, self.outputs, options.activation, shared=False)
+        self.plan = make_plan(spec.observation_size, hidden, self.outputs, options.hidden_activation, shared=False)
         sizes = (spec.observation_size, *hidden, self.outputs)
         last = len(hidden)
         self.network = CompactNetwork(
@@ -113,7 +113,7 @@ class Player:
         self._reference: NDArray[np.float32] | None = None
         self._wide: WideNetwork | None = None
         if not policy.options.virtual_batch and WideNetwork.pays(policy.network):
-            self._wide = WideNetwork(policy.network, policy.options.activation)
+            self._wide = WideNetwork(policy.network, policy.options.hidden_activation)
             self.act = _wide_act(policy, self._wide, memory, self.seen)
         else:
             self.act = _narrow_act(policy, memory, self.seen)

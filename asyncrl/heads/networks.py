@@ -88,9 +88,9 @@ class TorchActorCritic(nn.Module):
         super().__init__()
         hidden = options.hidden if options.hidden is not None else ((256,) if spec.is_image else (64, 64))
         self.memory_size = options.recurrent
-        self.trunk = Trunk(spec, hidden, options.activation)
+        self.trunk = Trunk(spec, hidden, options.hidden_activation)
         apart = options.trunk == "separate" and not options.recurrent and not spec.is_image
-        self.value_trunk = Trunk(spec, hidden, options.activation) if apart else None
+        self.value_trunk = Trunk(spec, hidden, options.hidden_activation) if apart else None
         self.cell = nn.LSTMCell(self.trunk.size, options.recurrent) if options.recurrent else None
         size = options.recurrent or self.trunk.size
         self.policy_out, self.value_out = nn.Linear(size, policy_outputs), nn.Linear(size, 1)

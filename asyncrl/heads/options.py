@@ -13,8 +13,8 @@ class NetworkOptions:
     hidden: tuple[int, ...] | None = None
     """Units of each hidden layer; by default 64 64; compact layers 41 41; ddpg, td3 and sac 256 256; images 256 above
     the convolutions."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Activation of the hidden layers (for images, and of ddpg, td3 and sac, always relu)."""
+    activation: Literal["auto", "tanh", "relu"] = "auto"
+    """Activation of the hidden layers; auto is tanh, but relu for images and ddpg, td3 and sac (which have no other)."""
     trunk: Literal["separate", "shared"] = "separate"
     """Whether policy and value have hidden layers of their own (for images and LSTMs always shared)."""
     recurrent: int = 0
@@ -27,3 +27,12 @@ class NetworkOptions:
     """Head low-displacement: displacement rank of its layers."""
     virtual_batch: int = 0
     """Black-box search: reference observations whose mean and deviation normalise every hidden unit; 0 for none."""
+
+    @property
+    def hidden_activation(self) -> str:
+        """The activation, where the algorithm has none of its own."""
+        return "tanh" if self.activation == "auto" else self.activation
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hidden, int) and not isinstance(self.hidden, bool):  # one layer, as one writes it in Python
+            object.__setattr__(self, "hidden", (self.hidden,))

@@ -73,7 +73,7 @@ class Policy:
         if network is None and not options.recurrent and not spec.is_image:
             hidden = hidden_of(head, options)
             shared = int(options.trunk == "shared") if getattr(self.head, "needs_value", True) else POLICY_ALONE
-            self.plan = make_plan(spec.observation_size, hidden, self.head.policy_outputs, options.activation, shared)
+            self.plan = make_plan(spec.observation_size, hidden, self.head.policy_outputs, options.hidden_activation, shared)
             self._network_size = vector_size(self.plan)
             if head in COMPACT_HEADS:
                 self._compact = actor_critic(self.plan, head, options)
@@ -147,7 +147,7 @@ class Policy:
 
         from asyncrl.heads.networks import MlpActorCritic, bind
 
-        module = self._fresh_module(0) if self.plan is None else MlpActorCritic(self.plan, self.options.activation)
+        module = self._fresh_module(0) if self.plan is None else MlpActorCritic(self.plan, self.options.hidden_activation)
         at = bind(module, vector, gradient)
         extra = torch.nn.Parameter(torch.from_numpy(vector)[at:])
         if gradient is not None:

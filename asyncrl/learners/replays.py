@@ -13,7 +13,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.updater import draws
 from asyncrl.replay.records import fields_of
-from asyncrl.replay.sizes import check_size
+from asyncrl.replay.sizes import check_batch, check_size
 from asyncrl.replay.store import Replay
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.trajectory import Trajectory
@@ -35,12 +35,20 @@ def updates_due(ratio: float, steps: int, warm_up: int) -> int:
     return int(max(steps - warm_up, 0) * ratio)
 
 
-def check_ratio(ratio: float, steps: int, warm_up: int, batch: int) -> None:
-    """Raise UserError where a run of so many steps can't hold the ratio: it would come to no update, or to more than can be counted."""
+def check_ratio(ratio: float, steps: int, warm_up: int, batch: int, n_step: int = 1, streams: int = 1) -> None:
+    """Raise UserError where a run of so many steps can't hold the ratio: it would come to no update, or to more than can be counted.
+
+    Each of so many streams keeps its newest n_step - 1 steps back, unless its episode ends just then.
+    """
     if steps <= warm_up:
         raise UserError(f"warm_up = {warm_up:,} leaves no update in {steps:,} steps (allowed: below {steps:,}; or more steps)")
     if steps < batch:
         raise UserError(f"batch = {batch:,} leaves no update in {steps:,} steps (allowed: up to {steps:,}; or more steps)")
+    if steps < batch + (n_step - 1) * streams:
+        raise UserError(
+            f"n_step = {n_step:,} leaves no update in {steps:,} steps: {streams} environments keep up to {n_step - 1:,} each back "
+            f"from a batch of {batch:,} (allowed: up to {(steps - batch) // streams + 1:,}; or more steps)"
+        )
     left = steps - warm_up
     if not 1 <= left * ratio <= MOST_UPDATES:
         few = "no update" if left * ratio < 1 else "too many updates to be counted"
@@ -78,10 +86,11 @@ class ReplayUpdater:
 
         options, spec = task.options, task.spec
         check_device(options.learner_device)
-        check_ratio(options.replay_ratio, task.target_steps, options.warm_up, options.batch)
-        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         streams = task.workers * task.envs_per_worker
-        check_size(options.replay, options.batch, free_bytes(None), fields, streams, options.n_step, options.priority_alpha > 0)
+        check_ratio(options.replay_ratio, task.target_steps, options.warm_up, options.batch, options.n_step, streams)
+        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        free = check_batch(options.batch, free_bytes(None), fields, sum(task.network.hidden or HIDDEN))
+        check_size(options.replay, options.batch, free, fields, streams, options.n_step, options.priority_alpha > 0)
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
         """See `Updater`: on a small replay of its own."""
@@ -89,7 +98,7 @@ class ReplayUpdater:
         options, spec = self._options, self._task.spec
         fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         replay = Replay.private(options.batch, fields, options.gamma, self._envs, options.n_step, options.priority_alpha)
-        for _ in range(options.n_step):
+        for _ in range(-(-options.n_step // len(trajectory.reward))):
             replay.add(trajectory, 0)
         replay.draw(np.random.default_rng(0), options.batch)
         replay.cut(0)

@@ -28,6 +28,17 @@ def largest_that_fits(free: int, fields: Layout, streams: int = 1, n_steps: int 
     return low // unit * unit
 
 
+def check_batch(batch: int, free: int, fields: Layout, units: int) -> int:
+    """What is left of `free` bytes beside a batch: its copy, and what `units` hidden units give for each of its transitions.
+
+    Raises UserError where nothing is.
+    """
+    needed = bytes_needed(batch, fields) + 4 * units * batch
+    if needed > free:
+        raise UserError(f"batch = {batch:,} needs at least {needed:,} bytes of memory, {free:,} are free")
+    return free - needed
+
+
 def check_size(
     capacity: int,
     batch: int,

@@ -10,6 +10,8 @@ from typing import ClassVar
 from asyncrl.errors import UserError, unknown
 
 UNBOUNDED = 1 << 40
+LONGEST = 12
+"""Digits of a number of steps or of a bound: it stays below UNBOUNDED."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def parse_mode(text: str) -> Mode:
         return MODES[word]()
     if bound == "inf":
         return Async()
-    if not re.fullmatch(r"\d+", bound):
+    if not re.fullmatch(r"\d+", bound) or len(bound) > LONGEST:
         raise UserError(f"mode {text!r}: the bound must be a whole number >= 0 or inf, as in bounded:2")
     return Bounded(int(bound)) if int(bound) else Sync()
 
@@ -88,7 +90,7 @@ def parse_modes(text: str) -> list[tuple[int, Mode]]:
     stages = []
     for part in text.split(","):
         word, _, step = part.strip().partition("@")
-        if not re.fullmatch(r"[\d_]+", step):
+        if not re.fullmatch(r"\d+(_\d+)*", step) or len(step.replace("_", "")) > LONGEST:
             raise UserError(f"mode schedule {text!r}: {part.strip()!r} is not MODE@STEP, as in async@0,sync@500000")
         stages.append((int(step), parse_mode(word)))
     steps = [step for step, _ in stages]

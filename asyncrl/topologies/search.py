@@ -14,11 +14,13 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.estates import TicketsEstate
 from asyncrl.experiment import Experiment, usable_cores
-from asyncrl.scheduler.modes import parse_modes
+from asyncrl.scheduler.generations import slots_for
+from asyncrl.scheduler.modes import Async, parse_modes
+from asyncrl.shared.arrays import free_bytes, offsets_of
 from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
 from asyncrl.workers.evaluator import Snapshot
 from asyncrl.workers.search_learner import LearnerState, run_search_learner
-from asyncrl.workers.search_plan import Published, SearchPlan, SearchTask, ground_of, learner_record, memory_layout
+from asyncrl.workers.search_plan import Published, SearchPlan, SearchTask, ground_of, learner_record, memory_layout, record_fields
 from asyncrl.workers.search_worker import run_search_worker
 
 DEFAULT_HEAD = "linear"
@@ -36,6 +38,7 @@ class SearchTopology:
         self.task = search_task(experiment) if function is None else function_task(experiment, *function)
         self.spec, self.head_name = self.task.spec, self.task.head
         self.size = self.task.size
+        check_memory(self.task, self.size)
         self.labels = ["default"] * experiment.workers
         self.settings = [label(setting) for setting in self.task.settings]
         self._state = LearnerState(self.task, self.size)
@@ -117,7 +120,7 @@ class SearchTopology:
         self.ground.snapshots.copy(published.vector)
         normaliser = np.zeros((3, 0 if self.spec is None else self.spec.observation_size), np.float32)
         published.normaliser(normaliser)
-        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps)
+        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps, int(published.limit[0]))
 
     def best(self) -> tuple[float, NDArray[np.float32]] | None:
         """The best value of a function that any worker has seen, and where; None without any."""
@@ -134,14 +137,37 @@ def check_search(experiment: Experiment) -> None:
         raise UserError(f"envs_per_worker = {experiment.envs_per_worker} cannot be used with {experiment.algo} (allowed: 1)")
     if experiment.network_function is not None:
         raise UserError(f"network_function cannot be used with {experiment.algo}: its policies are heads of ours (see `asyncrl list`)")
-    allowed = experiment.options.modes or ALGORITHMS[experiment.algo].modes
-    for _, mode in parse_modes(experiment.mode):
+    options, stages = experiment.options, parse_modes(experiment.mode)
+    allowed = options.modes or ALGORITHMS[experiment.algo].modes
+    name = getattr(options, "kind", experiment.algo)  # of nes: not all kinds work in every mode
+    for _, mode in stages:
         if str(mode).partition(":")[0] not in allowed:
             others = ", ".join(name for name in ("es", "tres", "ars") if name in ALGORITHMS)
             raise UserError(
-                f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(allowed)}: its update needs a "
+                f"mode {str(mode)!r} cannot be used with {name} (allowed: {', '.join(allowed)}: its update needs a "
                 f"whole generation of one version; {others} work in every mode)"
             )
+    if options.account == "arrival" and not any(isinstance(mode, Async) for _, mode in stages):
+        raise UserError(f"account = arrival cannot be used in mode {experiment.mode!r} (allowed: dispatch; or mode async)")
+
+
+def check_memory(task: SearchTask, size: int) -> None:
+    """Raise UserError for a search of `size` parameters that can't fit in memory, before anything is made; says what takes it.
+
+    Counted are at least: the history (the learner's, its start's, two versions in shared memory), the window of tickets and one
+    generation's directions, and vectors of the network.
+    """
+    options, free = task.options, free_bytes(None)
+    record = offsets_of(record_fields(task.observed))[1] // 2  # alone each field would begin a cache line
+    parts = {
+        f"max_lag = {options.max_lag}": 16 * size * options.max_lag,
+        f"population = {options.population}": slots_for(max(options.population, 1)) * record + 2 * size * options.population,
+        f"{size:,} parameters": 32 * size,
+    }
+    needed = sum(parts.values())
+    if needed > free:
+        takes = ", ".join(f"{part:,} for {name}" for name, part in sorted(parts.items(), key=lambda item: -item[1]))
+        raise UserError(f"too little memory: the search needs at least {needed:,} bytes ({takes}), {free:,} are free")
 
 
 def search_task(experiment: Experiment) -> SearchTask:
@@ -162,7 +188,7 @@ def function_task(experiment: Experiment, function: Callable[[NDArray[np.float64
 
 
 def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None, start: NDArray[np.float32] | None) -> SearchTask:
-    settings = parse_settings(experiment.explore, experiment.options, experiment.workers)
+    settings = parse_settings(experiment.explore, experiment.options)
     return SearchTask(
         objective=objective,
         spec=spec,

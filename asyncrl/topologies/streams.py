@@ -20,7 +20,7 @@ from asyncrl.topologies.topology import Arrays, Seat, allocate
 from asyncrl.workers.evaluator import Snapshot
 from asyncrl.workers.stream_actor import run_stream_actor
 from asyncrl.workers.stream_learner import StreamState, run_stream_learner
-from asyncrl.workers.stream_plan import PublishedPolicy, StreamPlan, StreamTask, ground_of, memory_layout
+from asyncrl.workers.stream_plan import LEARNER_VECTORS, PublishedPolicy, StreamPlan, StreamTask, ground_of, memory_layout
 
 
 class StreamTopology:
@@ -44,7 +44,7 @@ class StreamTopology:
         self.task.check()
         self.size, self.head_name = policy.size, policy.name
         figures = self.task.updater_figures
-        self.memory, parking = allocate(memory_layout(self.task, policy, figures))
+        self.memory, parking = allocate(memory_layout(self.task, policy, figures), beside=4 * LEARNER_VECTORS * policy.size)
         self._pipes = parking.carried()
         self.ground = ground_of(self.task, figures, self.memory, self._pipes)
         self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
@@ -83,7 +83,7 @@ class StreamTopology:
     def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
         """See `Topology`."""
         ledger, snapshots = self.ground.ledger, self.ground.streams.snapshots
-        wanted = PublishedPolicy.empty(self.size, self.task.observed).vector.shape
+        wanted = (PublishedPolicy.length(self.size, self.task.observed),)
         for name, shape in (("published", wanted), ("ledger", (ledger.workers, ledger.width))):
             if name not in arrays or arrays[name].shape != shape:
                 given = arrays[name].shape if name in arrays else None

@@ -15,7 +15,7 @@ from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.estates import Estate, SharedGround
 from asyncrl.experiment import Experiment
 from asyncrl.record import env_name
-from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.evaluator import Evaluated, Snapshot
 
@@ -97,8 +97,11 @@ class Topology(Protocol):
         """What an evaluation needs, as of now."""
 
 
-def allocate(layout: Any) -> tuple[SharedArrays, Parking]:
-    """The shared memory, and the places where its processes sleep."""
+def allocate(layout: Any, beside: int = 0) -> tuple[SharedArrays, Parking]:
+    """The shared memory, and the places where its processes sleep. `beside`: bytes that one of them will need of its own."""
+    if beside and offsets_of(layout)[1] + beside > (free := free_bytes(None)):
+        needed = f"{offsets_of(layout)[1]:,} bytes to share and about {beside:,} of the learner's own are needed"
+        raise UserError(f"too little memory: {needed}, {free:,} are free on this machine; use a smaller network or fewer workers")
     memory = SharedArrays.allocate(layout)
     try:
         return memory, Parking.allocate(memory["parking/sleeping"])

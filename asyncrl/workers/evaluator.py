@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.episodes import LONGEST_EPISODE
+from asyncrl.actors.episodes import LONGEST_EPISODE, endless
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import make_env, unship
 from asyncrl.envs.spec import EnvSpec
@@ -30,6 +30,8 @@ class Snapshot:
     vector: NDArray[np.float32]
     normaliser: NDArray[np.float32]
     steps: int
+    limit: int = 0
+    """Steps of a training episode, where a search cuts them; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Player:
         while len(self._done) < episodes:
             actor.collect(0, 0.0)
             if actor.episode_lengths[0] >= LONGEST_EPISODE:
-                raise UserError(f"an evaluation episode did not end within {LONGEST_EPISODE:,} steps; give the environment a time limit")
+                raise UserError(endless(evaluates=True))
         returns, lengths = zip(*self._done[:episodes])
         return Evaluation(snapshot.steps, list(returns), list(lengths))
 

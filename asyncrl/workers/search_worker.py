@@ -22,6 +22,7 @@ from asyncrl.scheduler.generations import Claim, WorkerPace
 from asyncrl.scheduler.pace import Books
 from asyncrl.workers.body import run_body
 from asyncrl.workers.evaluator import Evaluation, Snapshot
+from asyncrl.workers.limits import evaluation_limit
 from asyncrl.workers.messages import Go
 from asyncrl.workers.plan import episode_ring
 from asyncrl.workers.search_plan import Objective, Published, SearchPlan, SearchTask, ground_of
@@ -111,7 +112,7 @@ class FunctionEvaluating:
         import cloudpickle
 
         self._function: Objective = cloudpickle.loads(task.objective)
-        self._best = best
+        self._calls, self._best = task.options.episodes, best
         self.observed = Observed(0)
         self._seconds = 0.0
 
@@ -127,16 +128,16 @@ class FunctionEvaluating:
         """See `Evaluating`."""
         began = time.perf_counter()
         try:
-            value = float(self._function(candidate.astype(np.float64)))
+            values = [float(self._function(candidate.astype(np.float64))) for _ in range(self._calls)]
         except Exception as error:
             what = f"the function raised {type(error).__name__}: {error}"
             raise Hopeless(f"{what} (where it has no value, it may return nan)") from error
         self._seconds += time.perf_counter() - began
-        value = value if np.isfinite(value) else np.nan
+        value = sum(values) / len(values) if np.isfinite(values).all() else np.nan
         known_value, point, known = self._best
         if value > known_value[0] or (np.isfinite(value) and not known[0]):
             point[:], known_value[0], known[0] = candidate, value, 1
-        return Outcome(value, 1, 0, [(value, 1)])
+        return Outcome(value, len(values), 0, [(value, len(values))])
 
 
 def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
@@ -284,15 +285,15 @@ class SearchPlayer:
         self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
         self._player: Player = task.policy().player()
         self._reference = reference_observations(task, make_env(unship(task.objective)) if task.network.virtual_batch else None)
-        self._runner = EpisodeRunner(self.environment, task.spec, self._player)
+        self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
         self._seed = seed
 
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
-        """The same seed gives the same episodes."""
+        """The same seed gives the same episodes; where training cuts its episodes, much later these are cut too (`evaluation_limit`)."""
         self._player.normaliser[:] = snapshot.normaliser
         if self._reference is not None:
             self._player.reference(self._reference)
         self._player.set(snapshot.vector)
         seeds = np.random.SeedSequence((self._seed, EPISODE_SEEDS)).generate_state(episodes)
-        played = [self._runner.run(int(seed)) for seed in seeds]
+        played = [self._runner.run(int(seed), evaluation_limit(snapshot.limit)) for seed in seeds]
         return Evaluation(snapshot.steps, [one.episode_return for one in played], [one.length for one in played])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import Streamed
 from asyncrl.algos.off_policy import HIDDEN
 from asyncrl.errors import UserError
+from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
 from asyncrl.learners.updater import Updater
@@ -30,6 +31,10 @@ from asyncrl.workers.plan import Task, WorkerPlan, common_layout, learner_column
 
 SLOTS = 4
 """Units that an actor may be ahead of the learner."""
+
+LEARNER_VECTORS = 16
+"""Vectors like the policy's, float32, that a learner and the start need beside shared ones, about: parameters, gradient, optimizer;
+of critics the same; of npg those of its conjugate gradient; of the start an orthogonal matrix."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,17 @@ class StreamTask(Task):
             return super().policy()
         if self.head not in ("auto", own):
             raise UserError(f"head {self.head!r} cannot be used with {self.algo} (allowed: auto, {own})")
-        if self.network.recurrent:
-            raise UserError(f"recurrent = {self.network.recurrent} cannot be used with {self.algo} (allowed: 0; a3c can)")
+        self._check_network()
         if self.network_function is not None:
             raise UserError(f"network_function cannot be used with {self.algo}: its networks are ours (--hidden; a3c, impala can)")
         return TowerPolicy(self.spec, own, self.network.hidden or HIDDEN)
+
+    def _check_network(self) -> None:
+        """Raise UserError for what the networks of algorithms with a replay, relu layers of their own, have no use for."""
+        for field in fields(NetworkOptions):
+            value, allowed = getattr(self.network, field.name), ("auto", "relu") if field.name == "activation" else (field.default,)
+            if field.name != "hidden" and value not in allowed:
+                raise UserError(f"{field.name} = {value} cannot be used with {self.algo} (allowed: {', '.join(map(str, allowed))})")
 
     def updater(self, policy: Policy) -> Updater:
         """The algorithm's learner."""
@@ -128,10 +139,15 @@ class PublishedPolicy:
         self.uniform = vector[size + 2 * observed :][:1]  # 1 while actors should act uniformly
         self.steps = vector[size + 2 * observed + 1 :]  # of all units that the learner had taken, rounded: exploration is annealed by it
 
+    @staticmethod
+    def length(size: int, observed: int) -> int:
+        """Numbers of the vector; `size`: parameters."""
+        return size + 2 * observed + 2
+
     @classmethod
     def empty(cls, size: int, observed: int) -> PublishedPolicy:
-        """One of zeros; `size`: parameters."""
-        return cls(np.zeros(size + 2 * observed + 2, np.float32), size, observed)
+        """One of zeros."""
+        return cls(np.zeros(cls.length(size, observed), np.float32), size, observed)
 
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
@@ -169,7 +185,7 @@ def stream_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
 
 def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
     """Everything that the processes of a stream share."""
-    size = PublishedPolicy.empty(policy.size, task.observed).vector.size
+    size = PublishedPolicy.length(policy.size, task.observed)
     return {
         **common_layout(stream_columns(figures, task.workers), task.workers + 1, task.workers),
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
