@@ -12,7 +12,7 @@ from asyncrl.algos.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.replay.records import fields_of
-from asyncrl.replay.sizes import check_size
+from asyncrl.replay.sizes import bytes_needed, check_size
 from asyncrl.replay.store import Replay
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.trajectory import Trajectory
@@ -81,6 +81,14 @@ class ReplayUpdater:
         fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         streams = task.workers * task.envs_per_worker
         check_size(options.replay, options.batch, free_bytes(None), fields, streams, options.n_step, options.priority_alpha > 0)
+
+    @staticmethod
+    def saved_bytes(task: Any, steps: int) -> int:
+        """See `Updater`: the transitions that there are by then."""
+        options, spec = task.options, task.spec
+        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        filled = max(min(options.replay, steps), 1)
+        return bytes_needed(filled, fields, task.workers * task.envs_per_worker, options.n_step, options.priority_alpha > 0)
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
         """See `Updater`: on a small replay of its own."""
