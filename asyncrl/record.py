@@ -9,16 +9,19 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from asyncrl import __version__
 from asyncrl.algos import ALGORITHMS
+from asyncrl.checkpoint import step_of
 from asyncrl.errors import UserError
 from asyncrl.experiment import Experiment, RunOptions
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.monitor.files import write_json_atomically
+from asyncrl.shared.arrays import free_bytes
 
 LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
 
@@ -48,6 +51,27 @@ def make_folder(experiment: Experiment) -> Path:
         except OSError as error:
             raise UserError(f"run folder {str(folder)!r} can't be made: {error.strerror}") from None
     raise UserError(f"no free name for a run folder in {str(base)!r}; give one with --name")
+
+
+def check_room(folder: Path, experiment: Experiment, saved_bytes: Callable[[int], int], newest: Path | None = None) -> None:
+    """Raise UserError where the disk of `folder` lacks room for the checkpoints that there are at once, before anything is learned.
+
+    `saved_bytes(steps)`: of one. `newest`: of a run that is resumed; as many as it has make room for new ones.
+    """
+    run, done, there = experiment.run, 0, 0
+    if newest is not None:
+        done, there = step_of(newest), len(list(newest.parent.iterdir()))
+    every, steps = run.checkpoint_every, experiment.steps
+    at_once = max(max(run.keep_checkpoints, 1) + 2 - there, 1)  # those kept, the best, and the one being written
+    marks = [steps, *(range((steps - 1) // every * every, done, -every)[: at_once - 1] if every else ())]
+    needed = sum(saved_bytes(mark) for mark in marks)
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = free_bytes(str(place))
+    if needed > free:
+        raise UserError(
+            f"the run's checkpoints need {needed:,} bytes on the disk of {str(place)!r}, {free:,} are free "
+            "(allowed: a smaller --replay, fewer --keep-checkpoints, another disk with --runs)"
+        )
 
 
 def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any]) -> None:

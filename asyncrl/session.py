@@ -17,7 +17,7 @@ from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
-from asyncrl.record import env_name, make_folder, write_experiment
+from asyncrl.record import check_room, env_name, make_folder, write_experiment
 from asyncrl.reports import Reports
 from asyncrl.scheduler.modes import Mode, parse_modes
 from asyncrl.state import RunState
@@ -57,6 +57,7 @@ class Session:
         warm_up(self._context)
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
+        check_room(folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
         self.state = RunState(self._topology, experiment.steps, essential_part(experiment.algo))
         self._checkpoint = checkpoint
         saved = read_part(checkpoint, "run") if checkpoint is not None else None

@@ -1,11 +1,16 @@
-"""What a resumed run remembers of the sessions before it."""
+"""What a resumed run remembers of the sessions before it, and whether there is room for what it will leave."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from asyncrl import record
 from asyncrl.api import resume, train
 from asyncrl.checkpoint import folder_of, newest, read_part
+from asyncrl.errors import UserError
 
 
 def test_a_resumed_run_remembers_its_target_and_its_best_checkpoint(tmp_path: Path):
@@ -19,3 +24,36 @@ def test_a_resumed_run_remembers_its_target_and_its_best_checkpoint(tmp_path: Pa
     assert second.summary["steps"] == saved["target_steps"] == 5_000
     assert saved["best"][0] >= best[0], "a later checkpoint is best only if it is better than those of all sessions"
     assert folder_of(first.folder, saved["best"][1]).is_dir(), "the best checkpoint is kept besides the newest"
+
+
+@pytest.mark.parametrize(
+    ("every", "keep", "there", "needed"),
+    [
+        (0, 3, 0, 1000),  # the last one alone
+        (300, 1, 0, 1000 + 900 + 600),  # it is written beside the newest and the best
+        (300, 9, 0, 1000 + 900 + 600 + 300),
+        (300, 1, 2, 1000),  # those that a resumed run has make room
+        (1, 1, 0, 1000 + 999 + 998),
+    ],
+)
+def test_a_disk_without_room_for_the_checkpoints_is_told_at_the_start(tmp_path, monkeypatch, every, keep, there, needed):
+    run = SimpleNamespace(checkpoint_every=every, keep_checkpoints=keep)
+    experiment = SimpleNamespace(run=run, steps=1000)
+    folders = [folder_of(tmp_path, step) for step in (100, 200)[:there]]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    arguments = (tmp_path / "runs" / "new", experiment, lambda steps: steps, folders[-1] if folders else None)
+    monkeypatch.setattr(record, "free_bytes", lambda place: needed)
+    record.check_room(*arguments)
+    monkeypatch.setattr(record, "free_bytes", lambda place: needed - 1)
+    with pytest.raises(UserError, match=f"need {needed:,} bytes on the disk of '{tmp_path}', {needed - 1:,} are free"):
+        record.check_room(*arguments)
+
+
+def test_a_replay_counts_as_far_as_it_can_be_filled(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "free_bytes", lambda place: 50_000)
+    settings = {"quiet": True, "workers": 1, "warm_up": 20, "batch": 16, "hidden": (8,), "evaluation_episodes": 0, "runs": str(tmp_path)}
+    with pytest.raises(UserError, match=r"the run's checkpoints need .* a smaller --replay"):
+        train("td3", "Pendulum-v1", steps=100_000, replay=10_000, **settings)
+    assert list(tmp_path.iterdir()) == []
+    assert train("td3", "Pendulum-v1", steps=60, replay=10_000, **settings).status == "completed"

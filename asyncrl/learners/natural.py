@@ -48,6 +48,11 @@ class NaturalUpdater:
         if task.network.recurrent:
             raise UserError(f"recurrent = {task.network.recurrent} cannot be used with npg (allowed: 0; a3c can)")
 
+    @staticmethod
+    def saved_bytes(task: Any, steps: int) -> int:
+        """See `Updater`."""
+        return 0
+
     def __init__(self, task: Any, policy: Policy):
         self._options: NpgOptions = task.options
         self._seed, self._policy = task.seed, policy

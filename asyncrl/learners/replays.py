@@ -13,7 +13,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.updater import draws
 from asyncrl.replay.records import fields_of
-from asyncrl.replay.sizes import check_batch, check_size
+from asyncrl.replay.sizes import bytes_needed, check_batch, check_size
 from asyncrl.replay.store import Replay
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.trajectory import Trajectory
@@ -91,6 +91,14 @@ class ReplayUpdater:
         fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         free = check_batch(options.batch, free_bytes(None), fields, sum(task.network.hidden or HIDDEN))
         check_size(options.replay, options.batch, free, fields, streams, options.n_step, options.priority_alpha > 0)
+
+    @staticmethod
+    def saved_bytes(task: Any, steps: int) -> int:
+        """See `Updater`: the transitions that there are by then."""
+        options, spec = task.options, task.spec
+        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        filled = max(min(options.replay, steps), 1)
+        return bytes_needed(filled, fields, task.workers * task.envs_per_worker, options.n_step, options.priority_alpha > 0)
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
         """See `Updater`: on a small replay of its own."""

@@ -23,6 +23,10 @@ class Updater(Protocol):
     def check(task: Any) -> None:
         """Raise UserError for what can't work, before anything is allocated."""
 
+    @staticmethod
+    def saved_bytes(task: Any, steps: int) -> int:
+        """About how many bytes `state` has after so many steps, where that can be much; else 0."""
+
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
         """Load the compiled kernels before the clock runs, on a unit of zeros; nothing is learned from it."""
 

@@ -108,6 +108,10 @@ class ActorLearnerTopology:
             arrays["target"] = parameters.targets[rounds & 1]
         return {"rounds": rounds}, arrays
 
+    def saved_bytes(self, steps: int) -> int:
+        """See `Topology`."""
+        return 0
+
     def parts(self) -> list[int]:
         """See `Topology`."""
         return list(range(self._experiment.workers))

@@ -110,6 +110,10 @@ class SearchTopology:
         }
         return {"version": version}, arrays
 
+    def saved_bytes(self, steps: int) -> int:
+        """See `Topology`."""
+        return 0
+
     def parts(self) -> list[int]:
         """See `Topology`: none, workers of a search remember nothing."""
         return []

@@ -104,6 +104,10 @@ class StreamTopology:
         }
         return {"version": version}, arrays
 
+    def saved_bytes(self, steps: int) -> int:
+        """See `Topology`."""
+        return int(self.task.entry.updater_type().saved_bytes(self.task, steps))
+
     def parts(self) -> list[int]:
         """See `Topology`."""
         return list(range(self._experiment.workers))

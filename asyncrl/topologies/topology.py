@@ -90,6 +90,9 @@ class Topology(Protocol):
     def gather(self) -> tuple[dict[str, Any], Arrays]:
         """Everything in shared memory that a checkpoint keeps; JSON and arrays. All workers are at the gate, or dead."""
 
+    def saved_bytes(self, steps: int) -> int:
+        """About how many bytes a checkpoint has after so many steps, where that can be much; else 0."""
+
     def parts(self) -> list[int]:
         """Workers that write a part of a checkpoint themselves."""
 
