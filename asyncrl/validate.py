@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +190,15 @@ def check_number(name: str, value: Any, allowed: Range, several: bool = False) -
         if not allowed.allows(item):
             given = f"{value} contains {item}" if several else value
             raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
+
+
+def check_named(options: Any, named: Collection[str]) -> None:
+    """Raise UserError for options that contradict what the user has named: of a default the options cannot tell that by themselves.
+
+    `named`: names of options that were given, of switches those that were turned on.
+    """
+    if hasattr(options, "check_named"):
+        options.check_named(named)
 
 
 def check_run_folder(runs: Path, name: str | None) -> None:
