@@ -18,6 +18,7 @@ from asyncrl.record import env_name, read_experiment
 from asyncrl.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
 from asyncrl.topologies import essential_part, task_of
+from asyncrl.validate import check_named
 from asyncrl.video import has_screen, record
 from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot
 
@@ -45,6 +46,7 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
         else:
             raise unknown("setting", name, [*own, *names])
     made = {name: kind(**parts[name]) for name, kind in groups.items()}
+    check_named(made["options"], [name for name, value in settings.items() if value is not False])
     return run(Experiment(algo, env, **top, **made))
 
 

@@ -1,4 +1,4 @@
-"""Which values a field of an experiment may have by its type: from Python anything can be given. `validate` knows the ranges of numbers.
+"""Which values a field of an experiment may have: by its type, since from Python anything can be given, and ranges of numbers.
 
 Only what an annotation says plainly is checked; unions (a gymnasium id or a function) are left to whoever reads them.
 """
@@ -6,10 +6,44 @@ Only what an annotation says plainly is checked; unions (a gymnasium id or a fun
 from __future__ import annotations
 
 import collections.abc
+import math
 import typing
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from asyncrl.errors import UserError, unknown
+
+
+class Range(NamedTuple):
+    """Allowed numbers: from low to high, both included unless open."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    whole: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Whether a value is a finite number of the range; booleans are no numbers here."""
+        if isinstance(value, bool) or not (_is_whole(value) if self.whole else _is_number(value)):
+            return False
+        try:
+            number = float(typing.cast(Any, value))
+        except (TypeError, ValueError, OverflowError):  # several numbers, or one beyond all that a computer counts with
+            return False
+        above = number > self.low if self.open_low else number >= self.low
+        below = number < self.high if self.open_high else number <= self.high
+        return math.isfinite(number) and above and below
+
+    def __str__(self) -> str:
+        limits = []
+        if self.low > -math.inf:
+            limits.append(f"{'above' if self.open_low else 'from'} {self._shown(self.low)}")
+        if self.high < math.inf:
+            limits.append(f"{'below' if self.open_high else 'to'} {self._shown(self.high)}")
+        return " ".join(["whole numbers" if self.whole else "finite numbers", *limits])
+
+    def _shown(self, limit: float) -> str:
+        return f"{limit:,.0f}" if self.whole else f"{limit:g}"
 
 
 def check_kind(name: str, value: object, hint: Any, default: object) -> None:
@@ -41,3 +75,11 @@ def _allowed(value: object, hint: Any, default: object) -> str:
             return "a list of numbers" if parts[-1] is Ellipsis else f"{len(parts)} numbers"
         return "" if parts[-1] is Ellipsis or len(value) == len(parts) else f"{len(parts)} numbers"
     return ""
+
+
+def _is_whole(value: object) -> bool:
+    return hasattr(value, "__index__")  # numpy's integers too
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) or hasattr(value, "__float__")

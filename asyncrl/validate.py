@@ -6,17 +6,17 @@ Names of heads and explorations are looked up by those who own them, when the ex
 from __future__ import annotations
 
 import dataclasses
-import math
 import multiprocessing
 import os
 import re
 import typing
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, unknown
-from asyncrl.fields import check_kind
+from asyncrl.fields import Range, check_kind
 from asyncrl.processes import usable_cores
 
 try:
@@ -26,39 +26,6 @@ except ImportError:  # not a Unix
 
 if TYPE_CHECKING:
     from asyncrl.experiment import Experiment
-
-
-class Range(NamedTuple):
-    """Allowed numbers: from low to high, both included unless open."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-    whole: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Whether a value is a finite number of the range; booleans are no numbers here."""
-        if isinstance(value, bool) or not (_is_whole(value) if self.whole else _is_number(value)):
-            return False
-        try:
-            number = float(typing.cast(Any, value))
-        except (TypeError, ValueError, OverflowError):  # several numbers, or one beyond all that a computer counts with
-            return False
-        above = number > self.low if self.open_low else number >= self.low
-        below = number < self.high if self.open_high else number <= self.high
-        return math.isfinite(number) and above and below
-
-    def __str__(self) -> str:
-        limits = []
-        if self.low > -math.inf:
-            limits.append(f"{'above' if self.open_low else 'from'} {self._shown(self.low)}")
-        if self.high < math.inf:
-            limits.append(f"{'below' if self.open_high else 'to'} {self._shown(self.high)}")
-        return " ".join(["whole numbers" if self.whole else "finite numbers", *limits])
-
-    def _shown(self, limit: float) -> str:
-        return f"{limit:,.0f}" if self.whole else f"{limit:g}"
 
 
 FILES, FILES_PER_WORKER = 25, 5
@@ -122,7 +89,7 @@ RANGES: dict[str, Range] = {
     "tau": Range(0, 1, open_low=True),
     "priority_alpha": NOT_NEGATIVE,
     "priority_beta": PROBABILITY,
-    "learner_threads": Range(1, 1024, whole=True),
+    "learner_threads": COUNT,
     "policy_learning_rate": POSITIVE,
     "critic_learning_rate": POSITIVE,
     "policy_delay": COUNT,
@@ -225,6 +192,15 @@ def check_number(name: str, value: Any, allowed: Range, several: bool = False) -
             raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
 
 
+def check_named(options: Any, named: Collection[str]) -> None:
+    """Raise UserError for options that contradict what the user has named: of a default the options cannot tell that by themselves.
+
+    `named`: names of options that were given, of switches those that were turned on.
+    """
+    if hasattr(options, "check_named"):
+        options.check_named(named)
+
+
 def check_run_folder(runs: Path, name: str | None) -> None:
     """Check that a run's folder can be made and does not exist yet. The default name is free of clashes by itself."""
     if name is not None:
@@ -237,11 +213,3 @@ def check_run_folder(runs: Path, name: str | None) -> None:
         raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not a folder")
     if not os.access(present, os.W_OK | os.X_OK):
         raise UserError(f"runs = {str(runs)!r} cannot be used: {str(present)!r} is not writable")
-
-
-def _is_whole(value: object) -> bool:
-    return hasattr(value, "__index__")  # numpy's integers too
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) or hasattr(value, "__float__")

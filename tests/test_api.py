@@ -139,6 +139,7 @@ def test_unknown_settings(name, nearest):
         ({"adam_betas": (0.9,)}, r"adam_betas = \(0.9,\) cannot be used \(allowed: 2 numbers\)"),
         ({"optimizer": ["adam"]}, r"unknown optimizer \"\['adam'\]\""),
         ({"algo": "es", "episode_limit": 2.5}, "such as 'none'"),
+        ({"algo": "ars", "version": "v1", "normalize_observations": True}, "cannot be used with version = v1"),
     ],
 )
 def test_a_wrong_type_is_told(settings, line):

@@ -89,6 +89,14 @@ def test_defaults_are_those_of_the_experiment(trained, capsys, algo):
     assert trained == [Experiment(algo, "CartPole-v1", mode=entry.default_mode, options=entry.options_type())]
 
 
+@pytest.mark.parametrize(
+    ("args", "on"), [("--version v1", False), ("--version v1 --no-normalize-observations", False), ("--normalize-observations", True)]
+)
+def test_versions_of_ars(trained, capsys, args, on):
+    assert call(capsys, "train", "ars", "CartPole-v1", *args.split())[0] == 0
+    assert trained[0].options.normalize_observations is on
+
+
 def test_a2c_is_a3c_in_sync():
     assert ALGORITHMS["a2c"].default_mode == "sync"
     assert ALGORITHMS["a3c"].default_mode == "async"
@@ -145,6 +153,7 @@ def test_what_is_not_a_whole_number(text):
         ("train a3c CartPole-v1 --hidden 64 0", ["hidden", "contains 0"]),
         ("train a3c CartPole-v1 --seconds 0", ["seconds = 0", "above 0"]),
         ("train a3c CartPole-v1 --adam-betas 0.9 1", ["adam_betas", "below 1"]),
+        ("train ars CartPole-v1 --version v1 --normalize-observations", ["normalize_observations = True", "version = v1"]),
         ("train a3c CartPole-v1 --name a/b", ["'a/b'", "slashes"]),
         ("train a3c CartPole-v1 --name ..", ["'..'"]),
         ("resume", ["RUN"]),

@@ -34,7 +34,7 @@ def test_ratios_that_cannot_be_held_are_refused(ratio, steps, warm_up, batch_siz
 
 def test_steps_that_windows_keep_back_are_no_batch():
     check_ratio(1.0, 100, 0, 16, n_step=43, streams=2)
-    with pytest.raises(UserError, match=r"n_step = 44 leaves no update in 100 steps: 2 environments .* up to 43; or more steps"):
+    with pytest.raises(UserError, match=r"n_step = 44 leaves no update in 100 steps: each of 2 environments .* up to 43; or more steps"):
         check_ratio(1.0, 100, 0, 16, n_step=44, streams=2)
 
 

@@ -167,7 +167,7 @@ def test_the_death_of_the_learner_ends_the_run_which_goes_on_from_the_newest_che
         ("td3", {"warm_up": 100}, "warm_up = 100 leaves no update"),
         ("td3", {"learner_device": "cuda:99"}, "this machine has: cpu"),
         ("td3", {"n_step": 10**8}, "n_step = 100000000 cannot be used (allowed: whole numbers from 1 to 10,000)"),
-        ("td3", {"n_step": 60, "warm_up": 0}, "n_step = 60 leaves no update in 100 steps: 2 environments"),
+        ("td3", {"n_step": 60, "warm_up": 0}, "n_step = 60 leaves no update in 100 steps: each of 2 environments"),
         ("td3", {"envs_per_worker": 10**6}, "envs_per_worker = 1000000 cannot be used"),
         ("td3", {"learner_threads": 100_000}, "learner_threads = 100000 cannot be used"),
         ("sac", {"learner_threads": usable_cores() + 1}, f"allowed: whole numbers from 1 to {usable_cores()}"),

@@ -11,7 +11,7 @@ pairs (`late: ratio`) each return counts r (sign eps - d) instead of sign eps, b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -31,7 +31,7 @@ class ArsOptions(SearchOptions):
     """Options of augmented random search. The defaults are the paper's range for MuJoCo's smaller robots."""
 
     version: Literal["v1", "v2"] = "v2"
-    """v1 leaves observations as they are, whatever --normalize-observations says; v2 normalizes them, unless it says no."""
+    """v1 leaves observations as they are, v2 normalizes them (v1 is normalize_observations False)."""
     top: int = 0
     """Directions that an update keeps (the paper's b; variants V1-t and V2-t): the best ones, or 0 for all."""
     learning_rate: float = 0.02
@@ -52,6 +52,11 @@ class ArsOptions(SearchOptions):
         super().__post_init__()
         if self.version == "v1":
             object.__setattr__(self, "normalize_observations", False)
+
+    def check_named(self, named: Collection[str]) -> None:
+        """See `validate.check_named`."""
+        if self.version == "v1" and "normalize_observations" in named:
+            raise UserError("normalize_observations = True cannot be used with version = v1, which is ars without (allowed: False; or v2)")
 
 
 class Ars(Perturbed):

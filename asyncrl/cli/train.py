@@ -15,11 +15,12 @@ from asyncrl.errors import UserError, unknown
 def train(args: list[str]) -> int:
     """Train, with a live table, and write a run's folder."""
     from asyncrl.experiment import Experiment
-    from asyncrl.validate import check_experiment
+    from asyncrl.validate import check_experiment, check_named
 
     algo, rest = _algorithm(args)
     given = parse(experiment_type(algo), rest, f"asyncrl train {algo}", _train_description(algo))
     experiment = Experiment(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Experiment)})
+    check_named(experiment.options, [word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")])
     check_experiment(experiment)
 
     from asyncrl.api import run

@@ -46,8 +46,8 @@ def check_ratio(ratio: float, steps: int, warm_up: int, batch: int, n_step: int 
         raise UserError(f"batch = {batch:,} leaves no update in {steps:,} steps (allowed: up to {steps:,}; or more steps)")
     if steps < batch + (n_step - 1) * streams:
         raise UserError(
-            f"n_step = {n_step:,} leaves no update in {steps:,} steps: {streams} environments keep up to {n_step - 1:,} each back "
-            f"from a batch of {batch:,} (allowed: up to {(steps - batch) // streams + 1:,}; or more steps)"
+            f"n_step = {n_step:,} leaves no update in {steps:,} steps: each of {streams:,} environments keeps up to {n_step - 1:,} "
+            f"back from a batch of {batch:,} (allowed: up to {(steps - batch) // streams + 1:,}; or more steps)"
         )
     left = steps - warm_up
     if not 1 <= left * ratio <= MOST_UPDATES:

@@ -16,7 +16,7 @@ from asyncrl.estates import TicketsEstate
 from asyncrl.experiment import Experiment, usable_cores
 from asyncrl.scheduler.generations import slots_for
 from asyncrl.scheduler.modes import Async, parse_modes
-from asyncrl.shared.arrays import free_bytes, offsets_of
+from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
 from asyncrl.workers.evaluator import Snapshot
 from asyncrl.workers.search_learner import LearnerState, run_search_learner
@@ -162,7 +162,7 @@ def check_memory(task: SearchTask, size: int) -> None:
     generation's directions, and vectors of the network.
     """
     options, free = task.options, free_bytes(None)
-    record = offsets_of(record_fields(task.observed))[1] // 2  # alone each field would begin a cache line
+    record = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in record_fields(task.observed).values())
     parts = {
         f"max_lag = {options.max_lag}": 16 * size * options.max_lag,
         f"population = {options.population}": slots_for(max(options.population, 1)) * record + 2 * size * options.population,
