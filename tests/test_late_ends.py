@@ -55,12 +55,12 @@ def check_whole(run: Run) -> Path:
 @pytest.mark.parametrize(
     ("phase", "env", "options"),
     [
-        ("learning", "CartPole-v1", {"t_max": 400, "value_epochs": 30, "value_batch": 16}),
+        ("learning", "CartPole-v1", {"t_max": 400, "value_epochs": 150, "value_batch": 16}),
         ("acting", functools.partial(SlowEnv, 0.004), {"t_max": 500}),
     ],
 )
 def test_a_round_that_takes_long_is_finished_and_saved(tmp_path, monkeypatch, phase, env, options):
-    monkeypatch.setattr(session, "GATE_SECONDS", 0.3)
+    monkeypatch.setattr(session, "GATE_SECONDS", 0.05)
     run = train(tmp_path, env, interrupts(phase), algo="npg", hang_seconds=30.0, **{**LONG, **options})
     check_whole(run)
     assert len([note for note in run.notes if "waited for" in note and "second Ctrl-C" in note]) == 1
