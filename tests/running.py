@@ -174,6 +174,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     raise AssertionError("it did not happen in time")
 
 
+def check_nothing_left(before: set[str]) -> None:
+    """Shared memory has no more than `before`, or soon will: semaphores are the resource tracker's to remove."""
+    wait_for(lambda: set(os.listdir("/dev/shm")) <= before)
+
+
 def command(folder: Path, *arguments: str) -> list[str]:
     """The command line of a run of ours."""
     return [sys.executable, "-m", "asyncrl", *arguments, "--runs", str(folder)]

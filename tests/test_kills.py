@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import Run, jittery_cartpole, kill, train, wait_for
+from running import Run, check_nothing_left, jittery_cartpole, kill, train, wait_for
 
 from asyncrl.scheduler.board import PHASE, PHASES, STOP
 
@@ -67,7 +67,7 @@ def test_a_run_survives_random_kills_with_exact_books(tmp_path, mode):
     run.check_books(10)
     assert run.summary["status"] == "completed"
     assert run.summary["steps"] >= 30_000
-    assert set(os.listdir("/dev/shm")) <= shared
+    check_nothing_left(shared)
 
 
 @pytest.mark.stress
@@ -189,7 +189,7 @@ def test_nothing_is_left_in_memory_or_among_processes_after_a_killed_run(tmp_pat
     shared = set(os.listdir("/dev/shm"))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert set(os.listdir("/dev/shm")) <= shared
+    check_nothing_left(shared)
     restarts, status = done.stdout.split()
     assert int(restarts) >= 2
     assert status == "completed"

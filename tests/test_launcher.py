@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from environments import CountingEnv, HangingEnv, RaisingEnv, SlowEnv
-from running import Run, children, command, kill, resume, train, wait_for
+from running import Run, check_nothing_left, children, command, kill, resume, train, wait_for
 
 from asyncrl import processes
 from asyncrl.checkpoint import newest
@@ -184,7 +184,7 @@ def test_all_go_when_the_main_process_is_killed(tmp_path, env):
     process.kill()
     process.communicate(timeout=10)
     gone(descendants, 2.0)
-    wait_for(lambda: set(os.listdir("/dev/shm")) <= shared, 10)  # semaphores are the resource tracker's to remove
+    check_nothing_left(shared)
 
 
 # Workers that raise or hang.
