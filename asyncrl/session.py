@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl.checkpoint import read_part
-from asyncrl.errors import AsyncrlError
+from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
 from asyncrl.interrupts import Interrupts
@@ -57,7 +57,11 @@ class Session:
         warm_up(self._context)
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
-        check_room(folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
+        try:
+            check_room(folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
+        except UserError:
+            self._close()
+            raise
         self.state = RunState(self._topology, experiment.steps, essential_part(experiment.algo))
         self._checkpoint = checkpoint
         saved = read_part(checkpoint, "run") if checkpoint is not None else None
@@ -88,8 +92,12 @@ class Session:
                 shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
             raise
         finally:
-            self._parking.close()
-            self._topology.memory.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Give back what the system lent for as long as the run lasts."""
+        self._parking.close()
+        self._topology.memory.close()
 
     def _tidy_up(self) -> None:
         """End all processes and give back what the system lent, in whatever state we are."""
