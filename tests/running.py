@@ -85,6 +85,7 @@ def watched(beside: Callable[[Run], None] | None = None) -> Iterator[Run]:
     run = Run()
     threads: list[threading.Thread] = []
     errors: list[BaseException] = []
+    over = threading.Event()
 
     def body() -> None:
         try:
@@ -92,6 +93,8 @@ def watched(beside: Callable[[Run], None] | None = None) -> Iterator[Run]:
             beside(run)
         except BaseException as error:  # noqa: BLE001 - the test is to see it
             errors.append(error)
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGINT)  # many a run would go on for ever without it
 
     def begin(launcher: Launcher, *arguments: Any) -> None:
         original_begin(launcher, *arguments)
@@ -109,6 +112,7 @@ def watched(beside: Callable[[Run], None] | None = None) -> Iterator[Run]:
     try:
         yield run
     finally:
+        over.set()
         Launcher.__init__, Reports.note = original_begin, original_note  # type: ignore[method-assign]
         for thread in threads:
             thread.join(20)
