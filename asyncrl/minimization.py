@@ -19,7 +19,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, usable_cores
-from asyncrl.interrupts import Interrupts
+from asyncrl.interrupts import Interrupts, interruptible
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes import context, warm_up
 from asyncrl.scheduler.modes import parse_mode
@@ -90,7 +90,8 @@ def minimize(
     chosen = entry.default_mode if mode is None else mode
     experiment = Experiment(algo, "", mode=chosen, workers=count, steps=evaluations, seed=seed, explore=explore, options=made)
     check_fields(experiment)
-    return _Minimization(function, _checked_start(start), experiment).run(seconds)
+    with Interrupts(numbers=(signal.SIGINT,)) as interrupts:
+        return _Minimization(function, _checked_start(start), experiment).run(seconds, interrupts.check)
 
 
 def _checked_options(algo: str, kind: Any, options: dict[str, Any]) -> Any:
@@ -126,14 +127,13 @@ class _Minimization:
         warm_up(self._context)
         self._topology = SearchTopology(experiment, (lambda x: -function(x), start))
 
-    def run(self, seconds: float | None) -> Minimum:
+    def run(self, seconds: float | None, check: Callable[[], None]) -> Minimum:
         topology = self._topology
         watch = Watch(3, math.inf, False, _warn, lambda news: None, self._name_of)  # a function may take as long as it likes
         launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch)
         topology.begin()
         try:
-            with Interrupts(numbers=(signal.SIGINT,)) as interrupts:
-                return self._drive(launcher, seconds, interrupts.check)
+            return self._drive(launcher, seconds, check)
         finally:
             launcher.stop()
             topology.ground.parking.close()
@@ -147,7 +147,7 @@ class _Minimization:
             check()
             if seconds is not None and time.monotonic() > began + seconds:
                 launcher.request_gate()
-            launcher.turn(0.1 if seconds is not None else 1.0)
+            launcher.turn(0.1 if seconds is not None else 0.5)
         launcher.close_epoch()
         return self._minimum(launcher, time.monotonic() - began)
 
@@ -169,7 +169,8 @@ class _Minimization:
     def _value(self, x: NDArray[np.float64]) -> float:
         """The function at the end, which workers may never have asked for there; nan where it has no value."""
         try:
-            return float(self._function(x.copy()))
+            with interruptible():
+                return float(self._function(x.copy()))
         except Exception as error:  # noqa: BLE001 - all that was found would be lost
             _warn(f"the function raised {type(error).__name__} at the point that the search has reached: {error}")
             return math.nan

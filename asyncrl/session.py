@@ -13,7 +13,7 @@ from asyncrl.checkpoint import read_part
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
-from asyncrl.interrupts import Interrupts
+from asyncrl.interrupts import Interrupts, interruptible
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
@@ -45,37 +45,40 @@ class Session:
         """`folder` and `checkpoint`: of the run that is continued."""
         check_experiment(experiment, new=folder is None)
         self._began = time.monotonic()
-        self._training = False
-        self._interrupts = Interrupts(self._finishes_round)
-        with self._interrupts:
-            self._build(experiment, folder, checkpoint)
-
-    def _build(self, experiment: Experiment, folder: Path | None, checkpoint: Path | None) -> None:
         self._experiment = experiment
+        self._new, self._folder, self._checkpoint = folder is None, folder, checkpoint
+        self._launcher: Launcher | None = None
+        self._reports: Reports | None = None
+        self._evaluations: Evaluations | None = None
+        self._interrupts = Interrupts(self._wake)
+        with self._interrupts:
+            self._build()
+
+    def _build(self) -> None:
+        experiment, checkpoint = self._experiment, self._checkpoint
         self._stages = parse_modes(experiment.mode)
         self._context = context()
         warm_up(self._context)
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
         try:
-            check_room(folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
+            check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
         except UserError:
             self._close()
             raise
         self.state = RunState(self._topology, experiment.steps, essential_part(experiment.algo))
-        self._checkpoint = checkpoint
         saved = read_part(checkpoint, "run") if checkpoint is not None else None
         if saved is None:
             self._topology.begin()
         else:
             self.state.restore(*saved)
-        self._interrupts.check()
-        self._new = folder is None
-        self.folder = make_folder(experiment) if folder is None else folder
-        self._launcher: Launcher | None = None
-        self._reports: Reports | None = None
-        self._evaluations: Evaluations | None = None
         self._saved_report = None if saved is None else saved[0].get("monitor")
+
+    @property
+    def folder(self) -> Path:
+        """The run's; made as it begins."""
+        assert self._folder is not None
+        return self._folder
 
     # The run.
 
@@ -88,7 +91,7 @@ class Session:
                 finally:
                     self._tidy_up()
         except BaseException:
-            if self._new and self.state.steps == 0:
+            if self._new and self._folder is not None and self.state.steps == 0:
                 shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
             raise
         finally:
@@ -110,7 +113,9 @@ class Session:
 
     def _run(self) -> Result:
         experiment, topology = self._experiment, self._topology
-        if self._new:
+        self._interrupts.check()
+        if self._folder is None:
+            self._folder = make_folder(experiment)
             spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
             write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
         self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.updates(), self._title())
@@ -168,7 +173,6 @@ class Session:
         """Epoch by epoch: each under one mode, up to the next change of mode, checkpoint or end."""
         assert self._launcher is not None and self._reports is not None
         experiment = self._experiment
-        self._training = True
         self._deadline = None if experiment.seconds is None else time.monotonic() + experiment.seconds
         self._reports.start()
         while not self._over():
@@ -180,7 +184,6 @@ class Session:
             self._launcher.close_epoch()
             if self._over() or self._due():
                 self._save()
-        self._training = False
 
     def _over(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline
@@ -281,15 +284,15 @@ class Session:
         assert self._evaluations is not None and self._reports is not None
         if status == "completed":
             try:
-                self._evaluations.final(self._topology, self._reports)
+                with interruptible():
+                    self._evaluations.final(self._topology, self._reports)
             except KeyboardInterrupt:
                 self._reports.note("the last evaluation was interrupted")
         newest = self._evaluations.newest
         self._evaluations.close()
         return newest
 
-    def _finishes_round(self) -> bool:
-        """A signal has come. While training: finish the round, save, summarise; else just stop."""
-        if self._training:
+    def _wake(self) -> None:
+        """A signal has come: let the main process, if it sleeps, look."""
+        if self._launcher is not None:
             self._parking.wake(self._topology.ground.board.workers)
-        return self._training

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 
 import asyncrl
+from asyncrl import session
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.errors import AsyncrlError
 from asyncrl.experiment import Result
@@ -34,6 +35,7 @@ class Run:
     error: AsyncrlError | None = None
     launcher: Launcher | None = None
     notes: list[str] = field(default_factory=list)
+    over: bool = False
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -111,12 +113,16 @@ def watched(beside: Callable[[Run], None] | None = None) -> Iterator[Run]:
     Launcher.__init__, Reports.note = begin, note  # type: ignore[method-assign]
     try:
         yield run
+    except KeyboardInterrupt:
+        if not errors:
+            raise  # somebody else's; `body`'s would else end all the tests, where the run was just starting or ending
     finally:
         over.set()
         Launcher.__init__, Reports.note = original_begin, original_note  # type: ignore[method-assign]
         for thread in threads:
-            thread.join(20)
+            thread.join(60)  # longer than it waits for anything
     assert not errors, errors
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def train(folder: Path, env: Any, beside: Callable[[Run], None] | None = None, algo: str = "a3c", **options: Any) -> Run:
@@ -127,6 +133,8 @@ def train(folder: Path, env: Any, beside: Callable[[Run], None] | None = None, a
             run.result = asyncrl.train(algo, env, **settings)
         except AsyncrlError as error:
             run.error = error
+        finally:
+            run.over = True
     assert children() == []
     return run
 
@@ -157,6 +165,24 @@ def children(pid: int | None = None) -> list[str]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def interrupt(run: Run) -> None:
+    """Ctrl-C while it trains; one that comes late would end the tests themselves."""
+    launcher = wait_for(lambda: run.launcher)
+    wait_for(lambda: run.over or launcher.epoch_runs)
+    assert not run.over, "the run ended by itself"
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def patience(seconds: float = 60.0) -> Iterator[None]:
+    """Whoever interrupts waits so long for workers to finish their round: one that the machine has stopped is not left behind."""
+    before, session.GATE_SECONDS = session.GATE_SECONDS, seconds
+    try:
+        yield
+    finally:
+        session.GATE_SECONDS = before
 
 
 def kill(pid: int) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import pytest
+from running import children
 
 import asyncrl
-from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts
+from asyncrl import session
+from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts, interruptible
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 MAIN = os.getpid()
@@ -29,7 +33,7 @@ class Dropped:
 
 
 def test_a_dropped_interrupt_is_remembered():
-    with Interrupts() as interrupts:
+    with Interrupts(raises=True) as interrupts:
         Dropped(MAIN)
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
@@ -39,16 +43,63 @@ def test_a_dropped_interrupt_is_remembered():
         interrupts.check()
 
 
-def test_the_first_is_only_remembered_where_it_can_wait_and_the_second_is_raised():
+def test_the_first_is_only_remembered_and_told_and_the_second_is_raised(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("asyncrl.interrupts.time", SimpleNamespace(monotonic=lambda: now[0]))
     before = signal.getsignal(signal.SIGINT)
-    with Interrupts(lambda: True) as interrupts:
+    told = []
+    with Interrupts(lambda: told.append(1)) as interrupts:
         os.kill(MAIN, signal.SIGINT)
-        assert interrupts.seen
+        assert interrupts.seen and told == [1]
+        now[0] += 0.9 * TOGETHER_SECONDS
         os.kill(MAIN, signal.SIGTERM)  # no second one: `timeout` sends it twice
-        time.sleep(TOGETHER_SECONDS)
+        now[0] += 0.2 * TOGETHER_SECONDS
         with pytest.raises(KeyboardInterrupt):
             os.kill(MAIN, signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is before and told == [1]
+
+
+def test_the_first_is_raised_where_it_may_be():
+    with Interrupts() as interrupts:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            os.kill(MAIN, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            pytest.fail("one came before")
+        assert not interrupts.raises
+    with interruptible():
+        assert not isinstance(signal.getsignal(signal.SIGINT), Interrupts)
+
+
+@pytest.mark.parametrize("moment", ["topology_of", "RunState", "make_folder", "write_experiment", "Reports", "Evaluations", "Launcher"])
+def test_a_signal_between_any_two_steps_of_the_start_leaves_nothing(tmp_path, monkeypatch, moment):
+    original = getattr(session, moment)
+
+    def interrupted(*args: Any) -> Any:
+        result = original(*args)
+        os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(session, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        asyncrl.train("a3c", "CartPole-v1", workers=1, steps=1000, quiet=True, runs=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    assert children() == []
+
+
+class Hanging(gymnasium.Env):
+    """Never gets built."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+
+def test_a_signal_ends_a_start_up_that_hangs_in_the_users_code(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        asyncrl.train("a3c", Hanging, workers=1, steps=1000, quiet=True, runs=str(tmp_path))
+    assert time.monotonic() - began < 30
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_whose_start_up_was_interrupted_in_a_finaliser_does_not_begin(tmp_path):

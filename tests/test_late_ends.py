@@ -94,7 +94,9 @@ def test_actors_that_hang_are_given_up_and_what_was_learned_is_saved(tmp_path, m
     def beside(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
         wait_for(lambda: launcher._ground.ledger.total("steps") >= (200 if mode == "async" else 100))
-        time.sleep(1.0)  # by now they hang
+        board = launcher._ground.board
+        silent = lambda: [time.monotonic() - board.stands(actor, HEARTBEAT) / 1e9 for actor in range(2)]  # noqa: E731
+        wait_for(lambda: min(silent()) > 1.0 and all(PHASES[board.stands(actor, PHASE)] == "acting" for actor in range(2)))  # they hang
         began.append(time.monotonic())
         interrupt()
 
@@ -156,7 +158,7 @@ def test_who_gives_signs_of_life_while_it_saves_is_not_killed(beats):
 def test_updates_that_are_left_at_an_end_are_made_by_the_resumed_run(tmp_path):
     """Thousands are due after a unit. Async leaves them; sync makes them, for the bits."""
     settings = {**TINY["td3"], "t_max": 20, "warm_up": 60, "workers": 1, "steps": 10**6, "seconds": 40.0, "replay_ratio": 60.0}
-    run = train(tmp_path, "Pendulum-v1", interrupts("learning"), algo="td3", mode="async", **settings)
+    run = train(tmp_path, "Pendulum-v1", interrupts("learning", 4), algo="td3", mode="async", **settings)
     folder = check_whole(run)
     steps, arrays = run.summary["steps"], read_part(folder, "learner")[1]
     assert arrays["updates"][0] < 60 * (steps - 60)

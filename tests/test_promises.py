@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from environments import CountingEnv
-from running import Jitter, Run, bits, jittery_cartpole, jittery_cheetah, resume, train, wait_for
+from running import Jitter, Run, bits, interrupt, jittery_cartpole, jittery_cheetah, patience, resume, train, wait_for
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3COptions
@@ -22,6 +22,7 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import ENTROPY_WEIGHT
 from asyncrl.learners.gradients import WrittenGradient
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.scheduler.board import COMMAND, OBEYED
 from asyncrl.scheduler.modes import Async, Bounded, Sync, parse_mode
 from asyncrl.shared.optimizers import clip_scale, norm
 from asyncrl.workers.plan import Task, stream
@@ -154,11 +155,12 @@ def test_an_interrupted_run_continues_with_the_same_bits_even_while_the_learning
     settings = {"mode": "sync", "workers": 2, "seed": 8, "steps": 12_000}
     whole = train(tmp_path, jittery_cartpole, **settings)
 
-    def interrupt(run: Run) -> None:
+    def stop_it(run: Run) -> None:
         wait_for(lambda: run.launcher is not None and sum(run.column("steps")) > 1500)
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt(run)
 
-    first = train(tmp_path, jittery_cartpole, interrupt, **settings)
+    with patience():
+        first = train(tmp_path, jittery_cartpole, stop_it, **settings)
     assert first.result is not None
     assert first.result.status == "interrupted"
     assert 1500 < first.summary["steps"] < 12_000
@@ -183,6 +185,10 @@ def test_a_missing_part_of_a_worker_is_said(tmp_path):
 
         def save_without_worker_1(steps: int, seconds: float = 60.0) -> None:
             os.kill(run.pids()[1], signal.SIGSTOP)  # it never gets to write its part, and is replaced
+            board = launcher._ground.board
+            board.set_order(COMMAND, steps)
+            launcher._ground.parking.wake_all()
+            wait_for(lambda: board.stands(0, OBEYED) >= steps)  # however long the disk takes
             original(steps, 0.5)
 
         launcher.save_workers = save_without_worker_1
@@ -240,6 +246,6 @@ def test_jitter_really_delays():
     environment = Jitter(gymnasium.make("CartPole-v1"), 0.01, 1.0)
     environment.reset(seed=0)
     began = time.monotonic()
-    for _ in range(5):
+    for _ in range(8):
         environment.step(0)
     assert time.monotonic() - began > 0.005

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from environments import CountingEnv
 from gymnasium import spaces
-from running import Jitter, Run, kill, resume, train, wait_for
+from running import Jitter, Run, interrupt, kill, resume, train, wait_for
 
 import asyncrl
 from asyncrl.actors.episodes import LONGEST_EPISODE
@@ -106,12 +106,40 @@ class Paying(CountingEnv):
         return np.array([1.0, self.count, 0.0], dtype=np.float32)  # nothing of earlier episodes
 
 
+class SlowWhile(Paying):
+    """In no hurry while a file is there: the run outlasts what is done to it, and comes to the same."""
+
+    def __init__(self, slow: Path) -> None:
+        super().__init__()
+        self.slow = slow
+
+    def step(self, action: Any) -> Any:
+        if self.count == 0 and self.slow.exists():
+            time.sleep(0.03)
+        return super().step(action)
+
+
 class Sleepy(CountingEnv):
     """Some episodes take very long."""
 
     def step(self, action: Any) -> Any:
         if self.count == 0 and self.np_random.random() < 1 / 16:
             time.sleep(0.25)
+        return super().step(action)
+
+
+class OneIsHeld(CountingEnv):
+    """The first episode to begin does not go on while a file is there."""
+
+    def __init__(self, held: Path) -> None:
+        super().__init__()
+        self.held = held
+
+    def step(self, action: Any) -> Any:
+        with contextlib.suppress(FileExistsError):
+            self.held.with_name("begun").touch(exist_ok=False)
+            while self.held.exists():
+                time.sleep(0.01)
         return super().step(action)
 
 
@@ -176,17 +204,22 @@ def used_steps(run: Run) -> int:
 def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_path, mode):
     def kill_some(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
-        for turn in range(6):
-            worker = (2, 0, 1)[turn % 3]  # 2 is the learner
-            before = launcher.version()
-            wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
-            kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
-            wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+        try:
+            for turn in range(6):
+                worker = (2, 0, 1)[turn % 3]  # 2 is the learner
+                before = launcher.version()
+                wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
+                kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
+                wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+        finally:
+            slow.unlink()
 
+    slow = tmp_path / "slow"
+    slow.touch()
     steps = {"steps": 8000, "max_failures": 100}
-    run = search(tmp_path, Paying, kill_some, mode=mode, **steps)
+    run = search(tmp_path, lambda: SlowWhile(slow), kill_some, mode=mode, **steps)
     assert run.summary["status"] == "completed"
-    assert 5 <= run.summary["restarts"] <= 6  # the last one may come when all is done
+    assert run.summary["restarts"] == 6
     if mode == "sync":
         assert learned(run) == learned(search(tmp_path, Paying, mode=mode, **steps))
 
@@ -221,12 +254,12 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path, reference, mode):
 
 
 def test_an_interrupted_generation_is_finished_after_resuming(tmp_path, reference):
-    def interrupt(run: Run) -> None:
+    def stop_it(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)
         wait_for(lambda: launcher.version() >= 2 and sum(run.column("rounds")) % 8 == 5)
-        os.kill(os.getpid(), 2)
+        interrupt(run)
 
-    stopped = search(tmp_path, lambda: Jitter(gymnasium.make("CartPole-v1"), 0.01, 0.05), interrupt, **SAME)
+    stopped = search(tmp_path, lambda: Jitter(gymnasium.make("CartPole-v1"), 0.01, 0.05), stop_it, **SAME)
     assert stopped.summary["status"] == "interrupted"
     assert used_steps(stopped) < stopped.summary["steps"], "the interruption came in the middle of a generation"
     resumed = resume(stopped.folder, env=lambda: gymnasium.make("CartPole-v1"))
@@ -342,14 +375,15 @@ def test_async_has_no_bias_towards_short_episodes(tmp_path):
         "dispatch": {"mode": "async"},
         "arrival": {"mode": "async", "account": "arrival", "late": "drop"},
     }
-    reached = dict.fromkeys(accounts, 0.0)
+    reached: dict[str, list[float]] = {name: [] for name in accounts}
     for seed in range(3):
         for name, account in accounts.items():
             env = functools.partial(Cliff, 0.004)
-            reached[name] += action_of(search(tmp_path, env, workers=4, population=4, seed=seed, **settings, **account)) / 3
+            reached[name].append(action_of(search(tmp_path, env, workers=4, population=4, seed=seed, **settings, **account)))
     print(reached)
-    assert min(reached["sync"], reached["dispatch"]) > 0.5 > reached["arrival"] + 0.2
-    assert abs(reached["sync"] - reached["dispatch"]) < 0.3
+    sync, dispatch = (float(np.mean(reached[name])) for name in ("sync", "dispatch"))
+    assert min(sync, dispatch) > 0.5 > min(reached["arrival"]), "how wrong arrival goes is chance, that it does for one of the seeds is not"
+    assert abs(sync - dispatch) < 0.3
 
 
 def test_what_is_left_out_is_told(tmp_path):
@@ -363,9 +397,27 @@ def test_what_is_left_out_is_told(tmp_path):
     assert {"learn/late_dropped", "learn/missing", "learn/discarded", "learn/skipped_late"} <= last.keys()
 
 
-def test_async_does_not_wait_for_the_slowest(tmp_path):
-    rates = {}
-    for mode in ("sync", "async"):
-        run = search(tmp_path, Sleepy, mode=mode, workers=4, steps=1600)
-        rates[mode] = run.summary["episodes"] / run.summary["seconds"]
-    assert rates["async"] > 1.3 * rates["sync"]
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_async_does_not_wait_for_the_slowest(tmp_path, mode):
+    """One episode does not end before the others have made three generations, or (sync) are all waiting for it."""
+    held, generation = tmp_path / "held", SMALL["population"]
+    held.touch()
+
+    def evaluations(run: Run) -> float:
+        return sum(run.column("rounds")[:-1])
+
+    def release(run: Run) -> None:
+        wait_for(lambda: run.launcher)
+        try:
+            wait_for((tmp_path / "begun").exists)
+            if mode == "async":
+                wait_for(lambda: evaluations(run) >= 3 * generation)
+            else:
+                wait_for(lambda: evaluations(run) == generation - 1)
+                time.sleep(1.0)
+                assert evaluations(run) == generation - 1, "sync waits"
+        finally:
+            held.unlink()
+
+    run = search(tmp_path / "runs", lambda: OneIsHeld(held), release, mode=mode, workers=4, steps=1600)
+    assert run.summary["status"] == "completed"

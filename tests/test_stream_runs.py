@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from running import Jitter, Run, kill, resume, train, wait_for
+from running import Jitter, Run, interrupt, kill, patience, resume, train, wait_for
 
 import asyncrl
 from asyncrl.checkpoint import newest, read_part
@@ -100,11 +100,15 @@ def test_a_run_survives_the_death_of_actors(tmp_path, algo, mode):
             wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before + 3)
             kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
             wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+        before = launcher.version()
+        wait_for(lambda: launcher.epoch_runs and launcher.version() > before + 300)
+        interrupt(run)
 
-    steps = 12_000 if algo == "impala" else 1500
-    run = stream(tmp_path, algo, kill_some, env=jittery(ENVIRONMENTS[algo]), mode=mode, steps=steps, max_failures=100)
-    assert run.summary["status"] == "completed"
-    assert run.summary["restarts"] >= 3
+    settings = {"mode": mode, "steps": 10**6, "max_failures": 100}
+    with patience():
+        run = stream(tmp_path, algo, kill_some, env=jittery(ENVIRONMENTS[algo]), **settings)
+    assert run.summary["status"] == "interrupted"
+    assert run.summary["restarts"] == 5
     if algo == "td3":
         check_replay(learner_part(run))
 
@@ -182,8 +186,10 @@ def test_bad_input_takes_one_line_and_leaves_nothing(tmp_path, algo, settings, l
     assert list(tmp_path.iterdir()) == []
 
 
-def last_report(run: Run) -> dict[str, float]:
-    return json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+def last_report(run: Run, name: str) -> dict[str, float]:
+    """The newest that has this figure: nothing may have been learned in the last interval."""
+    reports = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    return [report for report in reports if name in report][-1]
 
 
 def test_updates_per_step_hold_in_sync_and_async_and_figures_are_means_over_the_updates_that_have_them(tmp_path):
@@ -195,7 +201,7 @@ def test_updates_per_step_hold_in_sync_and_async_and_figures_are_means_over_the_
         assert (run.column("value_count")[-1], run.column("policy_loss_count")[-1]) == (updates, updates // 2)
         middle = (40 + steps) / 2  # of the replay's sizes, over all updates; those of the last report are at least as large
         assert run.column("replay_size_sum")[-1] / updates == pytest.approx(middle, rel=0.02)
-        report = last_report(run)
+        report = last_report(run, "learn/replay_size")
         assert middle * 0.98 < report["learn/replay_size"] <= steps
         assert steps - 300 < report["learn/age_steps_max"] <= steps  # some batch of 16 holds one of the first half
 
@@ -203,7 +209,7 @@ def test_updates_per_step_hold_in_sync_and_async_and_figures_are_means_over_the_
 def test_a_learner_that_waits_for_slow_actors_says_so_and_lag_is_told_by_exploration(tmp_path):
     slow = lambda: Jitter(gymnasium.make("CartPole-v1"), 0.002, 1.0)  # noqa: E731
     run = stream(tmp_path, "impala", env=slow, mode="async", batch_units=4, steps=600, explore="epsilon:0.01,0.2")
-    report, busy = last_report(run), {name: run.column(f"{name}_seconds")[-1] for name in ("learn", "wait")}
+    report, busy = last_report(run, "lag/mean"), {name: run.column(f"{name}_seconds")[-1] for name in ("learn", "wait")}
     assert busy["learn"] < 0.2 * busy["wait"]
     assert {name for name in report if name.startswith("lag/by_")} == {"lag/by_exploration/epsilon:0.01", "lag/by_exploration/epsilon:0.2"}
     assert run.launcher is not None

@@ -145,9 +145,9 @@ def test_every_ticket_is_used_once_while_workers_are_killed():
     used, killed, redone = 0, 0, 0
     try:
         tickets.set_limit(16)
-        deadline = time.monotonic() + 40
-        while used < 30_000 or killed < 12:
-            assert time.monotonic() < deadline, f"{used} used, {killed} killed"
+        began = time.monotonic()
+        while killed < 12 or (used < 30_000 and time.monotonic() < began + 15):
+            assert time.monotonic() < began + 150, f"{used} used, {killed} killed"
             numbers = tickets.done(32).copy()
             slots = numbers % tickets.slots
             assert (tickets.records["answer"][slots] == numbers * numbers).all()
@@ -156,7 +156,7 @@ def test_every_ticket_is_used_once_while_workers_are_killed():
             tickets.use_up(numbers)
             used += len(numbers)
             tickets.set_limit(tickets.first + 16)
-            if killed < 12 and used > 1500 * killed + 500:
+            if killed < 12 and (used > 1500 * killed + 500 or time.monotonic() > began + killed + 1):
                 worker = int(generator.integers(3))
                 process, connection = running[worker]
                 os.kill(process.pid, signal.SIGKILL)

@@ -27,15 +27,15 @@ SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. What is wrong with the input takes one line on stderr."""
+    interrupts = Interrupts(raises=True, numbers=(signal.SIGINT,))
     try:
-        with Interrupts(numbers=(signal.SIGINT,)):
+        with interrupts:
             return _dispatch(COMMANDS, "asyncrl", list(sys.argv[1:] if args is None else args))
+    except KeyboardInterrupt:
+        return _interrupted()
     except AsyncrlError as error:
         complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return EXIT_CODES["interrupted"]
     except BrokenPipeError:
         # The reader of our output left (`asyncrl list | head`); nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,6 +49,15 @@ def main(args: Sequence[str] | None = None) -> int:
         if exit_.code:
             raise
         return 0  # --help
+    except Exception:
+        if not interrupts.seen:
+            raise
+        return _interrupted()  # what it was raised in made something else of it
+
+
+def _interrupted() -> int:
+    complain("interrupted")
+    return EXIT_CODES["interrupted"]
 
 
 def bench(args: list[str]) -> int:

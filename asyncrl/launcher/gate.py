@@ -156,7 +156,8 @@ class Launcher:
             self.request_gate()
         else:
             self._open()
-        self._crew.end(0.0 if self.epoch_runs else PATIENCE_SECONDS)
+        # Who is still building, or has been granted its slot but may not be at the gate yet, would not see the order.
+        self._crew.end(0.0 if self.epoch_runs or self._crew.starting else PATIENCE_SECONDS)
         self._estate.settle_all(self.epoch_runs)
         self.close_epoch()
 

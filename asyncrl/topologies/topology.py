@@ -14,6 +14,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.estates import Estate, SharedGround
 from asyncrl.experiment import Experiment
+from asyncrl.interrupts import interruptible
 from asyncrl.record import env_name
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
@@ -116,12 +117,13 @@ def allocate(layout: Any, beside: int = 0) -> tuple[SharedArrays, Parking]:
 def probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
     """Make the environment once here, so that what is wrong with it is said before anything is started."""
     shipped = ship(experiment.env)
-    environment = make_env(experiment.env)
-    try:
-        spec = spec_of(environment)
-        _first_reset(environment, spec, env_name(experiment))
-    finally:
-        environment.close()
+    with interruptible():
+        environment = make_env(experiment.env)
+        try:
+            spec = spec_of(environment)
+            _first_reset(environment, spec, env_name(experiment))
+        finally:
+            environment.close()
     return shipped, spec
 
 
