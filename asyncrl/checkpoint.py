@@ -13,18 +13,17 @@ leaves a folder that looks whole and is not.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 
 from asyncrl.array_files import mapped, pieces
+from asyncrl.durable_files import digest, fingerprint, sync_folder, write_file
 from asyncrl.errors import UserError, nearest
 
 FORMAT = 1
@@ -32,9 +31,6 @@ FORMAT = 1
 
 DONE = "done"
 PREFIX = "step-"
-UNFINISHED = ".unfinished"
-SYNC_BYTES = 2**24
-"""A file is synced whenever so much has been written: what a slow disk still owes is never more."""
 
 
 def folder_of(run: Path, step: int) -> Path:
@@ -54,7 +50,7 @@ def begin(run: Path, step: int) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
     return folder
 
 
@@ -81,8 +77,8 @@ def write_part(
         OSError: the disk is full or unwritable. Other checkpoints are not touched.
     """
     text = json.dumps(state)
-    _write_file(part_path(folder, name, "safetensors"), pieces(arrays), beat)
-    _write_file(part_path(folder, name, "json"), [text.encode()], beat)
+    write_file(part_path(folder, name, "safetensors"), pieces(arrays), beat)
+    write_file(part_path(folder, name, "json"), [text.encode()], beat)
 
 
 def parts(folder: Path) -> list[str]:
@@ -103,12 +99,12 @@ def seal(folder: Path, manifest_extra: Mapping[str, Any]) -> None:
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()
-    manifest = {**manifest_extra, "files": {name: _fingerprint(folder / name) for name in names}}
-    _sync_folder(folder)
-    document = {"format": FORMAT, "blake2b": _digest(_canonical(manifest)), "manifest": manifest}
-    _write_file(folder / DONE, [json.dumps(document, indent=1).encode()])
-    _sync_folder(folder)
-    _sync_folder(folder.parent)
+    manifest = {**manifest_extra, "files": {name: fingerprint(folder / name) for name in names}}
+    sync_folder(folder)
+    document = {"format": FORMAT, "blake2b": digest(_canonical(manifest)), "manifest": manifest}
+    write_file(folder / DONE, [json.dumps(document, indent=1).encode()])
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 def is_sealed(folder: Path) -> bool:
@@ -150,7 +146,7 @@ def check(folder: Path) -> dict[str, Any]:
             raise UserError(f"damaged checkpoint: {folder / DONE} names a file outside its folder: {name!r}")
         path = folder / name
         try:
-            found = _fingerprint(path)
+            found = fingerprint(path)
         except OSError as error:
             raise _unreadable(path, error) from error
         if found["bytes"] != expected["bytes"]:
@@ -217,41 +213,6 @@ def _folders(run: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def _write_file(path: Path, content: Iterable[bytes | memoryview], beat: Callable[[], None] = lambda: None) -> None:
-    """Write, sync and rename: the name appears with the whole content or not at all."""
-    temporary = path.with_name(path.name + UNFINISHED)
-    try:
-        with open(temporary, "wb") as file:
-            owed = 0
-            for piece in content:
-                if owed >= SYNC_BYTES:
-                    _sync(file)
-                    beat()
-                    owed = 0
-                owed += file.write(piece)
-            _sync(file)
-            beat()
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -278,23 +239,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     version, manifest = document.get("format"), document.get("manifest")
     if isinstance(version, int) and version > FORMAT:
         raise UserError(f"{path.parent} was written by a newer version of asyncrl (format {version}; this version reads {FORMAT})")
-    if version != FORMAT or not isinstance(manifest, dict) or document.get("blake2b") != _digest(_canonical(manifest)):
+    if version != FORMAT or not isinstance(manifest, dict) or document.get("blake2b") != digest(_canonical(manifest)):
         raise UserError(f"damaged checkpoint: the content of {path} does not match its checksum")
     return manifest
 
 
 def _canonical(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return {"bytes": file.tell(), "blake2b": digest.hexdigest()}
 
 
 def _one_line(error: BaseException) -> str:

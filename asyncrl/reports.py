@@ -89,7 +89,7 @@ class Reports:
             if len(records["episode_return"]):
                 returns, lengths = np.asarray(records["episode_return"]), np.asarray(records["length"])
                 settings = np.asarray(records["setting"]) if self._by_setting else None
-                self.aggregate.episodes(worker, returns, lengths, total, settings)
+                self.aggregate.returns.add(worker, returns, lengths, total, settings)
 
     def summary(self, updates: int) -> dict[str, Any]:
         """The measured part of summary.json."""

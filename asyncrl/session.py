@@ -19,7 +19,7 @@ from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
 from asyncrl.record import check_room, env_name, make_folder, write_experiment
 from asyncrl.reports import Reports
-from asyncrl.scheduler.modes import Mode, parse_modes
+from asyncrl.stages import Stages
 from asyncrl.state import RunState
 from asyncrl.topologies import essential_part, topology_of
 from asyncrl.topologies.topology import Seat
@@ -56,7 +56,7 @@ class Session:
 
     def _build(self) -> None:
         experiment, checkpoint = self._experiment, self._checkpoint
-        self._stages = parse_modes(experiment.mode)
+        self._stages = Stages(experiment.mode, experiment.steps, experiment.run.checkpoint_every)
         self._context = context()
         warm_up(self._context)
         self._topology = topology_of(experiment)
@@ -120,7 +120,7 @@ class Session:
             write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
         self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.updates(), self._title())
         if self._saved_report is not None:
-            self._reports.aggregate.restore(self._saved_report)
+            self._reports.aggregate.returns.restore(self._saved_report)
         self._warn_of_cores()
         self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
         watch = Watch(
@@ -176,31 +176,18 @@ class Session:
         self._deadline = None if experiment.seconds is None else time.monotonic() + experiment.seconds
         self._reports.start()
         while not self._over():
-            mode, mark = self._stage()
-            self._launcher.open_gate(mode, mark, drain=next((step for step, _ in self._stages if step > self.state.steps), 0))
+            steps = self.state.steps
+            self._launcher.open_gate(*self._stages.at(steps), drain=self._stages.next_change(steps))
             if not self._await_gate():
                 self._reports.note("not every worker finished its round in time; the run ends without waiting for it")
                 break
             self._launcher.close_epoch()
-            if self._over() or self._due():
+            if self._over() or self._stages.checkpoint_due(self.state.steps, self.state.saved_steps):
                 self._save()
 
     def _over(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline
         return self._interrupts.seen or late or self.state.steps >= self._experiment.steps
-
-    def _stage(self) -> tuple[Mode, int]:
-        """The mode that holds now, and the step at which the gate is next."""
-        steps, every = self.state.steps, self._experiment.run.checkpoint_every
-        marks = [self._experiment.steps] + [step for step, _ in self._stages if step > steps]
-        if every:
-            marks.append((steps // every + 1) * every)
-        mode = [mode for step, mode in self._stages if step <= steps][-1]
-        return mode, min(marks)
-
-    def _due(self) -> bool:
-        every = self._experiment.run.checkpoint_every
-        return bool(every) and self.state.steps // every > self.state.saved_steps // every
 
     def _await_gate(self) -> bool:
         """Turn until all are at the gate; False when an interruption or the end of the time could not wait for them."""
@@ -228,21 +215,11 @@ class Session:
         self._reports.drain()
         monitor = self._reports.aggregate
         try:
-            missing = self.state.save(self.folder, self._launcher, monitor, self._manifest(), self._experiment.run.keep_checkpoints)
+            lacks = self.state.save(self.folder, self._launcher, monitor, self._manifest(), self._experiment.run.keep_checkpoints)
         except OSError as error:
-            self._reports.note(f"the checkpoint at step {self.state.steps} could not be written: {error.strerror}")
-            return
-        if not self.state.resumable:
-            self._reports.note(
-                f"the checkpoint at step {self.state.steps} lacks what the learner alone knows: it can be evaluated and played, "
-                "and `asyncrl resume` goes on from an older one, if there is one"
-            )
-        elif missing:
-            names = ", ".join(str(worker) for worker in missing)
-            self._reports.note(
-                f"the checkpoint at step {self.state.steps} lacks the episodes of worker {names}; if the run is resumed from it, "
-                "they begin anew, with new random streams"
-            )
+            lacks = f"could not be written: {error.strerror}"
+        if lacks:
+            self._reports.note(f"the checkpoint at step {self.state.steps} {lacks}")
 
     def _manifest(self) -> dict[str, Any]:
         return {"algo": self._experiment.algo, "env": env_name(self._experiment)}

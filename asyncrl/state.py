@@ -43,14 +43,14 @@ class RunState:
         if state["best"] is not None:
             self._best, self._best_steps = state["best"]
 
-    def save(self, run: Path, launcher: Launcher, monitor: Aggregate, manifest: dict[str, Any], keep: int) -> list[int]:
-        """Write the checkpoint of this step. All workers are at the gate, or gone; returns those whose part is missing.
+    def save(self, run: Path, launcher: Launcher, monitor: Aggregate, manifest: dict[str, Any], keep: int) -> str:
+        """Write the checkpoint of this step. All workers are at the gate, or gone. Returns what it lacks, in words for the user.
 
         Raises OSError where the disk does not take it; then nothing of it is left.
         """
         steps = self.steps
         if steps == 0 or is_sealed(folder_of(run, steps)):
-            return []
+            return ""
         folder = begin(run, steps)
         try:
             return self._write(folder, run, launcher, monitor, manifest, keep)
@@ -58,7 +58,7 @@ class RunState:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _write(self, folder: Path, run: Path, launcher: Launcher, monitor: Aggregate, manifest: dict[str, Any], keep: int) -> list[int]:
+    def _write(self, folder: Path, run: Path, launcher: Launcher, monitor: Aggregate, manifest: dict[str, Any], keep: int) -> str:
         steps = self.steps
         launcher.save_workers(steps)
         shared, arrays = self._topology.gather()
@@ -67,11 +67,11 @@ class RunState:
             "steps": steps,
             "generations": self.generations + max(slot.generation for slot in launcher.slots),
             "mode": str(self._topology.ground.board.mode()),
-            "monitor": monitor.state(),
+            "monitor": monitor.returns.state(),
             "target_steps": self._target_steps,
             "saved_at": time.time(),
         }
-        score = monitor.summary()["return_mean_last_100"]
+        score = monitor.returns.summary()["return_mean_last_100"]
         best, best_steps = (score, steps) if score is not None and score > self._best else (self._best, self._best_steps)
         state["best"] = None if best_steps is None else [best, best_steps]
         write_part(folder, "run", state, arrays)
@@ -83,4 +83,15 @@ class RunState:
         if self.resumable:  # else the older ones are what can be gone on from
             drop_after(run, steps)
             prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
-        return [worker for worker in self._topology.parts() if f"worker-{worker}" not in written]
+        return self._lacks(written)
+
+    def _lacks(self, written: list[str]) -> str:
+        if not self.resumable:
+            return (
+                "lacks what the learner alone knows: it can be evaluated and played, "
+                "and `asyncrl resume` goes on from an older one, if there is one"
+            )
+        missing = ", ".join(str(worker) for worker in self._topology.parts() if f"worker-{worker}" not in written)
+        return missing and (
+            f"lacks the episodes of worker {missing}; if the run is resumed from it, they begin anew, with new random streams"
+        )

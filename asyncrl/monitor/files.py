@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from asyncrl.durable_files import sync_folder, write_file
+
 
 def standard_json(data: Any) -> Any:
     """The same data as standard JSON knows it: numpy numbers become plain ones, NaN and infinity become None."""
@@ -31,18 +33,9 @@ def write_json_atomically(path: str | os.PathLike[str], data: Any) -> None:
     Raises OSError when it cannot be written (a full disk, say): the old file stands, and no temporary file is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps(standard_json(data), indent=2, allow_nan=False) + "\n"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    write_file(path, [text.encode()])
+    sync_folder(path.parent)
 
 
 class GrowingFile:
@@ -93,11 +86,3 @@ class GrowingFile:
         # A device such as /dev/full has no length to cut; the error that led here is the one to report.
         with suppress(OSError):
             os.ftruncate(self._descriptor, self._size)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -89,7 +89,7 @@ class SearchTask:
 
     def player(self, seed: int, render_mode: str | None = None, environment: Any = None) -> Playing:
         """What plays the point that the search has reached."""
-        from asyncrl.workers.search_worker import SearchPlayer
+        from asyncrl.workers.evaluating import SearchPlayer
 
         return SearchPlayer(self, seed, render_mode, environment)
 

@@ -3,174 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
 from asyncrl.blackbox.search import Search
-from asyncrl.envs import make_env, unship
-from asyncrl.envs.probe import checked_reset
-from asyncrl.errors import Hopeless
-from asyncrl.heads.deterministic import Player
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.generations import Claim, WorkerPace
 from asyncrl.scheduler.pace import Books
 from asyncrl.workers.body import run_body
-from asyncrl.workers.evaluator import Evaluation, Snapshot
-from asyncrl.workers.limits import evaluation_limit
+from asyncrl.workers.evaluating import Outcome, evaluating
 from asyncrl.workers.messages import Go
 from asyncrl.workers.plan import episode_ring
-from asyncrl.workers.search_plan import Objective, Published, SearchPlan, SearchTask, ground_of
+from asyncrl.workers.search_plan import Published, SearchPlan, ground_of
 
 ACTING = PHASES.index("acting")
-EPISODE_SEEDS, REFERENCE_SEEDS = 1, 2
-"""What a stream of random numbers is for: part of its key."""
-
-
-class Outcome(NamedTuple):
-    """What came of a candidate."""
-
-    value: float
-    """What is maximised; NaN where there is none."""
-    steps: int
-    cut: int
-    """Episodes that were ended by the step limit."""
-    episodes: list[tuple[float, int]]
-    """(the environment's own return, steps) of each."""
-
-
-class Evaluating(Protocol):
-    """How candidates are evaluated."""
-
-    observed: Observed
-
-    @property
-    def seconds(self) -> float:
-        """Spent outside of our own code."""
-
-    def published(self, published: Published) -> None:
-        """New parameters have been copied."""
-
-    def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
-        """Evaluate candidate [N]; `key` determines every random number of its episodes."""
-
-
-class PolicyEvaluating:
-    """Candidates are policies: they play whole episodes."""
-
-    def __init__(self, task: SearchTask, beat: Callable[[], None]):
-        """`beat`: gives a sign of life."""
-        assert task.spec is not None
-        policy = task.policy()
-        self._task, self._options = task, task.options
-        self._player = policy.player()
-        environment = make_env(unship(task.objective))
-        self._reference = reference_observations(task, environment)
-        self._runner = EpisodeRunner(environment, task.spec, self._player, beat)
-        self._limit = 0
-        self.observed = Observed(task.spec.observation_size if task.normalises else 0)
-        if self._reference is not None:
-            self._player.reference(self._reference)
-        self._player.set(policy.initial(task.seed))
-        warm_up(self._player, task)
-
-    @property
-    def seconds(self) -> float:
-        """See `Evaluating`."""
-        return self._runner.environment_seconds
-
-    def published(self, published: Published) -> None:
-        """See `Evaluating`."""
-        published.normaliser(self._player.normaliser)
-        self._limit = int(published.limit[0])
-        if self._reference is not None:
-            self._player.reference(self._reference)
-
-    def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
-        """See `Evaluating`."""
-        self._player.set(candidate)
-        self.observed.clear()
-        observed = self.observed if self._task.normalises else None
-        seeds = np.random.SeedSequence((self._task.seed, EPISODE_SEEDS, *key)).generate_state(self._options.episodes)
-        played = [self._runner.run(int(seed), self._limit, observed) for seed in seeds]
-        bonus = self._options.survival_bonus
-        value = sum(one.episode_return - bonus * one.length for one in played) / len(played)
-        steps, cut = sum(one.length for one in played), sum(one.cut for one in played)
-        return Outcome(value, steps, cut, [(one.episode_return, one.length) for one in played])
-
-
-class FunctionEvaluating:
-    """Candidates are arguments of a function of the user's."""
-
-    def __init__(self, task: SearchTask, best: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]):
-        """`best`: value [1], point [N] and whether there is one [1], this worker's own."""
-        import cloudpickle
-
-        self._function: Objective = cloudpickle.loads(task.objective)
-        self._calls, self._best = task.options.episodes, best
-        self.observed = Observed(0)
-        self._seconds = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """See `Evaluating`."""
-        return self._seconds
-
-    def published(self, published: Published) -> None:
-        """See `Evaluating`."""
-
-    def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
-        """See `Evaluating`."""
-        began = time.perf_counter()
-        try:
-            values = [float(self._function(candidate.astype(np.float64))) for _ in range(self._calls)]
-        except Exception as error:
-            what = f"the function raised {type(error).__name__}: {error}"
-            raise Hopeless(f"{what} (where it has no value, it may return nan)") from error
-        self._seconds += time.perf_counter() - began
-        value = sum(values) / len(values) if np.isfinite(values).all() else np.nan
-        known_value, point, known = self._best
-        if value > known_value[0] or (np.isfinite(value) and not known[0]):
-            point[:], known_value[0], known[0] = candidate, value, 1
-        return Outcome(value, len(values), 0, [(value, len(values))])
-
-
-def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
-    """How this task's candidates are evaluated."""
-    if plan.task.spec is not None:
-        return PolicyEvaluating(plan.task, beat)
-    mine = slice(plan.worker, plan.worker + 1)
-    memory = plan.memory
-    return FunctionEvaluating(plan.task, (memory["best/value"][mine], memory["best/point"][plan.worker], memory["best/known"][mine]))
-
-
-def warm_up(player: Acting, task: SearchTask) -> None:
-    """Load the compiled kernels before the clock runs."""
-    assert task.spec is not None
-    player.act(np.zeros(task.spec.observation_size, task.spec.observation_dtype), 0)
-    Observed(task.spec.observation_size).add(np.zeros((1, task.spec.observation_size), task.spec.observation_dtype))
-
-
-def reference_observations(task: SearchTask, environment: Any) -> NDArray[np.float32] | None:
-    """Observations [n, D] of random actions, the same in every process: for virtual batch normalisation. None without it."""
-    count = task.network.virtual_batch
-    if not count:
-        return None
-    assert task.spec is not None
-    rows = np.zeros((count, task.spec.observation_size), np.float32)
-    seeds = np.random.SeedSequence((task.seed, REFERENCE_SEEDS)).generate_state(2)
-    environment.action_space.seed(int(seeds[0]))
-    rows[0] = checked_reset(environment, task.spec, int(seeds[1]))[0]
-    for row in rows[1:]:
-        row[:], _, terminated, truncated, _ = environment.step(environment.action_space.sample())
-        if terminated or truncated:
-            row[:] = checked_reset(environment, task.spec, None)[0]
-    return rows
 
 
 class SearchWorker:
@@ -275,25 +123,3 @@ def _nothing_to_save() -> None:
 def run_search_worker(plan: SearchPlan, connection: Connection) -> None:
     """Process body of a worker."""
     run_body(lambda: SearchWorker(plan), plan.core, connection)
-
-
-class SearchPlayer:
-    """Plays the point that a search has reached, without perturbations, in this process."""
-
-    def __init__(self, task: SearchTask, seed: int, render_mode: str | None = None, environment: Any = None):
-        assert task.spec is not None
-        self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
-        self._player: Player = task.policy().player()
-        self._reference = reference_observations(task, make_env(unship(task.objective)) if task.network.virtual_batch else None)
-        self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
-        self._seed = seed
-
-    def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
-        """The same seed gives the same episodes; where training cuts its episodes, much later these are cut too (`evaluation_limit`)."""
-        self._player.normaliser[:] = snapshot.normaliser
-        if self._reference is not None:
-            self._player.reference(self._reference)
-        self._player.set(snapshot.vector)
-        seeds = np.random.SeedSequence((self._seed, EPISODE_SEEDS)).generate_state(episodes)
-        played = [self._runner.run(int(seed), evaluation_limit(snapshot.limit)) for seed in seeds]
-        return Evaluation(snapshot.steps, [one.episode_return for one in played], [one.length for one in played])
