@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
-from asyncrl.cli.main import main
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def main() -> NoReturn:
+    """Run the command line; signals are heard from before the first import until after the last line."""
+    for number in ENDING:
+        signal.signal(number, _end_at_once)
+    from asyncrl.cli.main import main as run
+
+    code = run()
+    for number in ENDING:  # the command is over: all that could be interrupted is Python's own end
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """While modules are imported nothing is half-done, and nothing is there to be tidied up."""
+    os.write(2, b"asyncrl: interrupted\n")
+    os._exit(130)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from asyncrl.interrupts import interruptible
 from asyncrl.processes import start, stop_all
 from asyncrl.reports import Reports
 from asyncrl.topologies.topology import Topology
@@ -42,20 +43,26 @@ class Evaluations:
             self._send(topology, reports)
 
     def final(self, topology: Topology, reports: Reports) -> Evaluation | None:
-        """Evaluate what was learned in the end, and wait for it."""
+        """Evaluate what was learned in the end, and wait for it. Raises KeyboardInterrupt where that is cut short."""
         while self._busy:
-            self._receive(reports)
+            self._wait_and_receive(reports)
         if self._failed:
             return self.newest
         if self._connection is None:
             self._start()
         while self._connection is not None and not self._ready:
-            self._receive(reports)
+            self._wait_and_receive(reports)
         if self._ready:
             self._send(topology, reports)
         while self._busy:
-            self._receive(reports)
+            self._wait_and_receive(reports)
         return self.newest
+
+    def _wait_and_receive(self, reports: Reports) -> None:
+        assert self._connection is not None
+        with interruptible():
+            self._connection.poll(None)
+        self._receive(reports)
 
     def _start(self) -> None:
         arguments = (self._task, self._seed + 1_000_003, self._episodes)

@@ -3,7 +3,7 @@
 What a signal's handler raises is raised wherever the main thread happens to be. Between two lines of ours that leaves half-made
 things behind; while Numba loads or compiles, its tables stay broken for the rest of the process; in a finaliser or in a callback
 from C it is printed and dropped. So the handler only remembers, and whoever carries something long out asks. It raises where
-somebody has said that it may (`interruptible`), and at the second signal.
+somebody has said that it may (`interruptible`), at the second signal, and at the end if nobody has asked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ TOGETHER_SECONDS = 0.5
 class Interrupts:
     """While it is entered: the handler of SIGINT and SIGTERM. It remembers the first one, and raises KeyboardInterrupt at the second.
 
-    Entered within another's `with`, it goes on with what that one has seen. Outside the main thread it does nothing.
+    Within another's `with`, it goes on with what that one has seen, and leaves to it what it has seen itself. Without another one, what
+    was not answered is raised as it ends. Outside the main thread it does nothing.
     """
 
     def __init__(
@@ -32,7 +33,11 @@ class Interrupts:
     ):
         """`told()` is called by the handler at the first signal, to wake whoever should ask. `raises`: the first one raises as well."""
         self.seen = False
+        self.answered = False
+        """To be set by who tells of the interruption in another way."""
         self.raises = raises
+        self.held = 0
+        """Above 0: nothing is raised now. See `held`."""
         self._first = -math.inf
         self._told, self._numbers = told, numbers
         self._before: dict[int, Any] = {}
@@ -50,31 +55,61 @@ class Interrupts:
             self._told()
         elif now < self._first + TOGETHER_SECONDS:
             return
-        if again or self.raises:
+        if (again or self.raises) and not self.held:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self) for number in self._numbers}
-            self.seen |= any(isinstance(handler, Interrupts) and handler.seen for handler in self._before.values())
+            self.seen |= any(outer.seen for outer in self._outer())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+        before, outer = self._before, self._outer()
+        for one in outer:
+            one.seen |= self.seen
+        for number, handler in before.items():
             signal.signal(number, handler)
         self._before = {}
+        if kind is None and before and not outer and not self.answered:
+            self.check()
+
+    def _outer(self) -> list[Interrupts]:
+        return [handler for handler in self._before.values() if isinstance(handler, Interrupts)]
+
+
+def _current() -> Interrupts | None:
+    handler = signal.getsignal(signal.SIGINT)
+    return handler if isinstance(handler, Interrupts) and threading.current_thread() is threading.main_thread() else None
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Within it the first signal raises, also one that has come before: for the user's code, and for waits that may never end."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not isinstance(handler, Interrupts) or threading.current_thread() is not threading.main_thread():
+    handler = _current()
+    if handler is None:
         yield
         return
     before, handler.raises = handler.raises, True
     try:
         handler.check()
         yield
+    except Exception:
+        handler.check()  # libraries make other errors of it
+        raise
     finally:
         handler.raises = before
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Within it no signal raises, not even the second one: for what must not be cut in two, and is short. Ask afterwards."""
+    handler = _current()
+    if handler is None:
+        yield
+        return
+    handler.held += 1
+    try:
+        yield
+    finally:
+        handler.held -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
+
+from asyncrl.interrupts import held
 
 PR_SET_PDEATHSIG = 1
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -66,8 +69,8 @@ def warm_up(chosen: BaseContext) -> None:
 def for_children() -> Iterator[None]:
     """While a process is being started: thread caps in the environment, and a main module that is not imported again.
 
-    The signals of ENDING are held back meanwhile. So no process is left half-started, and the fork server is born with them
-    blocked, as are all of its children, until they have settled in.
+    The signals of ENDING are held back meanwhile, in this process by `held` (other threads of libraries take them in any case). So no
+    process is left half-started, and the fork server is born with them blocked, as are all of its children, until they have settled in.
     Environments and networks travel by cloudpickle, functions of the user's script by value. So a child need not run
     that script once more, and the script needs no ``if __name__ == "__main__"`` guard.
     """
@@ -82,7 +85,8 @@ def for_children() -> Iterator[None]:
     for name in hidden:
         setattr(main, name, None)
     try:
-        yield
+        with held():
+            yield
     finally:
         for name, value in hidden.items():
             setattr(main, name, value)
@@ -103,6 +107,16 @@ def start(chosen: BaseContext, target: Any, name: str, arguments: tuple[Any, ...
         process.start()
     theirs.close()
     return process, ours
+
+
+def _kill_what_is_left() -> None:
+    """As Python exits: it would ask daemons to end by SIGTERM, which ours let pass, and wait for them."""
+    for process in multiprocessing.active_children():
+        if process.name.startswith("asyncrl-"):
+            process.kill()
+
+
+multiprocessing.util.Finalize(None, _kill_what_is_left, exitpriority=100)
 
 
 def settle_in(core: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import shutil
@@ -13,7 +14,7 @@ from asyncrl.checkpoint import read_part
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
-from asyncrl.interrupts import Interrupts, interruptible
+from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
@@ -51,8 +52,6 @@ class Session:
         self._reports: Reports | None = None
         self._evaluations: Evaluations | None = None
         self._interrupts = Interrupts(self._wake)
-        with self._interrupts:
-            self._build()
 
     def _build(self) -> None:
         experiment, checkpoint = self._experiment, self._checkpoint
@@ -84,32 +83,37 @@ class Session:
 
     def run(self) -> Result:
         """Train to the end, an interruption or a failure; in any case leave a tidy folder and no process."""
-        try:
-            with self._interrupts:
+        with self._interrupts:
+            self._build()
+            try:
                 try:
-                    return self._run()
+                    result = self._run()
                 finally:
                     self._tidy_up()
-        except BaseException:
-            if self._new and self._folder is not None and self.state.steps == 0:
-                shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
-            raise
-        finally:
-            self._close()
+            except BaseException:
+                if self._new and self._folder is not None and self.state.steps == 0:
+                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
+                raise
+            finally:
+                self._close()
+            self._interrupts.answered |= result.status == "interrupted"
+        return result
 
     def _close(self) -> None:
         """Give back what the system lent for as long as the run lasts."""
+        self._launcher = None
         self._parking.close()
         self._topology.memory.close()
 
     def _tidy_up(self) -> None:
-        """End all processes and give back what the system lent, in whatever state we are."""
-        if self._launcher is not None:
-            self._launcher.stop()
-        if self._evaluations is not None:
-            self._evaluations.close()
-        if self._reports is not None:
-            self._reports.close("failed")
+        """End all processes, in whatever state we are, and all of them whatever happens in between."""
+        with contextlib.ExitStack() as last_to_first:
+            if self._reports is not None:
+                last_to_first.callback(self._reports.close, "failed")
+            if self._evaluations is not None:
+                last_to_first.callback(self._evaluations.close)
+            if self._launcher is not None:
+                last_to_first.callback(self._launcher.stop)
 
     def _run(self) -> Result:
         experiment, topology = self._experiment, self._topology
@@ -261,9 +265,9 @@ class Session:
         assert self._evaluations is not None and self._reports is not None
         if status == "completed":
             try:
-                with interruptible():
-                    self._evaluations.final(self._topology, self._reports)
+                self._evaluations.final(self._topology, self._reports)
             except KeyboardInterrupt:
+                self._interrupts.answered = True
                 self._reports.note("the last evaluation was interrupted")
         newest = self._evaluations.newest
         self._evaluations.close()

@@ -14,7 +14,8 @@ from running import children
 
 import asyncrl
 from asyncrl import session
-from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts, interruptible
+from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts, held, interruptible
+from asyncrl.launcher import Launcher
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 MAIN = os.getpid()
@@ -33,7 +34,7 @@ class Dropped:
 
 
 def test_a_dropped_interrupt_is_remembered():
-    with Interrupts(raises=True) as interrupts:
+    with pytest.raises(KeyboardInterrupt), Interrupts(raises=True) as interrupts:
         Dropped(MAIN)
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
@@ -43,12 +44,45 @@ def test_a_dropped_interrupt_is_remembered():
         interrupts.check()
 
 
+def test_what_nobody_has_answered_is_raised_at_the_end_or_left_to_the_outer_one():
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        os.kill(MAIN, signal.SIGINT)
+    with Interrupts() as interrupts:
+        os.kill(MAIN, signal.SIGINT)
+        interrupts.answered = True
+    with Interrupts() as outer:
+        with Interrupts():
+            os.kill(MAIN, signal.SIGINT)
+        assert outer.seen
+        outer.answered = True
+
+
+def test_nothing_is_raised_while_it_is_held():
+    with Interrupts(raises=True) as interrupts:
+        with held():
+            os.kill(MAIN, signal.SIGINT)
+            time.sleep(TOGETHER_SECONDS + 0.05)
+            os.kill(MAIN, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        interrupts.answered = True
+
+
+def test_what_a_library_makes_of_it_is_an_interruption():
+    with pytest.raises(KeyboardInterrupt), Interrupts(), interruptible():
+        try:
+            os.kill(MAIN, signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("failed to import") from error
+
+
 def test_the_first_is_only_remembered_and_told_and_the_second_is_raised(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("asyncrl.interrupts.time", SimpleNamespace(monotonic=lambda: now[0]))
     before = signal.getsignal(signal.SIGINT)
     told = []
     with Interrupts(lambda: told.append(1)) as interrupts:
+        interrupts.answered = True
         os.kill(MAIN, signal.SIGINT)
         assert interrupts.seen and told == [1]
         now[0] += 0.9 * TOGETHER_SECONDS
@@ -61,6 +95,7 @@ def test_the_first_is_only_remembered_and_told_and_the_second_is_raised(monkeypa
 
 def test_the_first_is_raised_where_it_may_be():
     with Interrupts() as interrupts:
+        interrupts.answered = True
         with pytest.raises(KeyboardInterrupt), interruptible():
             os.kill(MAIN, signal.SIGINT)
         with pytest.raises(KeyboardInterrupt), interruptible():
@@ -83,6 +118,51 @@ def test_a_signal_between_any_two_steps_of_the_start_leaves_nothing(tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         asyncrl.train("a3c", "CartPole-v1", workers=1, steps=1000, quiet=True, runs=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+    assert children() == []
+
+
+@pytest.mark.parametrize("place", [(session.Session, "_last_evaluation"), (session.Reports, "print_summary"), (session.Reports, "close")])
+def test_a_signal_after_the_last_step_ends_the_program_but_not_the_run(tmp_path, monkeypatch, place):
+    original = getattr(*place)
+
+    def interrupted(*args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(*place, interrupted)
+    if place[1] == "_last_evaluation":  # that is what it cuts short, and says so
+        run = asyncrl.train("a3c", "CartPole-v1", workers=1, steps=1000, quiet=True, runs=str(tmp_path))
+        assert run.status == "completed" and run.summary["evaluation_return"] is None
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            asyncrl.train("a3c", "CartPole-v1", workers=1, steps=1000, quiet=True, runs=str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "summary.json").exists()
+    assert children() == []
+
+
+def test_a_signal_at_the_end_of_a_minimisation_is_not_lost(monkeypatch):
+    original = Launcher.stop
+
+    def interrupted(launcher: Launcher) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        original(launcher)
+
+    monkeypatch.setattr(Launcher, "stop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        asyncrl.minimize(lambda x: float((x**2).sum()), [1.0, 1.0], "es", evaluations=200, workers=1)
+
+
+def test_a_second_signal_while_workers_are_ended_leaves_no_process(tmp_path, monkeypatch):
+    original = Launcher.stop
+
+    def interrupted(launcher: Launcher) -> None:
+        original(launcher)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Launcher, "stop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        asyncrl.train("a3c", "CartPole-v1", workers=1, steps=1000, quiet=True, runs=str(tmp_path))
     assert children() == []
 
 

@@ -138,6 +138,18 @@ def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     assert 0 < saved <= summary["steps"] if algo == "es" else saved == summary["steps"]
 
 
+def test_two_quick_presses_end_it_as_one_does(tmp_path):
+    process = begin(tmp_path, "train", "a3c", "CartPole-v1", *LONG)
+    trains(tmp_path)
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.12)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert len(list(tmp_path.glob("*/summary.json"))) == 1
+
+
 HANGING = "lambda: environments.HangingEnv(at_step=300)"
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from asyncrl.bench.queue_links import OPENERS, PAYLOAD, Case
 from asyncrl.errors import UserError
+from asyncrl.processes import for_children, leave_signals_to_main
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, padded_words
 
 PATIENCE = 300.0
@@ -88,15 +89,17 @@ def _run(case: Case, queue: str, count: int) -> dict[str, Any]:
         arguments = (body, common, case, rank if produces else rank - case.producers, rank, count, barrier, results)
         processes.append(context.Process(target=_body, args=arguments, daemon=True))
     try:
-        for process in processes:
-            process.start()
+        with for_children():
+            for process in processes:
+                process.start()
         _await(processes[: case.producers])
         link.finish(common, case)
         _await(processes[case.producers :])
     finally:
         for process in processes:
-            process.kill()
-            process.join()
+            if process.pid is not None:
+                process.kill()
+                process.join()
     times = results["times"]
     seconds = float(times[:, 1].max() - times[:, 0].min())
     total, received = case.producers * count, int(results["received"].sum())
@@ -111,6 +114,7 @@ def _run(case: Case, queue: str, count: int) -> dict[str, Any]:
 def _body(
     work: Callable[..., int], common: Any, case: Case, index: int, rank: int, count: int, barrier: Any, results: SharedArrays
 ) -> None:
+    leave_signals_to_main()
     run = work(common, case, index, count)
     barrier.wait(PATIENCE)
     results["times"][rank, 0] = time.monotonic()

@@ -17,6 +17,7 @@ from asyncrl.envs import make_env, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment import Experiment, RunOptions, usable_cores
+from asyncrl.interrupts import held, interruptible
 from asyncrl.processes import context, settle_in, start, stop_all
 from asyncrl.session import Session
 from asyncrl.topologies import topology_of
@@ -125,19 +126,22 @@ def print_throughput(result: dict[str, Any], console: Console | None = None) -> 
 def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
     """Steps per second of `workers` processes that step the environment at the same time, and do nothing else."""
     chosen, shipped = context(), ship(env)
-    started = [start(chosen, step_randomly, f"asyncrl-limit-{i}", (shipped, i, seconds)) for i in range(workers)]
-    processes, connections = [process for process, _ in started], [connection for _, connection in started]
+    started: list[tuple[Any, Connection]] = []
     try:
-        for connection in connections:
-            _receive(connection)  # built
-        for connection in connections:
-            connection.send(None)  # all begin now
-        return float(sum(_receive(connection, seconds) for connection in connections))
+        for i in range(workers):
+            with held():
+                started.append(start(chosen, step_randomly, f"asyncrl-limit-{i}", (shipped, i, seconds)))
+        with interruptible():
+            for _, connection in started:
+                _receive(connection)  # built
+            for _, connection in started:
+                connection.send(None)  # all begin now
+            return float(sum(_receive(connection, seconds) for _, connection in started))
     finally:
-        for connection in connections:
+        for _, connection in started:
             connection.close()
-        stop_all(processes, 2.0)
-        for process in processes:
+        stop_all([process for process, _ in started], 2.0)
+        for process, _ in started:
             process.close()
 
 
@@ -152,8 +156,8 @@ def step_randomly(env: bytes, rank: int, seconds: float, connection: Connection)
         connection.send(0.0)
         connection.recv()
         connection.send(_step(environment, actions, seconds))
-    except EOFError:
-        return
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # nobody wants to know any more
     except Exception as error:
         connection.send(f"environment raised {type(error).__name__}: {error}")
         raise SystemExit(1) from error

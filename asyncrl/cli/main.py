@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -27,32 +26,36 @@ SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. What is wrong with the input takes one line on stderr."""
-    interrupts = Interrupts(raises=True, numbers=(signal.SIGINT,))
+    interrupts = Interrupts(raises=True)
     try:
         with interrupts:
-            return _dispatch(COMMANDS, "asyncrl", list(sys.argv[1:] if args is None else args))
+            code = _dispatch(COMMANDS, "asyncrl", list(sys.argv[1:] if args is None else args))
+            interrupts.answered = True
+        return EXIT_CODES["interrupted"] if interrupts.seen else code
     except KeyboardInterrupt:
         return _interrupted()
-    except AsyncrlError as error:
+    except (Exception, SystemExit) as error:
+        known = _interrupted() if interrupts.seen else _failed(error)  # a library may have made something else of the interruption
+        if known is None:
+            raise
+        return known
+
+
+def _failed(error: Exception | SystemExit) -> int | None:
+    """The exit code for what a command has raised, with a line on stderr; None for what nobody expects."""
+    if isinstance(error, AsyncrlError):
         complain(str(error))
         return error.exit_code
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of our output left (`asyncrl list | head`); nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if error.errno not in SHORTAGES:
-            raise
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
         complain(f"the system has no more to give: {error}")
         return 1
-    except SystemExit as exit_:
-        if exit_.code:
-            raise
+    if isinstance(error, SystemExit) and not error.code:
         return 0  # --help
-    except Exception:
-        if not interrupts.seen:
-            raise
-        return _interrupted()  # what it was raised in made something else of it
+    return None
 
 
 def _interrupted() -> int:
