@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+from asyncrl.interrupts import ENDING
 
 
 def main() -> NoReturn:

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from asyncrl.interrupts import interruptible
+from asyncrl.interrupts import held, interruptible
 from asyncrl.processes import start, stop_all
 from asyncrl.reports import Reports
 from asyncrl.topologies.topology import Topology
@@ -66,7 +66,8 @@ class Evaluations:
 
     def _start(self) -> None:
         arguments = (self._task, self._seed + 1_000_003, self._episodes)
-        self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
+        with held():
+            self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
 
     def _send(self, topology: Topology, reports: Reports) -> None:
         assert self._connection is not None

@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that only the main process acts on. A terminal sends the first, and `timeout`, systemd or a container that is stopped the
+second, to every process of a run: it must still be there to save what it has learned."""
 TOGETHER_SECONDS = 0.5
 """Signals that come within so many seconds of the first count as the same: `timeout` sends one to the process and one to its group."""
 
@@ -28,16 +31,13 @@ class Interrupts:
     was not answered is raised as it ends. Outside the main thread it does nothing.
     """
 
-    def __init__(
-        self, told: Callable[[], None] = lambda: None, raises: bool = False, numbers: Sequence[int] = (signal.SIGINT, signal.SIGTERM)
-    ):
+    def __init__(self, told: Callable[[], None] = lambda: None, raises: bool = False, numbers: Sequence[int] = ENDING):
         """`told()` is called by the handler at the first signal, to wake whoever should ask. `raises`: the first one raises as well."""
         self.seen = False
         self.answered = False
         """To be set by who tells of the interruption in another way."""
         self.raises = raises
-        self.held = 0
-        """Above 0: nothing is raised now. See `held`."""
+        self._holds, self._due = 0, False
         self._first = -math.inf
         self._told, self._numbers = told, numbers
         self._before: dict[int, Any] = {}
@@ -55,7 +55,19 @@ class Interrupts:
             self._told()
         elif now < self._first + TOGETHER_SECONDS:
             return
-        if (again or self.raises) and not self.held:
+        self._due = again or self.raises
+        if not self._holds:
+            self._raise_if_due()
+
+    def hold(self, change: int) -> None:
+        """Begin (1) or end (-1) a time in which nothing is raised; what was due meanwhile is raised as the outermost one ends."""
+        self._holds += change
+        if not self._holds:
+            self._raise_if_due()
+
+    def _raise_if_due(self) -> None:
+        due, self._due = self._due, False
+        if due:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Interrupts:
@@ -78,18 +90,16 @@ class Interrupts:
         return [handler for handler in self._before.values() if isinstance(handler, Interrupts)]
 
 
-def _current() -> Interrupts | None:
+def _current() -> Interrupts:
+    """The one that is entered; where there is none, one that nothing will ever come to."""
     handler = signal.getsignal(signal.SIGINT)
-    return handler if isinstance(handler, Interrupts) and threading.current_thread() is threading.main_thread() else None
+    return handler if isinstance(handler, Interrupts) and threading.current_thread() is threading.main_thread() else Interrupts()
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Within it the first signal raises, also one that has come before: for the user's code, and for waits that may never end."""
     handler = _current()
-    if handler is None:
-        yield
-        return
     before, handler.raises = handler.raises, True
     try:
         handler.check()
@@ -103,13 +113,10 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Within it no signal raises, not even the second one: for what must not be cut in two, and is short. Ask afterwards."""
+    """Within it no signal raises, not even the second one, but as it ends: for what must not be cut in two, and is short."""
     handler = _current()
-    if handler is None:
-        yield
-        return
-    handler.held += 1
+    handler.hold(1)
     try:
         yield
     finally:
-        handler.held -= 1
+        handler.hold(-1)

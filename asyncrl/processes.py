@@ -15,12 +15,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from asyncrl.interrupts import held
+from asyncrl.interrupts import ENDING, held
 
 PR_SET_PDEATHSIG = 1
-ENDING = (signal.SIGINT, signal.SIGTERM)
-"""Signals that only the main process acts on. A terminal sends the first, and `timeout`, systemd or a container that is stopped the
-second, to every process of a run: it must still be there to save what it has learned."""
 THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PRELOADED = [
     "torch",
@@ -100,7 +97,7 @@ def for_children() -> Iterator[None]:
 
 
 def start(chosen: BaseContext, target: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Any, mp_connection.Connection]:
-    """Start ``target(*arguments, connection)``; returns (process, our end of its connection)."""
+    """Start ``target(*arguments, connection)``; returns (process, our end of its connection). To be called and kept under `held`."""
     ours, theirs = chosen.Pipe(duplex=True)
     process = chosen.Process(target=target, name=name, args=(*arguments, theirs), daemon=True)  # type: ignore[attr-defined]
     with for_children():

@@ -101,7 +101,7 @@ class Session:
 
     def _close(self) -> None:
         """Give back what the system lent for as long as the run lasts."""
-        self._launcher = None
+        self._launcher = None  # a signal that comes now has nobody to wake
         self._parking.close()
         self._topology.memory.close()
 

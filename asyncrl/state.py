@@ -23,8 +23,6 @@ class RunState:
         self._topology = topology
         self._target_steps = target_steps
         self._essential = essential
-        self.resumable = True
-        """Whether the newest checkpoint has that part."""
         self.saved_steps = 0
         self.generations = 0
         """Processes per slot that earlier sessions of this run had: random streams are never used twice."""
@@ -79,19 +77,15 @@ class RunState:
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps
         self._best, self._best_steps = best, best_steps  # only now: a checkpoint that failed is not the best
-        self.resumable = self._essential is None or self._essential in written
-        if self.resumable:  # else the older ones are what can be gone on from
+        resumable = self._essential is None or self._essential in written
+        if resumable:  # else the older ones are what can be gone on from
             drop_after(run, steps)
             prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
-        return self._lacks(written)
-
-    def _lacks(self, written: list[str]) -> str:
-        if not self.resumable:
-            return (
-                "lacks what the learner alone knows: it can be evaluated and played, "
-                "and `asyncrl resume` goes on from an older one, if there is one"
+            missing = ", ".join(str(worker) for worker in self._topology.parts() if f"worker-{worker}" not in written)
+            return missing and (
+                f"lacks the episodes of worker {missing}; if the run is resumed from it, they begin anew, with new random streams"
             )
-        missing = ", ".join(str(worker) for worker in self._topology.parts() if f"worker-{worker}" not in written)
-        return missing and (
-            f"lacks the episodes of worker {missing}; if the run is resumed from it, they begin anew, with new random streams"
+        return (
+            "lacks what the learner alone knows: it can be evaluated and played, "
+            "and `asyncrl resume` goes on from an older one, if there is one"
         )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from running import children
 
 import asyncrl
-from asyncrl import session
+from asyncrl import processes, session
 from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts, held, interruptible
 from asyncrl.launcher import Launcher
 
@@ -57,15 +60,40 @@ def test_what_nobody_has_answered_is_raised_at_the_end_or_left_to_the_outer_one(
         outer.answered = True
 
 
-def test_nothing_is_raised_while_it_is_held():
+def test_nothing_is_raised_while_it_is_held_but_as_that_ends():
+    done = []
     with Interrupts(raises=True) as interrupts:
+        interrupts.answered = True
+        with pytest.raises(KeyboardInterrupt), held():
+            with held():
+                os.kill(MAIN, signal.SIGINT)
+                time.sleep(TOGETHER_SECONDS + 0.05)
+                os.kill(MAIN, signal.SIGINT)
+            done.append(1)
+    assert done == [1]
+    with Interrupts() as interrupts:
+        interrupts.answered = True
         with held():
             os.kill(MAIN, signal.SIGINT)
-            time.sleep(TOGETHER_SECONDS + 0.05)
-            os.kill(MAIN, signal.SIGINT)
+        done.append(2)  # the first one raises only where it may
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
-        interrupts.answered = True
+    assert done == [1, 2]
+
+
+def lets_sigterm_pass(connection: Any) -> None:
+    processes.settle_in(None)
+    connection.send(None)
+    time.sleep(300)
+
+
+def test_python_ends_though_a_process_of_ours_is_left():
+    code = (
+        "from asyncrl import processes; from test_interrupts import lets_sigterm_pass\n"
+        "process, connection = processes.start(processes.context(), lets_sigterm_pass, 'asyncrl-left', ())\n"
+        "connection.recv()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, timeout=90)
 
 
 def test_what_a_library_makes_of_it_is_an_interruption():

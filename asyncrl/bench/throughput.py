@@ -17,7 +17,7 @@ from asyncrl.envs import make_env, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment import Experiment, RunOptions, usable_cores
-from asyncrl.interrupts import held, interruptible
+from asyncrl.interrupts import held
 from asyncrl.processes import context, settle_in, start, stop_all
 from asyncrl.session import Session
 from asyncrl.topologies import topology_of
@@ -131,12 +131,11 @@ def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
         for i in range(workers):
             with held():
                 started.append(start(chosen, step_randomly, f"asyncrl-limit-{i}", (shipped, i, seconds)))
-        with interruptible():
-            for _, connection in started:
-                _receive(connection)  # built
-            for _, connection in started:
-                connection.send(None)  # all begin now
-            return float(sum(_receive(connection, seconds) for _, connection in started))
+        for _, connection in started:
+            _receive(connection)  # built
+        for _, connection in started:
+            connection.send(None)  # all begin now
+        return float(sum(_receive(connection, seconds) for _, connection in started))
     finally:
         for _, connection in started:
             connection.close()

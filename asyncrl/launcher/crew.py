@@ -10,6 +10,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from asyncrl.estates import Estate, SharedGround
+from asyncrl.interrupts import held
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
 from asyncrl.processes import start, stop_all
@@ -49,7 +50,8 @@ class Crew:
         """Start a process for a slot that has none."""
         slot = self.slots[worker]
         body, plan = self._body_of(worker, slot.generation)
-        slot.hold(*start(self._context, body, f"asyncrl-worker-{worker}", (plan,)))
+        with held():
+            slot.hold(*start(self._context, body, f"asyncrl-worker-{worker}", (plan,)))
 
     def grant(self, worker: int) -> None:
         """Hand the slot's words to its process; the launcher writes none of them from now on."""

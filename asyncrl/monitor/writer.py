@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.interrupts import held
 from asyncrl.monitor.recorder import End, Report, writer_main
 from asyncrl.processes import start
 
@@ -143,7 +144,8 @@ class Writer:
 
     def _start(self) -> None:
         arguments = (self._folder, self._settings)
-        self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
+        with held():
+            self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
 
     def _died(self) -> None:
         """Settle the death of the process: what it held is lost, a report that it may have half-written is not repeated."""
