@@ -25,6 +25,9 @@ from asyncrl.shared.arrays import free_bytes
 
 LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
 
+BEFORE = {"normalize_returns": False}
+"""What runs did that are older than a setting, whose experiment.json does not have it."""
+
 
 def env_name(experiment: Experiment) -> str:
     """How the environment is called in names and messages."""
@@ -121,6 +124,7 @@ def _rebuild(kind: type, values: dict[str, Any]) -> Any:
     unknown = set(values) - known
     if unknown:
         raise UserError(f"experiment.json has settings that this version does not know: {', '.join(sorted(unknown))}")
+    values = {**{name: value for name, value in BEFORE.items() if name in known}, **values}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 

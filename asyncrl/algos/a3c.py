@@ -6,6 +6,10 @@ The CMU slides' Algorithm S3 (seed 004; Mnih and others 2016). For a rollout of 
 
 with A = R - v taken as a constant, R the n-step return (or lambda-return) from `estimators.generalised_advantages`.
 
+Rewards come divided by the scale of returns (`asyncrl.learners.return_scale`; `normalize_returns`), which S3 does not have: so
+`max_gradient_norm`, the learning rate and `entropy_weight` mean the same in an environment that pays 100 a step as in one that
+pays 0.01.
+
 Where the slides and the field differ:
 - S3 adds the squared value error with weight 1 to a sum over steps. Here c is `value_weight` (0.5, so that its gradient is
   v - R) and r is 1/N (`reduction` mean). With value_weight 1, reduction sum and gae_lambda 1 the gradient is S3's (a test).
@@ -38,6 +42,8 @@ class A3COptions(ActorLearnerOptions):
     """Weight of the squared value error."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
+    normalize_returns: bool = True
+    """Divide rewards by a running scale of the discounted returns, the same for all workers: so their unit does not matter."""
 
 
 def loss(

@@ -52,6 +52,8 @@ class ImpalaOptions(GradientOptions):
     """Weight of the squared value error."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a trajectory to mean 0 and deviation 1."""
+    normalize_returns: bool = True
+    """Divide rewards by a running scale of the discounted returns, the same for all workers: so their unit does not matter."""
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,13 @@ class NpgOptions:
     """Steps of one of its updates."""
     normalize_advantages: bool = True
     """Shift and scale the advantages of a round to mean 0 and deviation 1."""
+    normalize_returns: bool = True
+    """Divide rewards by a running scale of the discounted returns, the same for all workers: so their unit does not matter."""
     normalize_observations: bool = False
     """Shift and scale observations by a running mean and deviation that all workers share."""
     reward_scale: float = 1.0
-    """Rewards are multiplied by this before learning (reports show the environment's own)."""
+    """Rewards are multiplied by this before learning (reports show the environment's own). Cancels under `normalize_returns`, but for
+    its sign."""
 
 
 def conjugate_gradient(product: Product, b: NDArray[np.float64], steps: int, tolerance: float = 1e-10) -> NDArray[np.float64]:

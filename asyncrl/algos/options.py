@@ -35,7 +35,8 @@ class GradientOptions:
     amsgrad: bool = False
     """Adam: divide by the largest mean square so far."""
     reward_scale: float = 1.0
-    """Rewards are multiplied by this before learning (reports show the environment's own)."""
+    """Rewards are multiplied by this before learning (reports show the environment's own). Cancels under `normalize_returns`, but for
+    its sign and `reward_clip`."""
     reward_clip: float = 0.0
     """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
     normalize_observations: bool = False

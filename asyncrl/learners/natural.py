@@ -21,6 +21,7 @@ from asyncrl.algos.npg import (
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import feed_forward
+from asyncrl.learners.return_scale import ReturnScale
 from asyncrl.learners.updater import draws
 from asyncrl.shared.optimizers import Adam
 from asyncrl.trajectory import Trajectory
@@ -66,6 +67,7 @@ class NaturalUpdater:
         self._statistics = np.zeros((2, policy.size), np.float32)
         self._policys = np.zeros(policy.size, np.bool_)  # of each parameter, whether the policy depends on it
         self._counts = np.zeros(2, np.int64)  # updates of the policy, and of the value network
+        self._returns = ReturnScale(task.workers, task.envs_per_worker, task.options.gamma) if task.options.normalize_returns else None
         self._trajectories: list[Trajectory] = []
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
@@ -84,6 +86,8 @@ class NaturalUpdater:
         """See `Updater`."""
         names = ("observation", "action", "reward", "ended", "final_observation", "memory")
         self._trajectories.append(Trajectory.over({name: getattr(trajectory, name).copy() for name in names}))
+        if self._returns is not None:
+            self._returns.fold(actor, trajectory, fresh)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`."""
@@ -91,6 +95,9 @@ class NaturalUpdater:
 
         if not self._trajectories:
             return []
+        if self._returns is not None:
+            for trajectory in self._trajectories:
+                trajectory.reward /= self._returns.scale
         parts = [self._advantages(trajectory) for trajectory in self._trajectories]
         observation = torch.cat([torch.from_numpy(one.observation[:-1]).flatten(0, 1) for one in self._trajectories])
         action = torch.cat([torch.from_numpy(one.action.reshape(one.reward.size, -1)) for one in self._trajectories])
@@ -205,7 +212,8 @@ class NaturalUpdater:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Updater`."""
-        return {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        return own if self._returns is None else {**own, **self._returns.state()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Updater`."""

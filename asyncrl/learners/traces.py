@@ -15,6 +15,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
+from asyncrl.learners.return_scale import ReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.shared.optimizers import clip_scale, norm
 from asyncrl.trajectory import Trajectory
@@ -170,6 +171,7 @@ class TraceUpdater:
         self._statistics = np.zeros((max(self._rule.statistics, 1), policy.size), np.float32)
         self._sum = np.zeros(policy.size, np.float32)
         self._counts = np.zeros(1, np.int64)
+        self._returns = ReturnScale(task.workers, task.envs_per_worker, options.gamma) if options.normalize_returns else None
         self._traces: list[Trace] = []
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
@@ -184,11 +186,16 @@ class TraceUpdater:
     def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
         """See `Updater`."""
         self._traces.append(Trace(trajectory, log_prob))
+        if self._returns is not None:
+            self._returns.fold(actor, trajectory, fresh)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`: one for each epoch, or none without units."""
         if not self._traces:
             return []
+        if self._returns is not None:
+            for trace in self._traces:
+                trace.trajectory.reward /= self._returns.scale
         epochs = [self._epoch(steps) for _ in range(self._options.epochs)]
         self._traces.clear()
         return epochs
@@ -216,7 +223,8 @@ class TraceUpdater:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Updater`."""
-        return {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        return own if self._returns is None else {**own, **self._returns.state()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Updater`."""

@@ -13,6 +13,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
 from asyncrl.heads.rounds import ENTROPY_WEIGHT
 from asyncrl.learners.gradients import gradient_of
+from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.values import value_gradient_of
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate, pace_of
@@ -20,7 +21,7 @@ from asyncrl.scheduler.pace import Books, Pace
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import WorkerPlan, ground_of, normalises
+from asyncrl.workers.plan import WorkerPlan, ground_of, normalises, scales_returns
 from asyncrl.workers.standardiser import Standardiser
 
 ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learning", "applying"))
@@ -50,15 +51,19 @@ class ActorLearner(ActingWorker):
             self._learner = gradient_of(policy, self._local, *shape, task.options, task.algo)
         super().__init__(plan, policy, self._local, self._ground.board, commits=isinstance(entry, ValueBased) and entry.commits)
         self._actor.rounds.knobs[ENTROPY_WEIGHT] = getattr(task.options, "entropy_weight", 0.0)
-        self._standardiser = Standardiser(self._ground.ledger, self._actor.rounds.normaliser) if normalises(task) else None
+        ledger = self._ground.ledger
+        self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
+        self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None
         self._warm_up()
         self._learner(self._actor.trajectory, 0.0)
-        self._restore()
+        self._goes_on = self._restore()
 
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
         self._books = Books(ground.ledger, index)
+        if self._return_scale is not None:
+            self._return_scale.begin(self._books.draft, self._goes_on)
         gate = Gate(ground.board, ground.parking, index)
         goes_on = go.epoch_runs or gate.pass_through(self._save)
         while goes_on:
@@ -88,6 +93,8 @@ class ActorLearner(ActingWorker):
         environment = actor.environment_seconds - environment
         acted = time.perf_counter()
         board.stand(index, PHASE, LEARNING)
+        if self._return_scale is not None:
+            self._return_scale(trajectory, books.draft, pace.records())
         losses = self._learner(trajectory, actor.rounds.knobs[ENTROPY_WEIGHT])
         if self._standardiser is not None:
             self._standardiser.observe(books.draft, actor.rounds.raw[1:])

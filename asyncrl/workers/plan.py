@@ -22,6 +22,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
@@ -117,12 +118,18 @@ def ledger_columns(task: Task) -> dict[str, int]:
     """Columns of the workers' ledger: progress, the scheduler's, and the observations' statistics where they are kept."""
     size = task.spec.observation_size if normalises(task) else 0
     statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
-    return {**COLUMNS, **SCHEDULER_COLUMNS, **statistics}
+    returns = SharedReturnScale.columns(task.envs_per_worker) if scales_returns(task) else {}
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **statistics, **returns}
 
 
 def normalises(task: Task) -> bool:
     """Whether observations are shifted and scaled (never images)."""
     return task.options.normalize_observations and not task.spec.is_image
+
+
+def scales_returns(task: Task) -> bool:
+    """Whether rewards are divided by the scale of returns."""
+    return getattr(task.options, "normalize_returns", False)
 
 
 def target_every(task: Task) -> int:

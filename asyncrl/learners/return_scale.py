@@ -1,0 +1,104 @@
+"""The scale of an environment's returns, measured while learning, so that learning does not depend on the unit of rewards.
+
+Rewards are divided by the root mean square of the discounted returns so far:
+
+    G_t = r_t + gamma * G_{t-1}      (G = 0 before the first reward of an episode)
+    scale = sqrt(mean of G_t^2 over all steps so far, those of the rollout at hand included)
+
+Values and value targets are then of the order of 1 whatever the environment pays, and so is the length of the policy's and the
+value's gradient beside the limit on their common norm. Multiplying every reward by a power of 2 changes no bit of what is learned (a
+test). The running returns go forward in time, as in gymnasium's NormalizeReward, so that a step needs nothing that comes after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asyncrl.shared.ledger import Ledger
+from asyncrl.trajectory import Trajectory
+
+MOMENTS = 2
+"""Numbers of a writer's statistics: how many returns, and the sum of their squares."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fold_returns(reward, ended, gamma, running, moments):  # type: ignore[no-untyped-def]
+    """Fold the discounted returns along reward[T, E] into moments[2] = (count, sum of squares), in place.
+
+    running[E], float64, holds each environment's return so far; ended[T, E] is not 0 where an episode ended with that step.
+    """
+    for t in range(reward.shape[0]):
+        for e in range(reward.shape[1]):
+            running[e] = running[e] * gamma + reward[t, e]
+            moments[0] += 1.0
+            moments[1] += running[e] * running[e]
+            if ended[t, e] != 0:
+                running[e] = 0.0
+
+
+def scale_of(moments: NDArray[np.float64]) -> float:
+    """Root mean square of the returns in moments[2]; 1 while all of them are 0."""
+    return math.sqrt(moments[1] / moments[0]) if moments[1] > 0.0 else 1.0
+
+
+class SharedReturnScale:
+    """The scale of all actor-learners' returns. Each folds its own into its ledger record; everybody adds all of them up.
+
+    The moments, and the returns of the episodes under way, are columns of the ledger: they are published with the round that they
+    belong to, a checkpoint holds them, and in rounds modes the scale is a function of the records of the round before and of the
+    worker's own rollout.
+    """
+
+    def __init__(self, ledger: Ledger, worker: int, gamma: float):
+        self._ledger, self._worker, self._gamma = ledger, worker, gamma
+        self._moments = np.zeros(MOMENTS)
+
+    @staticmethod
+    def columns(envs: int) -> dict[str, int]:
+        """Columns of the ledger, for E environments of each worker."""
+        return {"return_moments": MOMENTS, "running_returns": envs}
+
+    def begin(self, draft: NDArray[np.float64], goes_on: Sequence[bool]) -> None:
+        """Take over a ledger record: episodes that do not go on where the record ends begin with a return of 0."""
+        self._ledger.column(draft, "running_returns")[~np.asarray(goes_on)] = 0.0
+
+    def __call__(self, trajectory: Trajectory, draft: NDArray[np.float64], records: Sequence[NDArray[np.float64]]) -> None:
+        """Fold the rewards of this rollout into the worker's draft, and divide them by the scale, in place.
+
+        `records`: one of each worker, of which this worker's own is left out: its draft is newer.
+        """
+        ledger, moments = self._ledger, self._moments
+        own = ledger.column(draft, "return_moments")
+        fold_returns(trajectory.reward, trajectory.ended, self._gamma, ledger.column(draft, "running_returns"), own)
+        moments[:] = 0.0
+        for worker, record in enumerate(records):
+            moments += own if worker == self._worker else ledger.column(record, "return_moments")
+        trajectory.reward /= np.float32(scale_of(moments))
+
+
+class ReturnScale:
+    """The same for a learner that is handed the trajectories of several actors."""
+
+    def __init__(self, actors: int, envs: int, gamma: float):
+        self._gamma = gamma
+        self._moments = np.zeros(MOMENTS)
+        self._running = np.zeros((actors, envs))
+
+    def fold(self, actor: int, trajectory: Trajectory, fresh: NDArray[np.uint8]) -> None:
+        """Fold in a unit of this actor's; fresh[E]: environments whose steps do not follow on those of its last unit."""
+        self._running[actor, fresh != 0] = 0.0
+        fold_returns(trajectory.reward, trajectory.ended, self._gamma, self._running[actor], self._moments)
+
+    @property
+    def scale(self) -> np.float32:
+        """What rewards are to be divided by."""
+        return np.float32(scale_of(self._moments))
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What a checkpoint keeps."""
+        return {"return_moments": self._moments, "running_returns": self._running}
