@@ -85,8 +85,15 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
     gradient = WrittenGradient(policy, vector, options.t_max, 1, options)
     rule, rate = optimizer_of(options), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
+    discounted, squares = 0.0, 0.0
     for done in range(0, steps, options.t_max):
-        gradient(actor.collect(0, done), options.entropy_weight)
+        trajectory = actor.collect(0, done)
+        for reward, ended in zip(trajectory.reward[:, 0].tolist(), trajectory.ended[:, 0].tolist()):
+            discounted = options.gamma * discounted + reward
+            squares += discounted**2
+            discounted *= not ended
+        trajectory.reward /= np.float32(np.sqrt(squares / (done + options.t_max)))
+        gradient(trajectory, options.entropy_weight)
         scale = clip_scale(norm(gradient.gradient), options.max_gradient_norm)
         rule.step((vector, statistics), gradient.gradient, slice(0, vector.size), scale, rate(done), done // options.t_max + 1)
     found = np.frombuffer(bits(run.folder)["parameters"], np.float32)[: vector.size]

@@ -173,12 +173,14 @@ def test_a_later_epoch_counts_each_ratio_once(kind, on_policy):
 
 
 def task(options: Any, policy: Policy, seed: int = 0) -> Any:
-    return SimpleNamespace(options=options, target_steps=1000, seed=seed, envs_per_worker=ENVS, network=policy.options, spec=policy.spec)
+    places = {"workers": 1, "envs_per_worker": ENVS}
+    return SimpleNamespace(options=options, target_steps=1000, seed=seed, network=policy.options, spec=policy.spec, **places)
 
 
 def test_one_update_of_several_traces_is_the_mean_of_their_gradients():
     policy, _ = policy_for("CartPole-v1")
-    options = ImpalaOptions(t_max=STEPS, optimizer="sgd", learning_rate=0.1, anneal="constant", max_gradient_norm=0.0)
+    plain = {"max_gradient_norm": 0.0, "normalize_returns": False}
+    options = ImpalaOptions(t_max=STEPS, optimizer="sgd", learning_rate=0.1, anneal="constant", **plain)
     together, singles = TraceUpdater(task(options, policy), policy), []
     start = policy.initial(0)
     for seed in (0, 10):
@@ -226,7 +228,7 @@ def test_seeds_may_be_large(seed):
     assert len(updater.update(0, 0)) == 1
     pendulum = Policy(spec_of(make_env("Pendulum-v1")), "auto", NetworkOptions(hidden=(8,)))
     options = Td3Options(t_max=STEPS, batch=16, warm_up=0, replay=100)
-    replay = Td3Updater(SimpleNamespace(**vars(task(options, pendulum, seed)), workers=1), pendulum)
+    replay = Td3Updater(task(options, pendulum, seed), pendulum)
     replay.take(0, *acted("Pendulum-v1", pendulum, pendulum.initial(0)), np.zeros(ENVS, np.uint8))
     assert len(replay.update(0, 2)) == 2
 
