@@ -122,7 +122,8 @@ class Session:
             self._folder = make_folder(experiment)
             spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
             write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
-        self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.updates(), self._title())
+        updates, resumes = topology.estate.updates(), self._checkpoint is not None
+        self._reports = Reports(self._context, self.folder, experiment, topology, updates, self._title(), resumes)
         if self._saved_report is not None:
             self._reports.aggregate.returns.restore(self._saved_report)
         self._warn_of_cores()
@@ -237,6 +238,9 @@ class Session:
             self._save()
         reports.tick(launcher.updates(), [slot.restarts for slot in launcher.slots], last=True)
         evaluation = self._last_evaluation(status)
+        figures = reports.summary(launcher.updates())
+        for name, count in (self._topology.beyond_the_end() if status == "completed" else {}).items():
+            figures[name] -= count
         summary = {
             "status": status,
             "algo": experiment.algo,
@@ -245,7 +249,7 @@ class Session:
             "head": self._topology.head_name,
             "workers": experiment.workers,
             "seed": experiment.seed,
-            **reports.summary(launcher.updates()),
+            **figures,
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,
