@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl.checkpoint import read_part
+from asyncrl.defaults import settled
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
@@ -46,7 +47,7 @@ class Session:
         """`folder` and `checkpoint`: of the run that is continued."""
         check_experiment(experiment, new=folder is None)
         self._began = time.monotonic()
-        self._experiment = experiment
+        self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
         self._new, self._folder, self._checkpoint = folder is None, folder, checkpoint
         self._launcher: Launcher | None = None
         self._reports: Reports | None = None
@@ -126,6 +127,8 @@ class Session:
         self._reports = Reports(self._context, self.folder, experiment, topology, updates, self._title(), resumes)
         if self._saved_report is not None:
             self._reports.aggregate.returns.restore(self._saved_report)
+        for note in self._notes:
+            self._reports.note(note)
         self._warn_of_cores()
         self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
         watch = Watch(
