@@ -19,7 +19,7 @@ from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
-from asyncrl.record import check_room, env_name, make_folder, write_experiment
+from asyncrl.record import check_room, env_name, make_folder, other_environment, write_experiment
 from asyncrl.reports import Reports
 from asyncrl.stages import Stages
 from asyncrl.state import RunState
@@ -62,6 +62,8 @@ class Session:
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
         try:
+            if self._folder is not None:
+                self._notes += other_environment(self._folder, experiment, self._topology.spec)
             check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
         except UserError:
             self._close()
