@@ -106,7 +106,7 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
         experiment = _rebuild(Experiment, {**settings, **made})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{str(folder)!r} is not a run's folder: there is no experiment.json in it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} can't be read: {type(error).__name__}: {error}") from None

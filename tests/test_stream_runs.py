@@ -92,7 +92,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path, algo):
 
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])
 def test_what_is_told_does_not_depend_on_when_it_is_collected(tmp_path, mode):
-    one, other = (stream(tmp_path, "impala", mode=mode, steps=2400, report_seconds=every, workers=3) for every in (0.02, 5.0))
+    one, other = (stream(tmp_path, "impala", mode=mode, steps=6000, report_seconds=every, workers=3) for every in (0.02, 5.0))
     assert learned(one) == learned(other)
     assert figures(one) == figures(other)
 
