@@ -7,6 +7,10 @@ first used.
 from importlib import import_module
 from typing import Any
 
+from asyncrl.scratch import find_numba_cache
+
+find_numba_cache()
+
 __version__ = "0.1.0"
 __all__ = ["Experiment", "Minimum", "Result", "evaluate", "minimize", "play", "resume", "run", "train"]
 

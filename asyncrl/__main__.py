@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,12 +16,25 @@ def main() -> NoReturn:
     """Run the command line; signals are heard from before the first import until after the last line."""
     for number in ENDING:
         signal.signal(number, _end_at_once)
+    _look_where_the_caller_is()
     from asyncrl.cli.main import main as run
 
     code = run()
     for number in ENDING:  # the command is over: all that could be interrupted is Python's own end
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _look_where_the_caller_is() -> None:
+    """Find modules of the caller's folder, for ids such as ``module:Env-v0``: `python -m` does, a console script looks in its own folder.
+
+    Workers are handed the same path.
+    """
+    if not sys.flags.safe_path:
+        with contextlib.suppress(FileNotFoundError):  # a folder that was removed
+            here = os.getcwd()
+            if here not in sys.path:
+                sys.path.insert(0, here)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, Result, RunOptions
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.record import env_name, read_experiment
+from asyncrl.record import other_environment, read_experiment
 from asyncrl.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
 from asyncrl.topologies import essential_part, task_of
 from asyncrl.validate import check_named
-from asyncrl.video import has_screen, record
-from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot
+from asyncrl.video import function_hint, has_screen, record
+from asyncrl.workers.evaluator import Evaluated, Evaluation, Playing, Snapshot
 
 
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
@@ -104,9 +105,18 @@ def play(
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
     if video is None:
-        return _outcome(task.player(seed, render_mode="human").play(snapshot, episodes))
+        return _outcome(_shown(task.player(seed, render_mode="human")).play(snapshot, episodes))
     with record(task.shipped, Path(video)) as environment:
         return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
+
+
+def _shown(player: Playing) -> Playing:
+    """The player, if its environment draws to a window."""
+    mode = player.environment.render_mode
+    if mode != "human":
+        player.environment.close()
+        raise UserError(f"the environment cannot be shown: its render mode is {mode}, not human{function_hint(mode)}")
+    return player
 
 
 def _on_device(experiment: Experiment, learner_device: str | None) -> Any:
@@ -136,10 +146,9 @@ def _outcome(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
-    manifest = check(checkpoint)
-    for name, ours in (("env", env_name(experiment)), ("algo", experiment.algo)):
-        if manifest.get(name) != ours:
-            raise UserError(f"checkpoint {str(checkpoint)!r} is of {name} {manifest.get(name)!r}, this run's is {ours!r}")
+    algo = check(checkpoint).get("algo")
+    if algo != experiment.algo:
+        raise UserError(f"checkpoint {str(checkpoint)!r} is of algorithm {algo!r}, this run's is {experiment.algo!r}")
 
 
 def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Evaluated, Snapshot]:
@@ -149,6 +158,8 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[E
     _check_checkpoint(checkpoint, experiment)
     state, arrays = read_part(checkpoint, "run")
     task = task_of(experiment)
+    for note in other_environment(folder, experiment, task.spec):
+        warnings.warn(note, UserWarning, stacklevel=3)
     size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")

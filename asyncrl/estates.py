@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from asyncrl.scheduler.board import ROUNDS, UPDATES, Board
-from asyncrl.scheduler.generations import SearchGround
+from asyncrl.scheduler.generations import SearchGround, place_of
 from asyncrl.scheduler.modes import UNBOUNDED, Mode
 from asyncrl.scheduler.pace import Books, Ground
 from asyncrl.scheduler.rounds import RoundsPace
@@ -65,6 +65,12 @@ class Estate(Protocol):
 
     def updates(self) -> int:
         """Updates that were made so far. A version may hold several, or none: what is published is not always new."""
+
+    def told_below(self) -> int | None:
+        """Every finished episode whose `order` is below this has been told. None in modes without an order, where they count as they come.
+
+        To be asked before the episodes are collected.
+        """
 
 
 class RoundsEstate:
@@ -141,6 +147,10 @@ class RoundsEstate:
         """See `Estate`."""
         return self.version()
 
+    def told_below(self) -> int | None:
+        """See `Estate`."""
+        return _complete(self._ground.board.mode(), self.version())
+
     def _pace(self, worker: int) -> RoundsPace:
         return RoundsPace(self._ground, worker, Books(self._ground.ledger, worker))
 
@@ -193,6 +203,15 @@ class StreamsEstate:
     def updates(self) -> int:
         """See `Estate`: the learner counts them."""
         return int(self._ledger.total("updates"))
+
+    def told_below(self) -> int | None:
+        """See `Estate`."""
+        return _complete(self._board.mode(), self.version())
+
+
+def _complete(mode: Mode, version: int) -> int | None:
+    """Below which version all acting is over, once `version` is there: round r, the update of version r, acted on r - delay."""
+    return None if mode.delay is None else version - mode.delay
 
 
 class TicketsEstate:
@@ -249,3 +268,8 @@ class TicketsEstate:
     def updates(self) -> int:
         """See `Estate`; versions that changed nothing do not count."""
         return int(self._ground.ledger.total("updates"))
+
+    def told_below(self) -> int | None:
+        """See `Estate`: what the newest version was made from. Others may belong to generations that are never completed."""
+        ground = self._ground
+        return None if ground.board.mode().delay is None else place_of(ground.version * ground.population, 0)

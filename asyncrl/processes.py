@@ -16,6 +16,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from asyncrl.interrupts import ENDING, held
+from asyncrl.scratch import shorten_socket_names
 
 PR_SET_PDEATHSIG = 1
 THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -50,6 +51,7 @@ def context() -> BaseContext:
     chosen = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         chosen.set_forkserver_preload(PRELOADED)
+        shorten_socket_names()
     return chosen
 
 

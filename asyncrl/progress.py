@@ -35,11 +35,14 @@ COLUMNS: dict[str, int] = {
 EPISODE_FIELDS = {
     "episode_return": ((), np.float64),
     "length": ((), np.int64),
-    "worker_steps": ((), np.int64),
     "setting": ((), np.int64),
+    "order": ((), np.int64),
+    "steps": ((), np.int64),
 }
-"""A finished episode: undiscounted return, length in steps, the worker's step count at its end, and in black-box search the
-number of its exploration setting (elsewhere the setting is the worker's)."""
+"""A finished episode: undiscounted return, length in steps, in black-box search the number of its exploration setting (elsewhere
+the setting is the worker's), and what does not depend on how workers are timed in a deterministic mode: `order`, the version of
+the parameters that acted or in black-box search the ticket and attempt (`estates.Estate.told_below`), and `steps`, those of all
+workers that were known when its round began."""
 
 
 def lag_quantile(histogram: NDArray[np.float64], share: float, maximum: float) -> float:

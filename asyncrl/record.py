@@ -17,16 +17,20 @@ from typing import Any
 from asyncrl import __version__
 from asyncrl.algos import ALGORITHMS
 from asyncrl.checkpoint import step_of
+from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment import Experiment, RunOptions
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.monitor.files import write_json_atomically
+from asyncrl.monitor.files import standard_json, write_json_atomically
 from asyncrl.shared.arrays import free_bytes
 
 LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
 
 BEFORE = {"normalize_returns": False}
 """What runs did that are older than a setting, whose experiment.json does not have it."""
+
+SHAPES = ("observation_shape", "observation_dtype", "action_kind", "action_sizes", "action_shape")
+"""What of an environment's spec networks are made for. Bounds of actions may differ: they are applied outside."""
 
 
 def env_name(experiment: Experiment) -> str:
@@ -99,15 +103,13 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
     """The experiment of a run's folder. Raises UserError where it is not one, or needs a function that was not given."""
     path = Path(folder) / "experiment.json"
     try:
-        data = json.loads(path.read_text())
-        if data["format"] > 1:
-            raise UserError(f"{str(path)!r} was written by a newer version of asyncrl (format {data['format']}, this one reads 1)")
+        data = _read(path)
         settings = dict(data["settings"])
         options_type = ALGORITHMS[settings["algo"]].options_type
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
         experiment = _rebuild(Experiment, {**settings, **made})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{str(folder)!r} is not a run's folder: there is no experiment.json in it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} can't be read: {type(error).__name__}: {error}") from None
@@ -117,6 +119,34 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
     if env is not None:
         experiment = dataclasses.replace(experiment, env=env)
     return dataclasses.replace(experiment, network_function=network_function)
+
+
+def other_environment(folder: Path, experiment: Experiment, spec: EnvSpec | None) -> list[str]:
+    """What the user should know where a run of this folder meets an environment (of that spec) other than its own.
+
+    Raises UserError where what was learned does not fit its spaces.
+    """
+    data = _read(Path(folder) / "experiment.json")
+    name, own, recorded = env_name(experiment), data["settings"]["env"], data.get("spec")
+    if spec is None or recorded is None:
+        return []
+    found = standard_json(dataclasses.asdict(spec))
+    different = [field for field in found if field in recorded and found[field] != recorded[field]]
+    for field in different:
+        if field in SHAPES:
+            raise UserError(
+                f"environment {name!r} does not fit run {str(folder)!r}, which was made with {own!r}: "
+                f"{field} is {found[field]!r}, the run's is {recorded[field]!r}"
+            )
+    notes = [] if name == own else [f"the run was made with environment {own!r}; it goes on with {name!r}, whose spaces fit"]
+    return notes + [f"{field} of environment {name!r} is not what the run was made with" for field in different]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_text())
+    if data["format"] > 1:
+        raise UserError(f"{str(path)!r} was written by a newer version of asyncrl (format {data['format']}, this one reads 1)")
+    return data
 
 
 def _rebuild(kind: type, values: dict[str, Any]) -> Any:

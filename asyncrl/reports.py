@@ -8,8 +8,6 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asyncrl.experiment import Experiment
 from asyncrl.monitor.aggregate import Aggregate
 from asyncrl.monitor.console import Console
@@ -18,6 +16,9 @@ from asyncrl.monitor.writer import Writer
 from asyncrl.record import env_name
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.plan import episode_ring
+
+DRAIN_SECONDS = 0.25
+"""Episodes are taken out of the workers' rings at least so often: a ring without room drops the oldest ones."""
 
 
 class Reports:
@@ -31,8 +32,9 @@ class Reports:
         topology: Topology,
         updates: int,
         title: str,
+        resumes: bool = False,
     ):
-        """`updates`: made before this session."""
+        """`updates`: made before this session; `resumes`: whether there was one, whose end this one may repeat."""
         settings = dataclasses.asdict(dataclasses.replace(experiment, env=env_name(experiment), network_function=None))
         for name in ("run", "network_function"):
             del settings[name]
@@ -40,12 +42,12 @@ class Reports:
         self._ground = ground
         self._every = experiment.run.report_seconds
         self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
-        self._by_setting = topology.settings is not None
+        self._estate = topology.estate
         self.aggregate = Aggregate(ground.ledger, labels, updates, topology.settings)
-        self._writer: Writer | None = Writer(context, folder, settings)
+        self._writer: Writer | None = Writer(context, folder, settings, after=int(ground.ledger.total("steps")) if resumes else None)
         self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
         self._memory = MemoryMeter()
-        self._next = 0.0
+        self._next = self._next_drain = 0.0
 
     def start(self) -> None:
         """Training begins."""
@@ -65,10 +67,12 @@ class Reports:
             self._writer.send({"step": steps, "evaluation/return": mean_return})
 
     def tick(self, updates: int, restarts: list[int], last: bool = False) -> float:
-        """Report if it is time (or for the last time); returns the seconds until the next report."""
+        """Report if it is time (or for the last time); returns the seconds until it should be called again."""
         now = time.monotonic()
         if now < self._next and not last:
-            return self._next - now
+            if now >= self._next_drain:
+                self.drain()
+            return min(self._next, self._next_drain) - now
         self._next = now + self._every
         if last:  # what came after the last round is not training
             ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
@@ -80,16 +84,17 @@ class Reports:
             for warning in self._writer.poll():
                 self.note(warning)
         self._console.update(report, restarts)
-        return self._every
+        return min(self._every, DRAIN_SECONDS)
 
     def drain(self) -> None:
-        total = int(self._ground.ledger.total("steps"))
+        """Take in the episodes that have ended. Often enough for the rings, however seldom there are reports."""
+        self._next_drain = time.monotonic() + DRAIN_SECONDS
+        complete = self._estate.told_below()
         for worker, ring in enumerate(self._rings):
             records = ring.drain()
-            if len(records["episode_return"]):
-                returns, lengths = np.asarray(records["episode_return"]), np.asarray(records["length"])
-                settings = np.asarray(records["setting"]) if self._by_setting else None
-                self.aggregate.returns.add(worker, returns, lengths, total, settings)
+            if len(records["order"]):
+                self.aggregate.returns.hold(worker, records)
+        self.aggregate.returns.release(complete)
 
     def summary(self, updates: int) -> dict[str, Any]:
         """The measured part of summary.json."""

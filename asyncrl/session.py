@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl.checkpoint import read_part
+from asyncrl.defaults import settled
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
@@ -18,7 +19,7 @@ from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
-from asyncrl.record import check_room, env_name, make_folder, write_experiment
+from asyncrl.record import check_room, env_name, make_folder, other_environment, write_experiment
 from asyncrl.reports import Reports
 from asyncrl.stages import Stages
 from asyncrl.state import RunState
@@ -46,7 +47,7 @@ class Session:
         """`folder` and `checkpoint`: of the run that is continued."""
         check_experiment(experiment, new=folder is None)
         self._began = time.monotonic()
-        self._experiment = experiment
+        self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
         self._new, self._folder, self._checkpoint = folder is None, folder, checkpoint
         self._launcher: Launcher | None = None
         self._reports: Reports | None = None
@@ -61,6 +62,8 @@ class Session:
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
         try:
+            if self._folder is not None:
+                self._notes += other_environment(self._folder, experiment, self._topology.spec)
             check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
         except UserError:
             self._close()
@@ -122,9 +125,12 @@ class Session:
             self._folder = make_folder(experiment)
             spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
             write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
-        self._reports = Reports(self._context, self.folder, experiment, topology, topology.estate.updates(), self._title())
+        updates, resumes = topology.estate.updates(), self._checkpoint is not None
+        self._reports = Reports(self._context, self.folder, experiment, topology, updates, self._title(), resumes)
         if self._saved_report is not None:
             self._reports.aggregate.returns.restore(self._saved_report)
+        for note in self._notes:
+            self._reports.note(note)
         self._warn_of_cores()
         self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
         watch = Watch(
@@ -237,6 +243,9 @@ class Session:
             self._save()
         reports.tick(launcher.updates(), [slot.restarts for slot in launcher.slots], last=True)
         evaluation = self._last_evaluation(status)
+        figures = reports.summary(launcher.updates())
+        for name, count in (self._topology.beyond_the_end() if status == "completed" else {}).items():
+            figures[name] -= count
         summary = {
             "status": status,
             "algo": experiment.algo,
@@ -245,7 +254,7 @@ class Session:
             "head": self._topology.head_name,
             "workers": experiment.workers,
             "seed": experiment.seed,
-            **reports.summary(launcher.updates()),
+            **figures,
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,

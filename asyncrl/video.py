@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
+import numpy as np
 from PIL import Image
 
 from asyncrl.envs import make_env, unship
@@ -82,18 +83,48 @@ class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, environment: gymnasium.Env[Any, Any], video: VideoFile):
         super().__init__(environment)
         self._video = video
+        self._shape: tuple[int, ...] | None = None
 
     def reset(self, **options: Any) -> Any:
-        """As the environment's."""
+        """As the environment's. Raises UserError where it gives no frame."""
         result = self.env.reset(**options)
-        self._video.add(self.env.render())
+        self._film()
         return result
 
     def step(self, action: Any) -> Any:
-        """As the environment's."""
+        """As the environment's. Raises UserError where it gives no frame."""
         result = self.env.step(action)
-        self._video.add(self.env.render())
+        self._film()
         return result
+
+    def _film(self) -> None:
+        try:
+            frame: Any = self.env.render()
+        except Exception as error:
+            raise UserError(f"the environment cannot be filmed: render() raised {type(error).__name__}: {error}") from error
+        fault = frame_fault(frame, self._shape)
+        if fault is not None:
+            raise UserError(f"the environment cannot be filmed: render() gave {fault}; a frame is a uint8 array [height, width, 3]")
+        self._shape = frame.shape
+        self._video.add(frame)
+
+
+def frame_fault(frame: object, shape: tuple[int, ...] | None = None) -> str | None:
+    """What is wrong with a frame, as the end of "render() gave"; None where nothing is. `shape`: of the frames before."""
+    if frame is None:
+        return "None"
+    if not isinstance(frame, np.ndarray):
+        return f"an object of type {type(frame).__name__}"
+    if frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        return f"an array of shape {frame.shape}"
+    if frame.dtype != np.uint8:
+        return f"an array of {frame.dtype}"
+    return None if shape in (None, frame.shape) else f"a frame of shape {frame.shape} after frames of {shape}"
+
+
+def function_hint(mode: object) -> str:
+    """What to do about an environment without a render mode."""
+    return " (a function that makes one is told by its argument `render_mode`, if it has one)" if mode is None else ""
 
 
 def has_screen() -> bool:
@@ -114,7 +145,8 @@ def record(env: bytes, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
     unfinished = path.with_stem(path.stem + ".unfinished")
     try:
         if environment.render_mode != "rgb_array":
-            raise UserError(f"the environment cannot be filmed: its render mode is {environment.render_mode}, not rgb_array")
+            mode = environment.render_mode
+            raise UserError(f"the environment cannot be filmed: its render mode is {mode}, not rgb_array{function_hint(mode)}")
         video = FORMATS[path.suffix.lower()](unfinished, float(environment.metadata.get("render_fps") or 30))
         yield Filmed(environment, video)
         video.close()

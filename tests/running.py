@@ -153,6 +153,12 @@ def bits(folder: Path) -> dict[str, bytes]:
     return {name: arrays[name].tobytes() for name in ("parameters", "statistics", "own_statistics", "normaliser")}
 
 
+def figures(run: Run) -> dict[str, Any]:
+    """What summary.json says but for what a clock or the system has measured: in a deterministic run the same to the bit."""
+    measured = ("seconds", "steps_per_second", "startup_seconds", "time_share", "peak_rss_mb", "env", "workers")
+    return {name: value for name, value in run.summary.items() if name not in measured}
+
+
 def children(pid: int | None = None) -> list[str]:
     """Processes below this one that are not the interpreter's own servers (the fork server itself, the resource tracker)."""
     found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import importlib.util
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import typing
+import warnings
 from pathlib import Path
 
 import gymnasium
@@ -18,6 +20,7 @@ import psutil
 import pytest
 import torch
 from environments import ContinuousTargetEnv, CountingEnv, DictEnv
+from running import watched
 
 import asyncrl
 from asyncrl.algos import ALGORITHMS
@@ -302,6 +305,92 @@ def test_an_environment_that_draws_nothing():
     with pytest.raises(UserError, match="rgb_array"):
         asyncrl.play(result.folder, video="run.gif", env=CountingEnv)
     assert not Path("run.gif").exists()
+
+
+class Drawing(CountingEnv):
+    """Draws what it is told to; from the third frame on what comes after it."""
+
+    def __init__(self, frame, later=None):
+        super().__init__()
+        self.render_mode = "rgb_array"
+        self._frames = [frame, frame, frame if later is None else later]
+
+    def render(self):
+        frame = self._frames.pop(0) if len(self._frames) > 1 else self._frames[0]
+        if isinstance(frame, Exception):
+            raise frame
+        return frame
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory) -> Path:
+    return asyncrl.train("a2c", CountingEnv, **FAST, runs=str(tmp_path_factory.mktemp("runs"))).folder
+
+
+GOOD = np.zeros((4, 6, 3), np.uint8)
+
+
+@pytest.mark.filterwarnings("ignore:the run was made with")
+@pytest.mark.parametrize(
+    ("frames", "line"),
+    [
+        ((None,), r"render\(\) gave None; a frame is a uint8 array \[height, width, 3\]"),
+        (([GOOD],), r"render\(\) gave an object of type list;"),
+        ((GOOD / 2,), r"render\(\) gave an array of float64;"),
+        ((GOOD[:, :, 0],), r"render\(\) gave an array of shape \(4, 6\);"),
+        ((GOOD[:, :, :1],), r"render\(\) gave an array of shape \(4, 6, 1\);"),
+        ((GOOD[:0],), r"render\(\) gave an array of shape \(0, 6, 3\);"),
+        ((NotImplementedError("nothing to see"),), r"render\(\) raised NotImplementedError: nothing to see"),
+        ((GOOD, GOOD[:2]), r"render\(\) gave a frame of shape \(2, 6, 3\) after frames of \(4, 6, 3\);"),
+        ((GOOD, GOOD / 2), r"render\(\) gave an array of float64;"),
+    ],
+)
+def test_frames_that_are_none_take_one_line(counted, folder, frames, line):
+    with pytest.raises(UserError, match="^the environment cannot be filmed: " + line) as caught:
+        asyncrl.play(counted, video="run.gif", env=lambda: Drawing(*frames))
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+def test_an_environment_that_opens_no_window(counted, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with pytest.raises(UserError, match="cannot be shown: its render mode is None, not human"):
+        asyncrl.play(counted, env=CountingEnv)
+
+
+# --- another environment ---
+
+
+def make_short():
+    return CountingEnv(5)
+
+
+@pytest.mark.parametrize("env", [lambda: CountingEnv(), functools.partial(CountingEnv, 10), make_short], ids=["lambda", "partial", "named"])
+def test_an_environment_of_another_name_whose_spaces_fit(counted, env):
+    with pytest.warns(UserWarning, match="made with environment 'CountingEnv'; it goes on with '.*', whose spaces fit"):
+        assert asyncrl.evaluate(counted, episodes=2, env=env)["episodes"] == 2
+
+
+def test_the_same_environment_takes_no_warning(counted):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncrl.evaluate(counted, episodes=1, env=CountingEnv)
+
+
+def test_an_environment_whose_spaces_do_not_fit(counted):
+    for env, what in ((ContinuousTargetEnv, r"observation_shape is \[2\], the run's is \[3\]"), ("CartPole-v1", "observation_shape is")):
+        with pytest.raises(UserError, match=f"does not fit run '.*', which was made with 'CountingEnv': {what}") as caught:
+            asyncrl.evaluate(counted, env=env)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_run_goes_on_with_another_environment_whose_spaces_fit():
+    run = asyncrl.train("a2c", CountingEnv, **FAST)
+    with watched() as second:
+        second.result = asyncrl.resume(run.folder, steps=800, env=make_short)
+    assert second.summary["steps"] == 800
+    assert [note for note in second.notes if "it goes on with 'make_short', whose spaces fit" in note]
+    assert asyncrl.resume(run.folder, steps=1200, env=CountingEnv, quiet=True).summary["steps"] == 1200, "and back"
 
 
 # --- options ---

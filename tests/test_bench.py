@@ -87,7 +87,7 @@ def test_the_limit_of_an_environment_that_sleeps():
 
 def test_what_has_a_replay_learns_while_it_is_measured():
     (row,) = throughput._experiments("Pendulum-v1", 1, 1.0, "td3:async", (1,))
-    assert row.options.warm_up == row.options.batch < ALGORITHMS["td3"].options_type().warm_up
+    assert row.options.warm_up == row.options.batch < ALGORITHMS["td3"].options_type().usual_warm_up
 
 
 def test_the_table_shows_every_row(result):

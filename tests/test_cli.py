@@ -158,6 +158,7 @@ def test_what_is_not_a_whole_number(text):
         ("train a3c CartPole-v1 --name ..", ["'..'"]),
         ("resume", ["RUN"]),
         ("resume here --steps 0", ["steps = 0"]),
+        (f"resume {__file__}", ["is not a run's folder"]),
         ("evaluate here --episodes 0", ["episodes = 0"]),
         ("evaluate here --episods 3", ["did you mean '--episodes'"]),
         ("evaluate here --json no/such/folder.json", ["no/such/folder.json", "writable"]),

@@ -329,3 +329,26 @@ def test_a_shipped_function_works_in_another_process(tmp_path: Path) -> None:
     folder = str(Path(environments.__file__).parent)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "shipped"), folder], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "7"
+
+
+REGISTER = "import gymnasium\ngymnasium.register"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("broken_syntax:X-v0", "x = = 3", r"SyntaxError: invalid syntax \(broken_syntax.py, line 1\)$"),
+        ("broken_name:X-v0", "\nx = undefined", r"NameError: name 'undefined' is not defined \(.*broken_name.py:2\)$"),
+        ("broken_maker:X-v0", f"{REGISTER}('X-v0', lambda: 1 / 0)", r"ZeroDivisionError: division by zero \(.*:2\)$"),
+        ("broken_entry:Y-v0", f"{REGISTER}('Y-v0', 'broken_entry:No')", "AttributeError: .* has no attribute 'No'"),
+        ("./broken.py:X-v0", "", "'./broken.py' is no name of a module, as in 'module:Env-v0'"),
+        (":CartPole-v1", "", "'' is no name of a module"),
+    ],
+)
+def test_a_module_that_cannot_be_used_takes_one_line(tmp_path, monkeypatch, name, text, line):
+    (tmp_path / f"{name.partition(':')[0].strip('./') or 'none'}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    with pytest.raises(UserError, match=f"environment '{re.escape(name)}' cannot be made: {line}") as caught:
+        make_env(name)
+    assert "\n" not in str(caught.value)

@@ -20,6 +20,7 @@ LAYERS = [
     {"topologies"},
     {"launcher", "record"},
     {"estates"},
+    {"defaults"},
     {"experiment", "validate"},
     {"workers"},
     {"monitor", "checkpoint"},
@@ -30,7 +31,7 @@ LAYERS = [
     {"blackbox"},
     {"heads", "envs", "progress", "trajectory", "video", "replay"},
     {"shared", "processes", "interrupts"},
-    {"fields"},
+    {"fields", "scratch"},
     {"errors"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

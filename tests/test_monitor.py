@@ -43,6 +43,14 @@ def record(ledger: Ledger, worker: int, lags: tuple[int, ...] = (), **columns: f
     ledger.publish(worker, draft)
 
 
+def told(aggregate, worker, returns, lengths, steps, order=0):
+    """Episodes that have ended, and count at once."""
+    rows = len(returns)
+    fields = {"episode_return": np.asarray(returns, float), "length": np.asarray(lengths), "setting": np.zeros(rows)}
+    aggregate.returns.hold(worker, {**fields, "order": np.broadcast_to(order, rows), "steps": np.full(rows, steps)})
+    aggregate.returns.release(None)
+
+
 def test_report_describes_the_interval_and_not_the_whole_run():
     ledger = make_ledger()
     aggregate = Aggregate(ledger, EXPLORATIONS)
@@ -81,7 +89,7 @@ def test_without_data_a_name_is_left_out_and_nothing_is_nan():
     aggregate = Aggregate(ledger, EXPLORATIONS)
     assert aggregate.report(5.0, updates=0) == {"step": 0, "seconds": 0, "updates": 0, "episodes": 0}
     record(ledger, 0, steps=4, rounds=1, started=9.0, ended=9.5, value_loss_sum=math.nan)
-    aggregate.returns.add(1, [math.nan], [3], 4)
+    told(aggregate, 1, [math.nan], [3], 4)
     report = aggregate.report(10.0, updates=1)
     assert report["rate/steps_per_second"] == 4  # since the first round began, not since the empty report
     assert all(math.isfinite(value) for value in report.values())
@@ -134,8 +142,8 @@ def test_lag_beyond_the_bins_keeps_its_maximum():
 
 def test_returns_are_those_of_the_last_hundred_episodes():
     aggregate = Aggregate(make_ledger(), EXPLORATIONS)
-    aggregate.returns.add(0, np.full(100, 7.0), np.full(100, 20), 2000)
-    aggregate.returns.add(1, np.arange(30.0), np.arange(30) + 1, 2500)
+    told(aggregate, 0, np.full(100, 7.0), np.full(100, 20), 2000)
+    told(aggregate, 1, np.arange(30.0), np.arange(30) + 1, 2500)
     report = aggregate.report(1.0, updates=0)
     assert report["return/mean"] == pytest.approx((70 * 7.0 + sum(range(30))) / 100)
     assert report["return/by_exploration/entropy:0.01"] == 7
@@ -152,10 +160,40 @@ def test_best_mean_is_the_best_window_of_a_plain_loop(most):
     position = 0
     while position < 700:
         size = int(random.integers(1, most))
-        aggregate.returns.add(0, returns[position : position + size], np.ones(len(returns[position : position + size]), int), position)
+        told(aggregate, 0, returns[position : position + size], np.ones(len(returns[position : position + size]), int), position)
         position += size
     best = max(returns[end - 100 : end].mean() for end in range(100, 701))
     assert aggregate.summary()["return_best_mean_100"] == pytest.approx(best, rel=1e-12)
+
+
+def test_held_episodes_count_in_their_own_order_however_they_are_collected():
+    """The same episodes of three workers, collected in two ways: one figure, to the bit; what is not complete goes into the checkpoint."""
+    random = np.random.default_rng(5)
+    episodes = [[(order, random.normal(), 3 * order + worker) for order in np.sort(random.integers(0, 90, 200))] for worker in range(3)]
+    found = []
+    for way in range(2):
+        aggregate = Aggregate(make_ledger(3), ["a", "b", "a"])
+        lots, taken, told_to = np.random.default_rng(way), [0, 0, 0], 0
+        while told_to < 80:
+            told_to = min(told_to + int(lots.integers(1, 30)), 80)
+            for worker in lots.permutation(3):
+                mine = episodes[worker]
+                most = int(lots.integers(0, 20))  # some of what is not complete
+                end = min(sum(order < told_to for order, _, _ in mine) + most, 200)
+                rows = mine[taken[worker] : max(end, taken[worker])]
+                taken[worker] = max(end, taken[worker])
+                order, value, steps = (np.array([row[i] for row in rows]) for i in range(3))
+                fields = {"order": order, "episode_return": value, "length": np.ones(len(rows)), "setting": np.zeros(len(rows))}
+                aggregate.returns.hold(worker, {**fields, "steps": steps})
+            aggregate.returns.release(told_to)
+            restored = Aggregate(make_ledger(3), ["a", "b", "a"])
+            restored.returns.restore(json.loads(json.dumps(aggregate.returns.state())))
+            aggregate = restored
+        found.append(aggregate.returns.summary())
+    assert found[0] == found[1]
+    rows = sorted((order, worker, place) for worker in range(3) for place, (order, _, _) in enumerate(episodes[worker]) if order < 80)
+    last = [episodes[worker][place][1] for _, worker, place in rows][-100:]
+    assert found[0]["return_mean_last_100"] == pytest.approx(np.mean(last))
 
 
 def test_summary_covers_the_run_and_is_standard_json(tmp_path):
@@ -164,7 +202,7 @@ def test_summary_covers_the_run_and_is_standard_json(tmp_path):
     write_json_atomically(tmp_path / "summary.json", aggregate.summary())
     record(ledger, 0, (0, 3), started=10.0, ended=19.0, steps=60, episodes=2, act_seconds=1.0, skipped=2)
     record(ledger, 1, (4, 4), started=11.0, ended=20.0, steps=40, act_seconds=1.0, learn_seconds=2.0)
-    aggregate.returns.add(0, [1.0, 2.0], [30, 30], 90)
+    told(aggregate, 0, [1.0, 2.0], [30, 30], 90)
     aggregate.report(20.0, updates=7)
     write_json_atomically(tmp_path / "summary.json", aggregate.summary())
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
@@ -179,12 +217,12 @@ def test_a_resumed_aggregate_goes_on_where_the_other_stopped():
     ledger = make_ledger()
     whole, first = Aggregate(ledger, EXPLORATIONS), Aggregate(ledger, EXPLORATIONS)
     for aggregate in (whole, first):
-        aggregate.returns.add(0, np.arange(120.0), np.ones(120, int), 500)
+        told(aggregate, 0, np.arange(120.0), np.ones(120, int), 500)
     record(ledger, 0, steps=500)
     second = Aggregate(ledger, EXPLORATIONS)
     second.returns.restore(json.loads(json.dumps(first.returns.state())))
     for aggregate in (whole, second):
-        aggregate.returns.add(1, np.arange(50.0, 0.0, -1), np.ones(50, int), 900)
+        told(aggregate, 1, np.arange(50.0, 0.0, -1), np.ones(50, int), 900)
     record(ledger, 0, steps=400, started=1.0, ended=5.0)
     names = ("return/mean", "return/best", "return/by_exploration/entropy:0.01", "worker/1/return")
     one, two = whole.report(5.0, updates=0), second.report(5.0, updates=0)
@@ -199,7 +237,7 @@ def test_charts_show_names_that_reports_have_and_no_others(tmp_path):
     losses = {"policy_loss_sum": 1.0, "value_loss_sum": 1.0, "entropy_sum": 1.0, "gradient_norm_sum": 1.0}
     for worker in range(2):
         record(ledger, worker, (0, 1), started=1.0, ended=2.0, steps=5, rounds=1, updates=1, act_seconds=1.0, **losses)
-        aggregate.returns.add(worker, [1.0], [5], 5)
+        told(aggregate, worker, [1.0], [5], 5)
     events = EventFile(tmp_path, {"algo": "a3c"})
     events.add_report(aggregate.report(2.0, updates=2) | {"evaluation/return": 1.0, "memory/rss_mb": 1.0}, None, time.time())
     events.close()

@@ -16,7 +16,8 @@ from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.util import tensor_util
 
 from asyncrl.monitor.events import CHARTS, EventFile, flat_settings
-from asyncrl.monitor.files import GrowingFile, write_json_atomically
+from asyncrl.monitor.files import GrowingFile, keep_lines_to, write_json_atomically
+from asyncrl.monitor.recorder import Recorder, Report
 from asyncrl.progress import LAG_BINS
 
 SETTINGS = {"algo": "a3c", "mode": "async", "workers": 2, "options": {"learning_rate": 7e-4, "shared": True, "clip": None}}
@@ -101,12 +102,36 @@ def plugin_content(seen: EventAccumulator, tag: str) -> bytes:
 
 
 def test_steps_that_a_resumed_run_repeats_are_not_shown_twice(tmp_path):
-    for steps in ((10, 20, 30), (20, 25)):
-        events = EventFile(tmp_path, SETTINGS)
+    for steps, after in (((10, 20, 30), None), ((26, 29), 20), ((28, 31), None)):  # the last is a writer that was started again
+        events = EventFile(tmp_path, SETTINGS, after)
         for step in steps:
             events.add_report({"step": step, "return/mean": len(steps)}, None, time.time())
         events.close()
-    assert [(event.step, event.value) for event in read_events(tmp_path).Scalars("return/mean")] == [(10, 3), (20, 2), (25, 2)]
+    shown = [(event.step, event.value) for event in read_events(tmp_path).Scalars("return/mean")]
+    assert shown == [(10, 3), (20, 3), (26, 2), (29, 2), (28, 2), (31, 2)]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"step": 2', b"\0\0\n"])
+def test_lines_of_steps_that_a_resumed_run_repeats_are_left_out(tmp_path, torn):
+    path = tmp_path / "metrics.jsonl"
+    lines = {step: json.dumps({"step": step, "return/mean": 1.0}).encode() + b"\n" for step in (10, 20, 30, 15, 31)}
+    path.write_bytes(b"".join(lines.values()) + torn)  # 15: an evaluation that came in late
+    recorder = Recorder(tmp_path, SETTINGS, after=20)
+    recorder.add(Report({"step": 22.0}, None, 0.0))
+    recorder.close("completed")
+    assert path.read_bytes() == lines[10] + lines[20] + lines[15] + b'{"step": 22}\n'
+    assert sorted(one.name for one in tmp_path.iterdir())[1:] == ["metrics.jsonl"], "no temporary file is left"
+
+
+def test_without_room_for_the_new_lines_the_old_ones_stand(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 5}\n')
+    with limited_file_size(4), pytest.raises(OSError, match="File too large"):
+        keep_lines_to(path, 3)
+    assert path.read_bytes() == b'{"step": 1}\n{"step": 5}\n'
+    assert list(tmp_path.iterdir()) == [path]
+    keep_lines_to(path, 3)
+    assert path.read_bytes() == b'{"step": 1}\n'
 
 
 def test_settings_are_flat():

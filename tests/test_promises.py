@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from environments import CountingEnv
-from running import Jitter, Run, bits, interrupt, jittery_cartpole, jittery_cheetah, patience, resume, train, wait_for
+from running import Jitter, Run, bits, figures, interrupt, jittery_cartpole, jittery_cheetah, patience, resume, train, wait_for
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3COptions
@@ -107,8 +107,10 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])
 @pytest.mark.parametrize(("env", "steps", "normalize"), [(jittery_cartpole, 3000, False), (jittery_cheetah, 2400, True)])
 def test_the_same_seed_gives_the_same_bits_however_workers_are_timed(tmp_path, mode, env, steps, normalize):
-    runs = [train(tmp_path, env, mode=mode, workers=3, steps=steps, seed=5, normalize_observations=normalize) for _ in range(2)]
+    settings = {"mode": mode, "workers": 3, "steps": steps, "seed": 5, "normalize_observations": normalize}
+    runs = [train(tmp_path, env, **settings, report_seconds=every) for every in (0.05, 1.0)]
     assert bits(runs[0].folder) == bits(runs[1].folder)
+    assert figures(runs[0]) == figures(runs[1])
     for run in runs:
         # Pipelined: when the last round is handed over, everybody is acting in one more.
         assert run.summary["steps"] == steps + (60 if mode == "pipelined" else 0)
@@ -156,6 +158,7 @@ def test_resume_in_sync_continues_with_the_same_bits(tmp_path, what):
     assert second.notes == []
     assert second.summary["steps"] == 2 * steps
     assert bits(half.folder) == bits(whole.folder)
+    assert figures(second) == figures(whole)
 
 
 def test_an_interrupted_run_continues_with_the_same_bits_even_while_the_learning_rate_falls(tmp_path):
@@ -175,6 +178,7 @@ def test_an_interrupted_run_continues_with_the_same_bits_even_while_the_learning
     # Jitter has a clock of its own, which is no state: the environment below it is what must go on.
     assert second.summary["steps"] == 12_000
     assert bits(first.folder) == bits(whole.folder)
+    assert figures(second) == figures(whole)
 
 
 def test_a_run_says_what_could_not_be_restored(tmp_path):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from running import resume, train
 
+from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.off_policy import OffPolicyOptions
+from asyncrl.defaults import settled
 from asyncrl.errors import UserError
+from asyncrl.experiment import Experiment
 from asyncrl.learners.replays import ReplayUpdater, check_ratio
 from asyncrl.trajectory import Trajectory
 
@@ -75,3 +80,42 @@ def test_what_an_end_leaves_due_is_made_with_the_next_units():
     assert len(updater.update(0, 24, lambda: next(asked))) == 2
     assert updater.update(0, 24, lambda: False) == []
     assert len(updater.update(1, 24)) == int(3.5 * (24 - 14)) - 2
+
+
+@pytest.mark.parametrize(
+    ("algo", "steps", "ratio", "warm_up", "told"),
+    [
+        ("sac", 3_000, 1.0, 300, "the warm-up is shortened to 300 of 3,000 steps: after the usual 10,000"),
+        ("sac", 10_001, 1.0, 10_000, None),
+        ("ddpg", 10_000, 1.0, 1_000, "shortened to 1,000 of 10,000 steps"),
+        ("td3", 25_001, 1.0, 25_000, None),
+        ("td3", 25_050, 0.01, 2_505, "shortened to 2,505 of 25,050 steps"),
+    ],
+)
+def test_a_warm_up_that_nobody_named_leaves_updates(algo, steps, ratio, warm_up, told):
+    options = ALGORITHMS[algo].options_type(replay_ratio=ratio)
+    experiment, notes = settled(Experiment(algo, "Pendulum-v1", steps=steps, options=options))
+    assert experiment.options == dataclasses.replace(options, warm_up=warm_up)
+    assert len(notes) == (told is not None)
+    assert told is None or told in notes[0]
+    named = Experiment(algo, "Pendulum-v1", steps=steps, options=dataclasses.replace(options, warm_up=steps))
+    assert settled(named) == (named, [])
+
+
+def test_annealing_that_nobody_named_ends_within_the_run():
+    for steps, explore, count in ((3_000, "epsilon:paper@1500", 1), (20_000, "epsilon:paper@20000", 0)):
+        experiment, notes = settled(Experiment("q1", "CartPole-v1", steps=steps, options=ALGORITHMS["q1"].options_type()))
+        assert (experiment.explore, len(notes)) == (explore, count)
+    named = Experiment("q1", "CartPole-v1", steps=10, explore="epsilon:paper@20000", options=ALGORITHMS["q1"].options_type())
+    assert settled(named) == (named, [])
+
+
+def test_a_short_run_learns_and_its_warm_up_stays_when_it_is_resumed(tmp_path):
+    small = {"hidden": (8,), "batch": 16, "replay": 1000, "workers": 1, "mode": "sync"}
+    run = train(tmp_path, "Pendulum-v1", algo="sac", steps=200, **small)
+    assert any("shortened to 20 of 200 steps" in note for note in run.notes)
+    assert run.summary["updates"] == 180
+    second = resume(run.folder, steps=300)
+    assert (second.summary["updates"], second.notes) == (280, run.notes[1:]), "not of the new length"
+    refused = train(tmp_path, "Pendulum-v1", algo="sac", steps=200, warm_up=200, **small)
+    assert "warm_up = 200 leaves no update in 200 steps" in str(refused.error)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from running import command, wait_for
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from asyncrl import record
 from asyncrl.api import resume, train
-from asyncrl.checkpoint import folder_of, newest, read_part
+from asyncrl.checkpoint import folder_of, newest, read_part, step_of
 from asyncrl.errors import UserError
 
 
@@ -24,6 +30,34 @@ def test_a_resumed_run_remembers_its_target_and_its_best_checkpoint(tmp_path: Pa
     assert second.summary["steps"] == saved["target_steps"] == 5_000
     assert saved["best"][0] >= best[0], "a later checkpoint is best only if it is better than those of all sessions"
     assert folder_of(first.folder, saved["best"][1]).is_dir(), "the best checkpoint is kept besides the newest"
+
+
+def test_after_a_kill_of_the_main_process_and_a_resume_there_is_one_line_of_time(tmp_path: Path):
+    options = "--steps 10_000_000 --checkpoint-every 4_000 --workers 1 --report-seconds 0.05 --name killed --quiet"
+    process = subprocess.Popen(command(tmp_path, "train", "a2c", "CartPole-v1", *options.split()))
+    folder = tmp_path / "killed"
+
+    def steps() -> list[int]:
+        path = folder / "metrics.jsonl"
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        return [json.loads(line)["step"] for line in whole.splitlines()]
+
+    try:
+        # Beyond a checkpoint, so that there is something that is done again.
+        wait_for(lambda: list(folder.glob("checkpoints/*/done")) and steps()[-1:] > [step_of(newest(folder)) + 500], 60.0)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    abandoned, resumed_at = steps(), step_of(newest(folder))
+    assert abandoned[-1] > resumed_at
+    result = resume(folder, steps=resumed_at + 4_000, quiet=True)
+    told = steps()
+    assert told == sorted(told)
+    assert told[: len([step for step in abandoned if step <= resumed_at])] == [step for step in abandoned if step <= resumed_at]
+    assert told[-1] == result.summary["steps"]
+    shown = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload().Scalars("rate/steps_per_second")
+    assert [event.step for event in shown] == sorted(event.step for event in shown)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from running import Jitter, Run, interrupt, kill, patience, resume, train, wait_for
+from running import Jitter, Run, figures, interrupt, kill, patience, resume, train, wait_for
 
 import asyncrl
 from asyncrl.checkpoint import newest, read_part
@@ -87,6 +87,14 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path, algo):
     if algo == "td3":  # the prioritised exponent follows the planned length, which differs, but nothing uses it
         assert ours.keys() == theirs.keys()
     assert [name for name in theirs if ours[name] != theirs[name]] == []
+    assert figures(second) == figures(whole)
+
+
+@pytest.mark.parametrize("mode", ["sync", "pipelined"])
+def test_what_is_told_does_not_depend_on_when_it_is_collected(tmp_path, mode):
+    one, other = (stream(tmp_path, "impala", mode=mode, steps=6000, report_seconds=every, workers=3) for every in (0.02, 5.0))
+    assert learned(one) == learned(other)
+    assert figures(one) == figures(other)
 
 
 @pytest.mark.stress

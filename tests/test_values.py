@@ -328,8 +328,9 @@ def bits(folder):
 @pytest.mark.parametrize("algo", VALUE_BASED)
 def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
     steps, seed = 1500, 3
-    runs = [train(tmp_path, "CartPole-v1", algo=algo, mode=mode, workers=1, steps=steps, seed=seed) for mode in ("async", "sync")]
     options, entry = ALGORITHMS[algo].options_type(), ALGORITHMS[algo]
+    settings = {"workers": 1, "steps": steps, "seed": seed, "explore": entry.default_explore}
+    runs = [train(tmp_path, "CartPole-v1", algo=algo, mode=mode, **settings) for mode in ("async", "sync")]
     environment = make_env("CartPole-v1")
     policy = Task(ship("CartPole-v1"), spec_of(environment), "auto", NetworkOptions(), None, algo, options, 1, 1, steps, seed).policy()
     from asyncrl.actors.exploration import parse_exploration
@@ -359,6 +360,7 @@ def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
 
 def test_sync_resumes_with_the_same_bits_however_workers_are_timed(tmp_path):
     settings = {"algo": "sarsa", "mode": "sync", "workers": 2, "seed": 7, "anneal": "constant", "target_every": 270}
+    settings["explore"] = "epsilon:paper@20000"  # by default it depends on the planned length, where that is short
     settings["explore"] = "epsilon:0.1,0.4@500"
     whole = train(tmp_path, jittery_cartpole, steps=2000, **settings)
     half = train(tmp_path, "CartPole-v1", steps=1000, **settings)

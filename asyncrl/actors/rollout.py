@@ -159,6 +159,8 @@ class Actor:
         action = self.policy.head.environment_action(self.rounds, t, e)
         try:
             observation, reward, terminated, truncated, _ = self._steps[e](action)
+        except UserError:
+            raise
         except Exception as error:
             raise EnvironmentFault(f"step raised {type(error).__name__}: {error}") from error
         row = self._raw_rows[t + 1][e]

@@ -37,8 +37,8 @@ class OffPolicyOptions:
     rest to the resumed run.) Refused where a whole run would come to no update."""
     batch: int = 256
     """Transitions of an update."""
-    warm_up: int = 10_000
-    """Steps with uniform actions before the first update."""
+    warm_up: int | None = None
+    """Steps with uniform actions before the first update; none for 10,000, or for a tenth of a run that would then come to no update."""
     tau: float = 0.005
     """Share by which target networks follow at each update (of the policy, where that is delayed)."""
     priority_alpha: float = 0.0
@@ -54,6 +54,17 @@ class OffPolicyOptions:
     """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own)."""
+
+    @property
+    def usual_warm_up(self) -> int:
+        """Steps of the warm-up where nobody names another and the run is long enough."""
+        return 10_000
+
+    def warm_up_for(self, steps: int) -> int:
+        """The warm-up of a run of so many steps."""
+        if self.warm_up is not None:
+            return self.warm_up
+        return self.usual_warm_up if (steps - self.usual_warm_up) * self.replay_ratio >= 1 else steps // 10
 
 
 class OffPolicyLearner(Protocol):

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Td3Options(OffPolicyOptions):
     """Options of TD3."""
 
-    warm_up: int = 25_000
-    """Steps with uniform actions before the first update."""
+    warm_up: int | None = None
+    """Steps with uniform actions before the first update; none for 25,000, or for a tenth of a run that would then come to no update."""
     policy_learning_rate: float = 3e-4
     """Adam's step size for the policy."""
     critic_learning_rate: float = 3e-4
@@ -42,6 +42,11 @@ class Td3Options(OffPolicyOptions):
     """Deviation of the noise on the target policy's actions; 0 for none."""
     target_noise_clip: float = 0.5
     """That noise is clipped to this magnitude."""
+
+    @property
+    def usual_warm_up(self) -> int:
+        """Steps of the warm-up where nobody names another and the run is long enough."""
+        return 25_000
 
 
 class Td3:

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -73,6 +74,11 @@ def _from_id(name: str, render_mode: str | None) -> Any:
         raise UserError(f"environment {name!r} needs a package: run `pip install {missing.partition('.')[0]}`") from problem
     except (ImportError, error.Error) as problem:
         raise UserError(f"environment {name!r} cannot be made: {_one_line(problem)}") from problem
+    except UserError:
+        raise
+    except Exception as problem:  # whatever the module or the environment's constructor raises
+        what = f"{type(problem).__name__}: {_one_line(problem)}{_place(problem)}"
+        raise UserError(f"environment {name!r} cannot be made: {what}") from problem
 
 
 def _import_entry_point(name: str) -> None:
@@ -80,6 +86,8 @@ def _import_entry_point(name: str) -> None:
     module, _, short = name.rpartition(":")
     if ":" in module:
         raise error.Error("an id has at most one ':', as in 'module:Env-v0'")
+    if ":" in name and not all(part.isidentifier() for part in module.split(".")):
+        raise error.Error(f"{module!r} is no name of a module, as in 'module:Env-v0' or 'package.module:Env-v0'")
     if module:
         importlib.import_module(module)
     if isinstance(entry_point := _entry_point(short), str):
@@ -139,6 +147,12 @@ def _extra(name: str, told: str) -> str:
 
 def _one_line(problem: BaseException) -> str:
     return " ".join(str(problem).split())
+
+
+def _place(problem: BaseException) -> str:
+    """Where it was raised, in parentheses; a mistake of syntax names its place itself."""
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    return "" if isinstance(problem, SyntaxError) else f" ({last.filename}:{last.lineno})"
 
 
 def _plain_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

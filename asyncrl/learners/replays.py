@@ -67,6 +67,7 @@ class ReplayUpdater:
     def __init__(self, task: Any, policy: Policy):
         options: OffPolicyOptions = task.options
         self._options, self._task = options, task
+        self._warm_up_steps = options.warm_up_for(task.target_steps)
         self._learner = self.learner(task)
         spec = task.spec
         fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
@@ -87,7 +88,7 @@ class ReplayUpdater:
         options, spec = task.options, task.spec
         check_device(options.learner_device)
         streams = task.workers * task.envs_per_worker
-        check_ratio(options.replay_ratio, task.target_steps, options.warm_up, options.batch, options.n_step, streams)
+        check_ratio(options.replay_ratio, task.target_steps, options.warm_up_for(task.target_steps), options.batch, options.n_step, streams)
         fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         free = check_batch(options.batch, free_bytes(None), fields, sum(task.network.hidden or HIDDEN))
         check_size(options.replay, options.batch, free, fields, streams, options.n_step, options.priority_alpha > 0)
@@ -117,7 +118,7 @@ class ReplayUpdater:
 
     def explores(self, steps: int) -> bool:
         """See `Updater`: until the warm-up is over."""
-        return steps < self._options.warm_up
+        return steps < self._warm_up_steps
 
     def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
         """See `Updater`."""
@@ -129,7 +130,7 @@ class ReplayUpdater:
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`. What is left is due with the next units: updates are counted over the whole run."""
         options = self._options
-        due = updates_due(options.replay_ratio, steps, options.warm_up) - int(self._updates[0])
+        due = updates_due(options.replay_ratio, steps, self._warm_up_steps) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
             return []
         made: list[dict[str, float]] = []

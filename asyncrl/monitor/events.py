@@ -79,11 +79,15 @@ _numbers = count()
 class EventFile:
     """One new events.out.tfevents.* file in a folder; every method writes whole records, or raises OSError and writes none."""
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]):
-        """Open the file; the first report is preceded by the layout of charts and the settings of the experiment."""
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], after: int | None = None):
+        """Open the file; the first report is preceded by the layout of charts and the settings of the experiment.
+
+        `after`: the step that a resumed run goes on from: what earlier files of the folder tell of later ones is not shown any more.
+        """
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self._file = GrowingFile(Path(folder) / name)
         self._settings = flat_settings(settings)
+        self._after = after
         self._head_written = False
 
     def add_report(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None, wall_time: float) -> None:
@@ -96,7 +100,7 @@ class EventFile:
         if self._head_written:
             self._write(event)
         else:
-            self._write(*self._head(step, wall_time), event)
+            self._write(*self._head(wall_time), event)
             self._head_written = True
 
     def add_end(self, status: str) -> None:
@@ -109,11 +113,12 @@ class EventFile:
         """All records are in the file already."""
         self._file.close()
 
-    def _head(self, step: int, wall_time: float) -> list[Event]:
+    def _head(self, wall_time: float) -> list[Event]:
         # START at a step hides what an earlier file of the folder holds from there on: a resumed run repeats those steps.
+        start = SessionLog(status=SessionLog.START)
         return [
             Event(wall_time=wall_time, file_version="brain.Event:2"),
-            Event(wall_time=wall_time, step=step, session_log=SessionLog(status=SessionLog.START)),
+            *([] if self._after is None else [Event(wall_time=wall_time, step=self._after + 1, session_log=start)]),
             Event(wall_time=wall_time, summary=_layout_summary()),
             *(Event(wall_time=wall_time, summary=summary) for summary in _hparams_summaries(self._settings, wall_time)),
         ]

@@ -38,6 +38,33 @@ def write_json_atomically(path: str | os.PathLike[str], data: Any) -> None:
     sync_folder(path.parent)
 
 
+def keep_lines_to(path: str | os.PathLike[str], step: int) -> None:
+    """Make a file of JSON lines, each with a "step", one without those of later steps; replaced at once, and as whole as before if not.
+
+    A line that cannot be read (the torn last one of a writer that was killed) is left out too. The file may be missing.
+    Raises OSError where there is no room for the new one beside the old.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    with open(path, "rb") as old:
+        if all(_is_of(line, step) for line in old):
+            return
+        old.seek(0)
+        write_file(path, (line for line in old if _is_of(line, step)))
+    sync_folder(path.parent)
+
+
+def _is_of(line: bytes, step: int) -> bool:
+    """Whether a whole line is a report of `step` or an earlier one."""
+    if not line.endswith(b"\n"):
+        return False
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 class GrowingFile:
     """A file that grows by whole pieces: `write` appends all of its bytes or, raising OSError, none of them.
 

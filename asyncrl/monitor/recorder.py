@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.monitor.events import EventFile
-from asyncrl.monitor.files import GrowingFile
+from asyncrl.monitor.files import GrowingFile, keep_lines_to
 from asyncrl.processes import leave_signals_to_main
 
 
@@ -34,7 +34,9 @@ class End(NamedTuple):
 class Recorder:
     """Both files of a folder. They are opened at the first report, and after an error at the next one."""
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]):
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], after: int | None = None):
+        """`after`: the step that a resumed run goes on from; what the files tell of later ones was another session's, and is given up."""
+        self._after = after
         self._folder = Path(folder)
         self._settings = settings
         self._events: EventFile | None = None
@@ -58,19 +60,21 @@ class Recorder:
     def _open(self) -> tuple[EventFile, GrowingFile]:
         # One at a time: a disk may have room for one file and not for the other.
         if self._events is None:
-            self._events = EventFile(self._folder, self._settings)
+            self._events = EventFile(self._folder, self._settings, self._after)
         if self._lines is None:
+            if self._after is not None:
+                keep_lines_to(self._folder / "metrics.jsonl", self._after)
             self._lines = GrowingFile(self._folder / "metrics.jsonl", whole_lines=True)
         return self._events, self._lines
 
 
-def writer_main(folder: str, settings: Mapping[str, Any], connection: Connection) -> None:
+def writer_main(folder: str, settings: Mapping[str, Any], after: int | None, connection: Connection) -> None:
     """Body of the writer process: answers each message with None, or with the error that kept it from being written.
 
     Ends after an `End`, or when the main process is gone (end of file on the connection).
     """
     leave_signals_to_main()
-    recorder = Recorder(folder, settings)
+    recorder = Recorder(folder, settings, after)
     try:
         while True:
             message = connection.recv()

@@ -9,10 +9,16 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 WINDOW = 100
 """Episodes over which returns and lengths are averaged."""
+
+
+HELD = ("order", "worker", "episode_return", "length", "setting", "steps")
+"""What is kept of an episode until it counts."""
+
+ORDER, WORKER = HELD.index("order"), HELD.index("worker")
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Episode:
     """In steps."""
     worker: int
     steps: int
-    """Steps of all workers when it was collected."""
+    """Steps of all workers that were known when its round began."""
 
 
 class Returns:
@@ -39,20 +45,50 @@ class Returns:
         self._recent: deque[Episode] = deque(maxlen=WINDOW)
         self._of_worker = [deque[Episode](maxlen=WINDOW) for _ in explorations]
         self._of_setting = {setting: deque[Episode](maxlen=WINDOW) for setting in settings}
+        self._held: list[NDArray[np.float64]] = []
 
-    def add(self, worker: int, returns: ArrayLike, lengths: ArrayLike, total_steps: int, settings: ArrayLike | None = None) -> None:
-        """Take in finished episodes of one worker, oldest first; `returns`, `lengths`, `settings` have shape (episodes,)."""
-        values, steps = np.asarray(returns, np.float64), np.asarray(lengths, np.int64)
-        before = [episode.episode_return for episode in self._recent][-(WINDOW - 1) :]
-        self._find_best(np.concatenate([before, values]), total_steps)
-        finished = [Episode(float(value), int(length), worker, total_steps) for value, length in zip(values, steps, strict=True)]
-        for window in (self._recent, self._of_worker[worker]):
-            window.extend(finished)
-        if settings is None:
-            self._of_setting[self._explorations[worker]].extend(finished)
+    def hold(self, worker: int, records: Mapping[str, NDArray[Any]]) -> None:
+        """Take in finished episodes of one worker, oldest first; they count once they are released. EPISODE_FIELDS -> (episodes,).
+
+        `setting` is of use where exploration settings are not the workers'.
+        """
+        own = self._of_own_setting(worker)
+        fields = {**records, "worker": np.full(len(records["order"]), worker)}
+        if own is not None:
+            fields["setting"] = np.full(len(records["order"]), own)
+        self._held.append(np.stack([fields[name] for name in HELD], axis=1).astype(np.float64))
+
+    def release(self, below: int | None) -> None:
+        """Let the held episodes of an `order` below this count, in that order, then by worker, then as they ended; None: all, as they came.
+
+        So what is told of a deterministic run does not depend on when its episodes were collected.
+        """
+        if not self._held:
             return
-        for episode, setting in zip(finished, np.asarray(settings), strict=True):
-            self._of_setting[self._settings[setting]].append(episode)
+        held = np.concatenate(self._held)
+        counts = np.full(len(held), True) if below is None else held[:, ORDER] < below
+        self._held = [] if counts.all() else [held[~counts]]
+        due = held[counts]
+        if below is not None:
+            due = due[np.lexsort((due[:, WORKER], due[:, ORDER]))]
+        if len(due):
+            self._count(due)
+
+    def _count(self, rows: NDArray[np.float64]) -> None:
+        """`rows`: episodes [n, fields of HELD]."""
+        named = dict(zip(HELD, rows.T, strict=True))
+        self._find_best(named["episode_return"], named["steps"])
+        workers, settings = named["worker"].astype(int).tolist(), named["setting"].astype(int).tolist()
+        told = zip(named["episode_return"].tolist(), named["length"].tolist(), named["steps"].tolist(), strict=True)
+        for (value, length, steps), worker, setting in zip(told, workers, settings, strict=True):
+            episode = Episode(value, int(length), worker, int(steps))
+            for window in (self._recent, self._of_worker[worker], self._of_setting[self._settings[setting]]):
+                window.append(episode)
+
+    def _of_own_setting(self, worker: int) -> int | None:
+        """The number of the worker's setting; None where settings are not the workers'."""
+        name = self._explorations[worker]
+        return self._settings.index(name) if name in self._settings else None
 
     def report(self) -> dict[str, float]:
         """Means under the names of reports; NaN where there is nothing yet."""
@@ -86,6 +122,7 @@ class Returns:
             "recent": _rows(self._recent),
             "of_worker": [_rows(window) for window in self._of_worker],
             "of_setting": {name: _rows(window) for name, window in self._of_setting.items()},
+            "held": [row.tolist() for row in self._held],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -98,13 +135,17 @@ class Returns:
         for name, rows in state["of_setting"].items():
             if name in self._of_setting:
                 self._of_setting[name].extend(Episode(*row) for row in rows)
+        self._held = [np.array(rows, np.float64).reshape(-1, len(HELD)) for rows in state.get("held", [])]
 
-    def _find_best(self, values: NDArray[np.float64], total_steps: int) -> None:
+    def _find_best(self, returns: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
+        """`returns`, `steps` [n]: of the episodes that come after the last ones."""
+        values = np.concatenate([[episode.episode_return for episode in self._recent][-(WINDOW - 1) :], returns])
         if len(values) >= WINDOW:
-            means = np.lib.stride_tricks.sliding_window_view(values, WINDOW).mean(axis=1)
-            best = float(means.max())
-            if best > self._best:
-                self._best, self._best_steps = best, total_steps
+            # A copy, so that every window is added up in the same way however many episodes come at a time.
+            means = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(values, WINDOW)).mean(axis=1)
+            first = int(means.argmax())
+            if means[first] > self._best:
+                self._best, self._best_steps = float(means[first]), int(steps[first - len(means)])
 
     def _best_mean(self) -> float:
         # A run with fewer than 100 episodes has one window: what there is. (max: the two means add up in another order.)

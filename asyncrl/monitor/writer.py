@@ -36,9 +36,15 @@ class Writer:
     """
 
     def __init__(
-        self, context: BaseContext, folder: str | os.PathLike[str], settings: Mapping[str, Any], most_queued: int = 100
+        self,
+        context: BaseContext,
+        folder: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        most_queued: int = 100,
+        after: int | None = None,
     ):
-        """`folder` has to exist; `settings` (may be nested) go to the page HPARAMS."""
+        """`folder` has to exist; `settings` (may be nested) go to the page HPARAMS; `after`: the step that a resumed run goes on from."""
+        self._after = after
         self._context = context
         self._folder = os.fspath(folder)
         self._settings = dict(settings)
@@ -143,7 +149,7 @@ class Writer:
         return answered
 
     def _start(self) -> None:
-        arguments = (self._folder, self._settings)
+        arguments = (self._folder, self._settings, None if self.written else self._after)
         with held():
             self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
 

@@ -55,6 +55,11 @@ def slots_for(population: int) -> int:
     return population * (window_for(population) + 1)
 
 
+def place_of(number: int, attempt: int) -> int:
+    """Where an evaluation stands in the order of all: by ticket number, then by attempt (from 0)."""
+    return number * (MOST_ATTEMPTS + 1) + attempt
+
+
 @dataclass(frozen=True)
 class SearchGround:
     """The shared parts that workers and learner of a search work on. Worker i is place i of the board, the learner the last.

@@ -112,6 +112,10 @@ class ActorLearnerTopology:
         """See `Topology`."""
         return 0
 
+    def beyond_the_end(self) -> dict[str, int]:
+        """See `Topology`: nothing."""
+        return {}
+
     def parts(self) -> list[int]:
         """See `Topology`."""
         return list(range(self._experiment.workers))

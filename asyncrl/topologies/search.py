@@ -114,6 +114,15 @@ class SearchTopology:
         """See `Topology`."""
         return 0
 
+    def beyond_the_end(self) -> dict[str, int]:
+        """See `Topology`: `pipelined` has begun the next generation when the last one ends, and how far depends on the workers' timing."""
+        tickets = self.ground.tickets
+        if self.ground.board.mode().delay is None:
+            return {}
+        numbers = tickets.done(tickets.slots)
+        steps = int(tickets.records["length"][numbers % tickets.slots].sum())
+        return {"steps": steps, "episodes": len(numbers) * self.task.options.episodes}
+
     def parts(self) -> list[int]:
         """See `Topology`: none, workers of a search remember nothing."""
         return []

@@ -108,6 +108,10 @@ class StreamTopology:
         """See `Topology`."""
         return int(self.task.entry.updater_type().saved_bytes(self.task, steps))
 
+    def beyond_the_end(self) -> dict[str, int]:
+        """See `Topology`: nothing."""
+        return {}
+
     def parts(self) -> list[int]:
         """See `Topology`."""
         return list(range(self._experiment.workers))

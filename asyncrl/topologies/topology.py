@@ -94,6 +94,12 @@ class Topology(Protocol):
     def saved_bytes(self, steps: int) -> int:
         """About how many bytes a checkpoint has after so many steps, where that can be much; else 0."""
 
+    def beyond_the_end(self) -> dict[str, int]:
+        """How much of summary.json's figures is what workers had begun for a version that the completed run does not come to.
+
+        Empty in modes that are not deterministic, where everything that was played is told.
+        """
+
     def parts(self) -> list[int]:
         """Workers that write a part of a checkpoint themselves."""
 

@@ -13,6 +13,7 @@ from asyncrl.envs import make_env, unship
 from asyncrl.heads.policy import Policy
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
+from asyncrl.trajectory import Trajectory
 from asyncrl.workers.actor_state import restore_actor, save_actor
 from asyncrl.workers.plan import WorkerPlan, episode_ring, stream
 
@@ -41,6 +42,7 @@ class ActingWorker:
             self._beat,
         )
         self._books: Books | None = None
+        self._steps_known = 0
         self.notes: list[str] = []
         self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
 
@@ -66,7 +68,13 @@ class ActingWorker:
     def _episode_ended(self, episode_return: float, length: int) -> None:
         assert self._books is not None
         self._books.add("episodes", 1)
-        self._ring.push(episode_return=episode_return, length=length, worker_steps=int(self._books["steps"]), setting=0)
+        version = self._actor.trajectory.version
+        self._ring.push(episode_return=episode_return, length=length, setting=0, order=version, steps=self._steps_known)
+
+    def _collect(self, version: int, total_steps: float) -> Trajectory:
+        """See `Actor.collect`."""
+        self._steps_known = int(total_steps)
+        return self._actor.collect(version, total_steps)
 
     def _beat(self) -> None:
         """A sign of life: a long unit is no hanging environment."""

@@ -89,7 +89,7 @@ class ActorLearner(ActingWorker):
         if self._target is not None:
             pace.copy_target(self._target)
         environment = actor.environment_seconds
-        trajectory = actor.collect(version, pace.total_steps())
+        trajectory = self._collect(version, pace.total_steps())
         environment = actor.environment_seconds - environment
         acted = time.perf_counter()
         board.stand(index, PHASE, LEARNING)

@@ -10,7 +10,7 @@ import numpy as np
 from asyncrl.blackbox.search import Search
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
-from asyncrl.scheduler.generations import Claim, WorkerPace
+from asyncrl.scheduler.generations import Claim, WorkerPace, place_of
 from asyncrl.scheduler.pace import Books
 from asyncrl.workers.body import run_body
 from asyncrl.workers.evaluating import Outcome, evaluating
@@ -84,11 +84,14 @@ class SearchWorker:
         self._tell(claim, outcome, played, time.perf_counter() - began - played)
 
     def _key(self, claim: Claim) -> tuple[int, ...]:
-        attempt = int(self._ground.tickets.records["attempt"][claim.slot])
+        attempt = self._attempt(claim)
         sharing = self._task.options.common_seeds
         if sharing == "generation":
             return claim.generation, attempt
         return claim.generation, attempt, self._search.pair(claim.ticket) if sharing == "pair" else claim.ticket
+
+    def _attempt(self, claim: Claim) -> int:
+        return int(self._ground.tickets.records["attempt"][claim.slot])
 
     def _write(self, claim: Claim, outcome: Outcome) -> None:
         records, slot, observed = self._ground.tickets.records, claim.slot, self._evaluating.observed
@@ -110,10 +113,11 @@ class SearchWorker:
         books.put("lost_episodes", self._ring.dropped)
         books.put("ended", time.monotonic())
         self._ground.ledger.publish(self._index, books.draft)
-        setting = self._search.setting(claim.ticket)
+        setting, order = self._search.setting(claim.ticket), place_of(claim.number, self._attempt(claim))
+        steps = int(self._ground.states.one(claim.version, "used_steps")[0])  # in sync and pipelined kept until the ticket is handed in
         for episode_return, length in outcome.episodes:
             if np.isfinite(episode_return):
-                self._ring.push(episode_return=episode_return, length=length, worker_steps=int(books["steps"]), setting=setting)
+                self._ring.push(episode_return=episode_return, length=length, setting=setting, order=order, steps=steps)
 
 
 def _nothing_to_save() -> None:

@@ -89,7 +89,7 @@ class StreamActor(ActingWorker):
         self._published.normaliser(actor.rounds.normaliser)
         actor.uniform = self._published.uniform[0] > 0
         environment = actor.environment_seconds
-        trajectory = actor.collect(version, float(self._published.steps[0]))
+        trajectory = self._collect(version, float(self._published.steps[0]))
         environment = actor.environment_seconds - environment
         self._fill(slot, trajectory)
         acted = time.perf_counter()
