@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from asyncrl.envs import seed_process
 from asyncrl.errors import Hopeless, UserError
 from asyncrl.processes import settle_in
 from asyncrl.workers.messages import Failed, Go, Ready
@@ -27,11 +28,12 @@ class Working(Protocol):
         """Take over the slot and work until the gate says stop."""
 
 
-def run_body(build: Callable[[], Working], core: int | None, connection: Connection) -> None:
-    """Process body: `build()` makes the worker."""
+def run_body(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...]) -> None:
+    """Process body: `build()` makes the worker; `key` seeds the process's own generators (see `asyncrl.envs.generators`)."""
     worker = None
     try:
         settle_in(core)
+        seed_process(*key)
         worker = build()
         connection.send(Ready(worker.notes))
         worker.work(_await_go(connection))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import LONGEST_EPISODE, endless
 from asyncrl.actors.rollout import Actor
-from asyncrl.envs import make_env, unship
+from asyncrl.envs import make_env, seed_generators, seed_process, unship
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
@@ -99,6 +99,7 @@ class Player:
         self._done.clear()
         actor = self._actor
         actor.episode_returns[0], actor.episode_lengths[0] = 0.0, 0
+        seed_generators(self._seed)
         actor.reset([self._seed])
         actor.forget_all()
         while len(self._done) < episodes:
@@ -113,6 +114,7 @@ def run_evaluator(task: Evaluated, seed: int, episodes: int, connection: Connect
     """Process body: evaluate every snapshot that comes, until the connection ends."""
     settle_in(None)
     try:
+        seed_process(seed)
         player = task.player(seed)
         connection.send(Ready([]))
         while (snapshot := _next(connection)) is not None:
