@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl.checkpoint import read_part
+from asyncrl.envs.statistics import advice
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
@@ -126,6 +127,8 @@ class Session:
         if self._saved_report is not None:
             self._reports.aggregate.returns.restore(self._saved_report)
         self._warn_of_cores()
+        if topology.spec is not None and (warning := advice(topology.spec.statistics, experiment.options)):
+            self._reports.note(warning)
         self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
         watch = Watch(
             experiment.run.max_failures,
