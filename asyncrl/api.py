@@ -10,7 +10,7 @@ import numpy as np
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.checkpoint import check, newest, read_part
-from asyncrl.envs import kept_generators, seed_generators
+from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, Result, RunOptions
@@ -88,7 +88,7 @@ def evaluate(
     """Greedy episodes with the newest checkpoint: return_mean, return_std, length_mean, episodes, returns, steps."""
     _check_episodes(episodes)
     task, snapshot = _load(Path(run_folder), env, network_function)
-    with kept_generators():
+    with kept_generators(), closed_environments():
         seed_generators(seed)
         return _outcome(task.player(seed).play(snapshot, episodes))
 
@@ -106,7 +106,7 @@ def play(
     task, snapshot = _load(Path(run_folder), env, network_function)
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
-    with kept_generators():
+    with kept_generators(), closed_environments():
         seed_generators(seed)
         if video is None:
             return _outcome(task.player(seed, render_mode="human").play(snapshot, episodes))

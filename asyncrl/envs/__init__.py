@@ -1,5 +1,6 @@
 """Environments: made from an id or a function, described, checked, shipped to other processes, saved and restored."""
 
+from asyncrl.envs.closing import closed_environments
 from asyncrl.envs.generators import kept_generators, load_generators, save_generators, seed_generators, seed_process
 from asyncrl.envs.make import EnvSource, make_env
 from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault, ship, unship
@@ -10,6 +11,7 @@ __all__ = [
     "EnvSource",
     "EnvSpec",
     "checked_reset",
+    "closed_environments",
     "kept_generators",
     "load_generators",
     "load_state",

@@ -171,7 +171,9 @@ class SearchPlayer:
         assert task.spec is not None
         self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
         self._player: Player = task.policy().player()
-        self._reference = reference_observations(task, make_env(unship(task.objective)) if task.network.virtual_batch else None)
+        self._reference = None
+        if task.network.virtual_batch:
+            self._reference = reference_observations(task, make_env(unship(task.objective)))
         self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
         self._seed = seed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -19,6 +18,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
 from asyncrl.processes import settle_in
+from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Ready
 from asyncrl.workers.plan import Task
 
@@ -112,8 +112,13 @@ class Player:
 
 def run_evaluator(task: Evaluated, seed: int, episodes: int, connection: Connection) -> None:
     """Process body: evaluate every snapshot that comes, until the connection ends."""
-    settle_in(None)
+    live(lambda: _evaluate(task, seed, episodes, connection), to_stderr)
+
+
+def _evaluate(task: Evaluated, seed: int, episodes: int, connection: Connection) -> int:
+    """The exit code."""
     try:
+        settle_in(None)
         seed_process(seed)
         player = task.player(seed)
         connection.send(Ready([]))
@@ -123,7 +128,8 @@ def run_evaluator(task: Evaluated, seed: int, episodes: int, connection: Connect
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):
             connection.send(Failed(str(error) or type(error).__name__, text, 0, type(error).__name__, isinstance(error, UserError)))
-        os._exit(1)
+        return 1
+    return 0
 
 
 def _next(connection: Connection) -> Snapshot | None:
