@@ -11,6 +11,7 @@ import numpy as np
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.checkpoint import check, newest, read_part
+from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, Result, RunOptions
@@ -88,7 +89,9 @@ def evaluate(
     """Greedy episodes with the newest checkpoint: return_mean, return_std, length_mean, episodes, returns, steps."""
     _check_episodes(episodes)
     task, snapshot = _load(Path(run_folder), env, network_function)
-    return _outcome(task.player(seed).play(snapshot, episodes))
+    with kept_generators(), closed_environments():
+        seed_generators(seed)
+        return _outcome(task.player(seed).play(snapshot, episodes))
 
 
 def play(
@@ -104,10 +107,12 @@ def play(
     task, snapshot = _load(Path(run_folder), env, network_function)
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
-    if video is None:
-        return _outcome(_shown(task.player(seed, render_mode="human")).play(snapshot, episodes))
-    with record(task.shipped, Path(video)) as environment:
-        return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
+    with kept_generators(), closed_environments():
+        seed_generators(seed)
+        if video is None:
+            return _outcome(_shown(task.player(seed, render_mode="human")).play(snapshot, episodes))
+        with record(task.shipped, Path(video)) as environment:
+            return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
 
 
 def _shown(player: Playing) -> Playing:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
+from asyncrl.envs import kept_generators, seed_generators
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, usable_cores
 from asyncrl.interrupts import Interrupts, interruptible
@@ -169,7 +170,8 @@ class _Minimization:
     def _value(self, x: NDArray[np.float64]) -> float:
         """The function at the end, which workers may never have asked for there; nan where it has no value."""
         try:
-            with interruptible():
+            with interruptible(), kept_generators():
+                seed_generators(self._experiment.seed)
                 return float(self._function(x.copy()))
         except Exception as error:  # noqa: BLE001 - all that was found would be lost
             _warn(f"the function raised {type(error).__name__} at the point that the search has reached: {error}")

@@ -20,6 +20,12 @@ from asyncrl.scratch import shorten_socket_names
 
 PR_SET_PDEATHSIG = 1
 THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+DISMISSAL = signal.SIGUSR2
+"""The signal that ends a process of ours; see `dismiss`."""
+CLOSING_SECONDS = 5.0
+"""How long a process may take to close what it has opened."""
+DISMISSED_SECONDS = CLOSING_SECONDS + 0.5
+"""How long one is waited for that was dismissed, before it is killed: one that does not get to Python code does not hear."""
 PRELOADED = [
     "torch",
     "asyncrl.workers.actor_learner",
@@ -167,13 +173,25 @@ def _die_with_fork_server() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def dismiss(process: Any) -> None:
+    """Tell a process of ours to close what it has opened, and to end: see `asyncrl.workers.leaving`. Others are ended by the signal."""
+    if process.is_alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, DISMISSAL)
+
+
 def stop_all(processes: list[Any], seconds: float) -> None:
-    """One deadline for all: wait for them to end by themselves, then kill. Idempotent."""
+    """One deadline for all: wait for them to end by themselves, then dismiss them, then kill. Idempotent."""
     alive = [process for process in processes if process.is_alive()]
-    _join(alive, seconds)
-    for process in (process for process in alive if process.is_alive()):
-        process.kill()
-    _join(alive, 5.0)
+    try:
+        _join(alive, seconds)
+        for process in alive:
+            dismiss(process)
+        _join(alive, DISMISSED_SECONDS)
+    finally:  # a second Ctrl-C waits for nobody
+        for process in (process for process in alive if process.is_alive()):
+            process.kill()
+        _join(alive, 5.0)
 
 
 def _join(processes: list[Any], seconds: float) -> None:

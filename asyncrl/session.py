@@ -12,6 +12,7 @@ from typing import Any
 
 from asyncrl.checkpoint import read_part
 from asyncrl.defaults import settled
+from asyncrl.envs.statistics import advice
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
@@ -132,6 +133,8 @@ class Session:
         for note in self._notes:
             self._reports.note(note)
         self._warn_of_cores()
+        if topology.spec is not None and (warning := advice(topology.spec.statistics, experiment.options)):
+            self._reports.note(warning)
         self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
         watch = Watch(
             experiment.run.max_failures,

@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from asyncrl.envs import make_env, unship
+from asyncrl.envs import closed_environments, make_env, unship
 from asyncrl.errors import UserError
 
 FASTEST_GIF = 25.0
@@ -141,7 +141,12 @@ def record(env: bytes, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
         raise UserError(f"video {str(path)!r}: there is no folder {str(path.parent)!r}")
     if not has_screen():
         os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own choice needs a screen even for pictures
-    environment = make_env(unship(env), "rgb_array")
+    with closed_environments(), _recorded(make_env(unship(env), "rgb_array"), path) as filmed:
+        yield filmed
+
+
+@contextlib.contextmanager
+def _recorded(environment: gymnasium.Env[Any, Any], path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
     unfinished = path.with_stem(path.stem + ".unfinished")
     try:
         if environment.render_mode != "rgb_array":
@@ -152,5 +157,4 @@ def record(env: bytes, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
         video.close()
         unfinished.replace(path)
     finally:
-        environment.close()
         unfinished.unlink(missing_ok=True)

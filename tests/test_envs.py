@@ -47,12 +47,12 @@ def test_a_vector_environment_gains_no_wrapper() -> None:
 
 def test_spec_of_discrete_and_box() -> None:
     spec = spec_of(make_env("CartPole-v1"))
-    assert spec == EnvSpec((4,), "float32", "discrete", (2,), (), (), (), (0,))
+    assert spec == EnvSpec((4,), "float32", "discrete", (2,), (), (), (), (0,), "int64")
     assert (spec.is_image, spec.observation_size, spec.action_size) == (False, 4, 1)
     spec = spec_of(make_env("Pendulum-v1"))
-    assert spec == EnvSpec((3,), "float32", "box", (), (1,), (-2.0,), (2.0,), ())
+    assert spec == EnvSpec((3,), "float32", "box", (), (1,), (-2.0,), (2.0,), (), "float32")
     spec = spec_of(make_env(lambda: SpacesEnv(VECTOR, spaces.Box(-np.inf, np.inf, (2, 3), np.float64))))
-    assert (spec.action_shape, spec.action_size, spec.action_low) == ((2, 3), 6, (-np.inf,) * 6)
+    assert (spec.action_shape, spec.action_size, spec.action_low, spec.action_dtype) == ((2, 3), 6, (-np.inf,) * 6, "float64")
     assert len({spec, spec}) == 1  # hashable
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from environments import CountingEnv
+from running import train
 
+import asyncrl
 from asyncrl.actors.episodes import BEAT, EpisodeRunner, Observed
 from asyncrl.actors.rollout import EnvironmentFault
 from asyncrl.envs import make_env, spec_of
@@ -107,9 +109,38 @@ def test_an_episode_without_a_finite_return_has_none(strange, steps):
         ({"observation": np.zeros(4, np.float32)}, "step returned a wrong observation: .* shape"),
         ({"observation": np.zeros((3, 1), np.float32)}, "step returned a wrong observation: .* shape"),
         ({"observation": ["a", "b", "c"]}, "step returned a wrong observation: .* not a number"),
-        ({"reward": "much"}, "step raised|wrong reward"),
+        ({"reward": "much"}, "step returned a wrong reward: reward of type str is not a number"),
+        ({"reward": None}, "step returned a wrong reward: reward of type NoneType is not a number"),
     ],
 )
 def test_what_an_environment_does_wrong_is_its_fault(strange, what):
     with pytest.raises(EnvironmentFault, match=what):
         runner(lambda: Strange(**strange)).run(0)
+
+
+class Typed(CountingEnv):
+    """Rewards are numbers of a type of their own."""
+
+    def __init__(self, kind: Any, reward: float, length: int) -> None:
+        super().__init__(length)
+        self.reward = kind(reward)
+
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return observation, self.reward, *rest
+
+
+@pytest.mark.parametrize(("kind", "reward"), [(np.float16, 1.0), (np.float32, 0.1), (np.uint8, 200), (np.bool_, True), (np.array, 0.1)])
+def test_returns_are_summed_in_float64_whatever_the_type_of_a_reward(kind, reward):
+    expected = sum([float(kind(reward))] * 3000)
+    assert runner(lambda: Typed(kind, reward, 3000)).run(0).episode_return == expected
+
+
+@pytest.mark.parametrize(("algo", "options"), [("es", {"population": 2}), ("a2c", {})])
+def test_every_book_of_returns_is_kept_in_float64(tmp_path, algo, options):
+    def make() -> Typed:
+        return Typed(np.float16, 1.0, 3000)
+
+    run = train(tmp_path, make, algo=algo, steps=6000, workers=1, evaluation_episodes=1, **options)
+    assert run.summary["return_mean_last_100"] == run.summary["return_best_mean_100"] == run.summary["evaluation_return"] == 3000
+    assert asyncrl.evaluate(run.folder, 1, env=make)["returns"] == [3000.0]

@@ -81,7 +81,7 @@ def test_scores_are_the_networks(head, activation):
             function = np.tanh if activation == "tanh" else lambda y: np.maximum(y, 0)
             scores = by_numpy(policy, vector, seen, function)
             np.testing.assert_allclose(player.scores, scores, rtol=2e-4, atol=2e-4 * np.abs(scores).max())
-            assert action == 5 + int(player.scores.argmax()) and type(action) is int
+            assert action == 5 + int(player.scores.argmax()) and type(action) is np.int64
 
 
 def test_sizes_without_and_with_biases():

@@ -124,7 +124,10 @@ class EpisodeRunner:
                 self._array(observation)
                 return np.nan, length, True
             observation, reward, terminated, truncated, _ = step(action)
-            total += reward  # type: ignore[operator]  # what it is, is checked once, at the end
+            try:
+                total += float(reward)  # float64 before the first sum, whatever the reward's own type
+            except (TypeError, ValueError) as error:
+                raise EnvironmentFault(f"step returned a wrong reward: {reward_fault(reward)}") from error
             length += 1
             at += 1
             if not at % BEAT:
@@ -137,13 +140,7 @@ class EpisodeRunner:
                 break
         if observed is not None:
             observed.add(seen[:at])
-        return self._checked(total, reward), length, bool(terminated or truncated)
-
-    def _checked(self, total: Any, reward: Any) -> float:
-        try:
-            return float(total)
-        except (TypeError, ValueError) as error:
-            raise EnvironmentFault(f"step returned a wrong reward: {reward_fault(reward)}") from error
+        return total, length, bool(terminated or truncated)
 
     def _array(self, observation: Any) -> NDArray[Any]:
         """As an array [D]; what is not finite passes. Raises EnvironmentFault for what is none."""

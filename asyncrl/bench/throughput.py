@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.envs import make_env, ship, unship
+from asyncrl.envs import make_env, seed_process, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment import Experiment, RunOptions, usable_cores
@@ -22,6 +22,7 @@ from asyncrl.processes import context, settle_in, start, stop_all
 from asyncrl.session import Session
 from asyncrl.topologies import topology_of
 from asyncrl.validate import check_experiment
+from asyncrl.workers.leaving import live, to_stderr
 
 SWEPT = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync")
 ROWS = (
@@ -146,8 +147,14 @@ def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
 
 def step_randomly(env: bytes, rank: int, seconds: float, connection: Connection) -> None:
     """Process body: build, say so, wait for the others, step for so many seconds, and tell the steps per second."""
-    settle_in(None)
+    live(lambda: _limit(env, rank, seconds, connection), to_stderr)
+
+
+def _limit(env: bytes, rank: int, seconds: float, connection: Connection) -> int:
+    """The exit code."""
     try:
+        settle_in(None)
+        seed_process(0, rank)
         environment = make_env(unship(env))
         environment.action_space.seed(rank)
         actions = [environment.action_space.sample() for _ in range(ACTIONS)]
@@ -156,10 +163,11 @@ def step_randomly(env: bytes, rank: int, seconds: float, connection: Connection)
         connection.recv()
         connection.send(_step(environment, actions, seconds))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # nobody wants to know any more
-    except Exception as error:
+        return 0  # nobody wants to know any more
+    except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the main process
         connection.send(f"environment raised {type(error).__name__}: {error}")
-        raise SystemExit(1) from error
+        return 1
+    return 0
 
 
 def _step(environment: Any, actions: list[Any], seconds: float) -> float:

@@ -1,5 +1,7 @@
 """Environments: made from an id or a function, described, checked, shipped to other processes, saved and restored."""
 
+from asyncrl.envs.closing import closed_environments
+from asyncrl.envs.generators import kept_generators, load_generators, save_generators, seed_generators, seed_process
 from asyncrl.envs.make import EnvSource, make_env
 from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault, ship, unship
 from asyncrl.envs.spec import EnvSpec, spec_of
@@ -9,11 +11,17 @@ __all__ = [
     "EnvSource",
     "EnvSpec",
     "checked_reset",
+    "closed_environments",
+    "kept_generators",
+    "load_generators",
     "load_state",
     "make_env",
     "observation_fault",
     "reward_fault",
+    "save_generators",
     "save_state",
+    "seed_generators",
+    "seed_process",
     "ship",
     "spec_of",
     "unship",

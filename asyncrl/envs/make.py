@@ -18,6 +18,7 @@ from gymnasium import error, spaces
 from gymnasium.envs.registration import find_highest_version, get_env_id, load_env_creator, parse_env_id
 from gymnasium.wrappers import FlattenObservation, TransformObservation
 
+from asyncrl.envs.closing import put_down
 from asyncrl.envs.spec import is_image_space
 from asyncrl.errors import UserError, nearest, unknown
 
@@ -29,7 +30,8 @@ def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env
 
     Observations come out as a vector of one dimension, or as a uint8 image with the channels first. An environment
     that already gives such a vector gets no further wrapper. ``render_mode`` reaches a function only if it has an
-    argument of that name. Raises UserError: unknown id, missing package, something else than an environment.
+    argument of that name. Closing the environment is the caller's part: see `asyncrl.envs.closing`. Raises UserError:
+    unknown id, missing package, something else than an environment.
     """
     if isinstance(source, str):
         env = _from_id(source, render_mode)
@@ -40,6 +42,7 @@ def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env
     if not isinstance(env, gymnasium.Env):
         name = getattr(source, "__qualname__", repr(source))
         raise UserError(f"environment {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
+    put_down(env)
     return _plain_observations(env)
 
 

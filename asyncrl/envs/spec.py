@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from asyncrl.envs.statistics import running_statistics
 from asyncrl.errors import UserError
 
 
@@ -24,6 +25,8 @@ class EnvSpec:
     action_shape        shape of one action: () for discrete, (components,) for multidiscrete, the space's shape for box
     action_low, _high   bounds of a flattened box action, which may be infinite; () otherwise
     action_start        the number that the environment uses for choice 0 of each component; () for box
+    action_dtype        of the actions that the environment is given: the space's; "" for int64, or float32 of a box
+    statistics          (class, of what) of wrappers that keep running statistics of their own; no part of comparisons
     """
 
     observation_shape: tuple[int, ...]
@@ -34,6 +37,8 @@ class EnvSpec:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     action_start: tuple[int, ...]
+    action_dtype: str = ""
+    statistics: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def is_image(self) -> bool:
@@ -55,7 +60,8 @@ def spec_of(env: gymnasium.Env[Any, Any]) -> EnvSpec:
     """Describe an environment that ``make_env`` made. Raises UserError, naming the space, where one can't be used."""
     shape, dtype = _observation(env.observation_space)
     kind, sizes, action_shape, low, high, start = _action(env.action_space)
-    return EnvSpec(shape, dtype, kind, sizes, action_shape, low, high, start)
+    given = str(np.dtype(env.action_space.dtype))
+    return EnvSpec(shape, dtype, kind, sizes, action_shape, low, high, start, given, running_statistics(env))
 
 
 def is_image_space(space: spaces.Space[Any]) -> bool:

@@ -1,9 +1,9 @@
 """Saving and restoring an environment bit for bit, without pickle: reading a state never executes code.
 
 The layers from the outermost wrapper to the environment within are saved one by one, each with its attributes. Not seen
-are variables outside of the objects: globals, attributes of classes, the global generators of numpy and random, and
-whatever runs outside of Python. An environment with such state can offer a pair of methods, which then replaces
-everything that would be saved of it (not of its wrappers), its random generator included:
+are variables outside of the objects: globals, attributes of classes, and whatever runs outside of Python. (The generators
+that belong to the process are saved beside: see `asyncrl.envs.generators`.) An environment with such state can offer a
+pair of methods, which then replaces everything that would be saved of it (not of its wrappers), its random generator included:
 
     save_state(self) -> tuple[dict, dict[str, np.ndarray]]      the dict must survive JSON
     load_state(self, json_part: dict, arrays: dict[str, np.ndarray]) -> None

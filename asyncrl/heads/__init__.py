@@ -5,6 +5,7 @@
     kernels      the MLP actor-critic, made of them: forward and written-out gradient
     rounds       the arrays that a worker acts and learns in
     networks     the same and others as torch modules over the same memory
+    actions      what a head has decided, as the environment wants it
     categorical, gaussian   the heads of policies
     action_values           the head of value learning
     squashed                the heads of policies that learn from a replay

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.options import NetworkOptions
@@ -63,7 +64,7 @@ class ActionValueHead:
         self.policy_outputs = int(spec.action_sizes[0])
         self.components = 1
         self.extra = np.zeros(0, np.float32)
-        self._first = int(spec.action_start[0])
+        self._actions = EnvironmentActions(spec)
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
         """Fill the random numbers of a round: uniform, and only where epsilon is on."""
@@ -80,7 +81,7 @@ class ActionValueHead:
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         """What environment e is given for action[t, e]."""
-        return int(rounds.action[t, e, 0]) + self._first
+        return self._actions.number(rounds.action[t, e, 0])
 
     def output_gradient(self, rows: LossRows) -> None:
         """Write rows.d_policy [N, A] of the sum over n of log_prob_weight[n] * Q(s_n, a_n): a weight for each chosen output."""

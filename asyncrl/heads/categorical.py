@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import FAST, normalise
 from asyncrl.heads.options import NetworkOptions
@@ -131,8 +132,7 @@ class CategoricalHead:
         self.policy_outputs = int(self.sizes.sum())
         self.components = len(self.sizes)
         self.extra = np.zeros(0, np.float32)
-        self._start = np.array(spec.action_start, np.int64)
-        self._first = int(self._start[0])
+        self._actions = EnvironmentActions(spec)
         self._single = spec.action_kind == "discrete"
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
@@ -153,8 +153,8 @@ class CategoricalHead:
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         """What environment e is given for action[t, e]."""
         if self._single:
-            return int(rounds.action[t, e, 0]) + self._first
-        return rounds.action[t, e] + self._start
+            return self._actions.number(rounds.action[t, e, 0])
+        return self._actions.numbers(rounds.action[t, e])
 
     def output_gradient(
         self, rows: LossRows, vector: NDArray[np.float32], entropy_coefficient: float, gradient: NDArray[np.float32]

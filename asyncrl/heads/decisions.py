@@ -4,7 +4,7 @@ What a call costs is its arguments, some 0.1 microseconds for each array, more t
 in three arrays, and a call is kernel(observation[D], at, orders, numbers, seen).
 
     orders    int64: where things are in `numbers` (see the positions below), then the plan of `kernels` (the policy tower alone);
-              before the plan, for MultiDiscrete actions, sizes[C], starts[C] and the action[C] that is written
+              before the plan, for MultiDiscrete actions, sizes[C] and the choices[C] that are written, counted from 0
     numbers   float32: normaliser [3, D] (shift, scale, and in [2, 0] whether it is on), the observation as the network sees
               it [D], then scores [P], bounds [2, C], action [C], scratch of hidden layers, and the vector of the layers [N]
     seen      [R, D], of the observations' declared dtype: row `at` becomes the observation, for the statistics
@@ -98,11 +98,11 @@ def take_choice(scores):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_choices(scores, orders, numbers):  # type: ignore[no-untyped-def]
-    """Write the best choice of each component, counted from its start."""
+    """Write the best choice of each component."""
     at, count = 0, orders[COMPONENTS]
-    sizes, starts, action = orders[CHOICES:], orders[CHOICES + count :], orders[CHOICES + 2 * count :]
+    sizes, choices = orders[CHOICES:], orders[CHOICES + count :]
     for c in range(count):
-        action[c] = starts[c] + take_choice(scores[at : at + sizes[c]])
+        choices[c] = take_choice(scores[at : at + sizes[c]])
         at += sizes[c]
 
 

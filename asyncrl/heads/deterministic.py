@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS
+from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.compact import DESCRIPTIONS, LINEAR, MLP, CompactNetwork, Layer, check_network, hidden_of, structure_of
 from asyncrl.heads.decisions import (
     CHOICES,
@@ -93,9 +95,8 @@ class SearchPolicy:
 class Player:
     """Acts in one environment at a time.
 
-    `act(observation, at=0)`: observation [D] of any dtype as the environment gave it, which is kept in seen[at]. Returns an int
-    (Discrete), or an array that is the caller's to keep: int64 [C] (MultiDiscrete) or float32 of the action's shape (Box). None
-    for an observation of another size, or that is not finite.
+    `act(observation, at=0)`: observation [D] of any dtype as the environment gave it, which is kept in seen[at]. Returns an action
+    of the space's own type and shape, the caller's to keep. None for an observation of another size, or that is not finite.
 
     normaliser   [3, D] float32, the caller's to write: shift, scale, and in [2, 0] whether it is on
     seen         [SEEN, D] of the observations' declared dtype: what was acted on, for statistics
@@ -158,15 +159,15 @@ class _Memory:
         knob = policy.action_bins or int(getattr(head, "squash", False))
         choices = np.zeros(0, np.int64)
         if spec.action_kind == "multidiscrete":
-            choices = np.concatenate([head.sizes, spec.action_start, np.zeros(components, np.int64)])
+            choices = np.concatenate([head.sizes, np.zeros(components, np.int64)])
         self.orders = np.array([*starts, components, knob, CHOICES + choices.size, *choices, *plan], np.int64)
         self.numbers = np.zeros(starts[-1] + policy.network.dense_size, np.float32)
         self.seen = self.numbers[3 * spec.observation_size : 4 * spec.observation_size].reshape(1, -1)
         self.scores = self.numbers[starts[0] : starts[1]]
-        self.action: NDArray[Any] = self.orders[CHOICES + 2 * components :][:components]
+        self.action: NDArray[Any] = self.orders[CHOICES + components :][:components]
         if box:
             self.numbers[starts[1] : starts[2]] = head.bounds.reshape(-1)
-            self.action = self.numbers[starts[2] : starts[3]].reshape(spec.action_shape)
+            self.action = self.numbers[starts[2] : starts[3]]
 
 
 def _kernels(policy: SearchPolicy) -> tuple[Any, Any]:
@@ -176,23 +177,29 @@ def _kernels(policy: SearchPolicy) -> tuple[Any, Any]:
     return (act_bins, take_bins) if policy.action_bins else (act_values, take_values)
 
 
+def _given(policy: SearchPolicy) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What makes the environment's action of what a kernel has written, its own: it may keep it to compare the next one with it."""
+    actions = EnvironmentActions(policy.spec)
+    return actions.numbers if policy.spec.action_kind == "multidiscrete" else actions.values
+
+
 def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Act:
     """One compiled call."""
     orders, numbers, action = memory.orders, memory.numbers, memory.action
     if policy.spec.action_kind == "discrete":
-        first = policy.spec.action_start[0]
+        number = EnvironmentActions(policy.spec).number
 
-        def choose(observation: NDArray[Any], at: int = 0) -> int | None:
+        def choose(observation: NDArray[Any], at: int = 0) -> Any:
             choice: int = act_choice(observation, at, orders, numbers, seen)
-            return choice + first if choice >= 0 else None
+            return number(choice) if choice >= 0 else None
 
         return choose
 
     kernel, _ = _kernels(policy)
+    given = _given(policy)
 
     def act(observation: NDArray[Any], at: int = 0) -> NDArray[Any] | None:
-        # A copy: an environment may keep the action to compare the next one with it.
-        return action.copy() if kernel(observation, at, orders, numbers, seen) else None
+        return given(action) if kernel(observation, at, orders, numbers, seen) else None
 
     return act
 
@@ -200,17 +207,18 @@ def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Ac
 def _wide_act(policy: SearchPolicy, network: WideNetwork, memory: _Memory, seen: NDArray[Any]) -> Act:
     """One call per layer, which is little beside such layers."""
     inputs, orders, numbers, action = policy.spec.observation_size, memory.orders, memory.numbers, memory.action
-    first = policy.spec.action_start[0] if policy.spec.action_kind == "discrete" else None
+    discrete = policy.spec.action_kind == "discrete"
+    number, given = EnvironmentActions(policy.spec).number, _given(policy)
     _, take = _kernels(policy)
 
     def act(observation: NDArray[Any], at: int = 0) -> Any:
         if not see(observation, at, inputs, numbers, seen):
             return None
         network.forward(memory.seen, memory.scores)
-        if first is not None:
-            return first + take_choice(memory.scores)
+        if discrete:
+            return number(take_choice(memory.scores))
         take(memory.scores, orders, numbers)
-        return action.copy()
+        return given(action)
 
     return act
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import FAST, normalise
 from asyncrl.heads.options import NetworkOptions
@@ -117,7 +118,7 @@ class GaussianHead:
         self.extra = np.full(self.components, options.initial_log_std, np.float32)
         self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
         self.squash = bool(options.squash)
-        self._shape = spec.action_shape
+        self._actions = EnvironmentActions(spec)
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
         """Fill the random numbers of a round: normal; uniform ones for epsilon only where it is on."""
@@ -138,7 +139,7 @@ class GaussianHead:
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         """What environment e is given for action[t, e]: its own copy, since environments may keep it."""
-        return rounds.bounded[t, e].reshape(self._shape).copy()
+        return self._actions.values(rounds.bounded[t, e])
 
     def output_gradient(
         self, rows: LossRows, vector: NDArray[np.float32], entropy_coefficient: float, gradient: NDArray[np.float32]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.envs.generators import kept_generators, seed_generators
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError, unknown
 from asyncrl.heads import HEADS
@@ -134,8 +135,9 @@ class Policy:
         from asyncrl.heads.networks import TorchActorCritic, checked, initialise
 
         if self._network is not None:
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
+            with kept_generators():
+                seed_generators(seed)
+                torch.default_generator.manual_seed(seed)
                 return checked(self._network(self.spec, self.head.policy_outputs), self.spec, self.head.policy_outputs)
         module = TorchActorCritic(self.spec, self.options, self.head.policy_outputs)
         initialise(module, seed)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.gaussian import float32_within
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import normalise
@@ -73,7 +74,7 @@ class DeterministicHead:
         self.policy_outputs = self.components * (2 if self.stochastic else 1)
         self.extra = np.zeros(0, np.float32)
         self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
-        self._shape = spec.action_shape
+        self._actions = EnvironmentActions(spec)
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
         """Fill the random numbers of a round, only those that are needed."""
@@ -94,7 +95,7 @@ class DeterministicHead:
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         """What environment e is given for action[t, e]: its own copy, since environments may keep it."""
-        return rounds.bounded[t, e].reshape(self._shape).copy()
+        return self._actions.values(rounds.bounded[t, e])
 
 
 class SquashedHead(DeterministicHead):

@@ -13,7 +13,7 @@ from asyncrl.estates import Estate, SharedGround
 from asyncrl.interrupts import held
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
-from asyncrl.processes import start, stop_all
+from asyncrl.processes import DISMISSED_SECONDS, dismiss, start, stop_all
 from asyncrl.scheduler.board import ARRIVED, COMMAND, HEARTBEAT, OBEYED, OPENED, PHASE, PHASES
 from asyncrl.workers.messages import Failed, Go, Note, Ready
 
@@ -73,7 +73,8 @@ class Crew:
 
     def turn(self, seconds: float) -> None:
         """Sleep until something concerns the launcher (at most so long), and deal with it."""
-        seconds = min([seconds] + [max(slot.start_at - time.monotonic(), 0.0) for slot in self.slots if slot.start_at])
+        due = [at for slot in self.slots for at in (slot.start_at, slot.kill_at) if at is not None]
+        seconds = min([seconds] + [max(at - time.monotonic(), 0.0) for at in due])
         parking = self._ground.parking
         dead = [worker for worker, slot in enumerate(self.slots) if not slot.granted]
         for place in dead:  # the launcher's own place needs none: who arrives at the gate wakes it in any case
@@ -94,19 +95,17 @@ class Crew:
         self._stand_in()
         self._replace()
         self._check_hung()
+        self._kill_overdue()
 
     def kill(self, worker: int) -> None:
         """End its process at once, and bury it."""
-        slot = self.slots[worker]
-        slot.process.kill()
-        slot.process.join()
+        stop_all([self.slots[worker].process], 0.0)
         self._hear(worker)
 
     def dismiss(self, worker: int, replace: bool) -> None:
         """End its process at once and settle what it leaves, without judging it: the run is about to end."""
         slot = self.slots[worker]
-        slot.process.kill()
-        slot.process.join()
+        stop_all([slot.process], 0.0)
         slot.vacate()
         self._estate.bury(worker, self.epoch_runs)
         self._ground.parking.wake_all()
@@ -114,18 +113,28 @@ class Crew:
             slot.restarts, slot.start_at = slot.restarts + 1, time.monotonic()
 
     def end(self, patience: float) -> None:
-        """End every process: wait so many seconds, then kill. Their slots are vacated. Idempotent."""
+        """End every process: wait so many seconds, then dismiss and kill. Their slots are vacated. Idempotent."""
         for slot in self.slots:
             if slot.process is not None and not slot.granted:
-                slot.process.kill()  # it knows of no gate yet
+                dismiss(slot.process)  # it knows of no gate yet
         stop_all([slot.process for slot in self.slots if slot.process is not None], patience)
         for slot in self.slots:
+            if slot.connection is not None:
+                self._read(slot)  # what its end has come to
             slot.vacate()
 
     def _hear(self, worker: int) -> None:
         slot = self.slots[worker]
         if slot.process is None:
             return
+        if self._read(slot) and (self.epoch_runs or self.starting):
+            self.grant(worker)
+        if not slot.process.is_alive():
+            self._bury(worker)
+
+    def _read(self, slot: Slot) -> bool:
+        """Take in what a process has said; returns whether it has become ready."""
+        before = slot.ready
         with contextlib.suppress(EOFError, ConnectionResetError):
             while slot.connection is not None and slot.connection.poll():
                 message = slot.connection.recv()
@@ -133,14 +142,11 @@ class Crew:
                     slot.ready = True
                     for note in message.notes:
                         self._watch.note(note)
-                    if self.epoch_runs or self.starting:
-                        self.grant(worker)
                 elif isinstance(message, Note):
                     self._watch.note(message.text)
                 elif isinstance(message, Failed):
                     slot.failed = message
-        if not slot.process.is_alive():
-            self._bury(worker)
+        return slot.ready and not before
 
     def _bury(self, worker: int) -> None:
         """A worker's process is confirmed dead: the launcher becomes the writer of its words."""
@@ -182,4 +188,12 @@ class Crew:
         for worker, slot in enumerate(self.slots):
             alone_knows = self._estate.irreplaceable(worker)
             if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now, alone_knows):
-                slot.process.kill()  # its sentinel tells, and it is buried
+                dismiss(slot.process)  # its sentinel tells, and it is buried
+                slot.kill_at = now + DISMISSED_SECONDS
+
+    def _kill_overdue(self) -> None:
+        """Who was dismissed and does not hear is killed."""
+        for slot in self.slots:
+            if slot.kill_at is not None and slot.kill_at <= time.monotonic():
+                slot.kill_at = None
+                slot.process.kill()

@@ -23,6 +23,8 @@ class Slot:
     """The process owns the slot's words; otherwise the launcher does."""
     start_at: float | None = None
     """When a replacement is to be started."""
+    kill_at: float | None = None
+    """When the process, which was dismissed, is to be killed."""
     failures: int = 0
     """Processes in a row that did not complete a round."""
     rounds_at_grant: float = 0.0
@@ -43,4 +45,4 @@ class Slot:
             assert self.connection is not None
             self.process.close()
             self.connection.close()
-        self.process, self.connection, self.ready, self.granted, self.start_at = None, None, False, False, None
+        self.process, self.connection, self.ready, self.granted, self.start_at, self.kill_at = None, None, False, False, None, None

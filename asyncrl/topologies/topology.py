@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from asyncrl.envs import checked_reset, make_env, ship, spec_of
+from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.estates import Estate, SharedGround
@@ -123,13 +123,11 @@ def allocate(layout: Any, beside: int = 0) -> tuple[SharedArrays, Parking]:
 def probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
     """Make the environment once here, so that what is wrong with it is said before anything is started."""
     shipped = ship(experiment.env)
-    with interruptible():
+    with interruptible(), kept_generators(), closed_environments():
+        seed_generators(experiment.seed)
         environment = make_env(experiment.env)
-        try:
-            spec = spec_of(environment)
-            _first_reset(environment, spec, env_name(experiment))
-        finally:
-            environment.close()
+        spec = spec_of(environment)
+        _first_reset(environment, spec, env_name(experiment))
     return shipped, spec
 
 

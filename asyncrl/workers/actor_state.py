@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.checkpoint import parts, read_part, write_part
-from asyncrl.envs import load_state, save_state, why_not
+from asyncrl.envs import load_generators, load_state, save_generators, save_state, why_not
 from asyncrl.errors import UserError
 
 
@@ -21,7 +21,10 @@ def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None]
         environments.append({"missing": why_not(environment)} if saved is None else {"state": saved[0]})
         if saved is not None:
             arrays.update({f"environment-{e}/{name}": array for name, array in saved[1].items()})
+    generators, numbers = save_generators()
+    arrays.update({f"generators/{name}": array for name, array in numbers.items()})
     state = {
+        "generators": generators,
         "generator": actor.generator.bit_generator.state,
         "episode_returns": actor.episode_returns,
         "episode_lengths": actor.episode_lengths,
@@ -54,6 +57,8 @@ def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], 
         else:
             actor.begin_afresh(e, fresh[e])
             notes.append(f"worker {worker}: environment {e} could not be restored ({problem}); it begins a new episode")
+    if "generators" in state:  # checkpoints of older versions have none
+        load_generators(state["generators"], _part(arrays, "generators"))
     return goes_on, notes
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from asyncrl.envs import seed_process
 from asyncrl.errors import Hopeless, UserError
 from asyncrl.processes import settle_in
-from asyncrl.workers.messages import Failed, Go, Ready
+from asyncrl.workers.leaving import live, to_stderr
+from asyncrl.workers.messages import Failed, Go, Note, Ready
 
 
 class Working(Protocol):
@@ -27,14 +28,30 @@ class Working(Protocol):
         """Take over the slot and work until the gate says stop."""
 
 
-def run_body(build: Callable[[], Working], core: int | None, connection: Connection) -> None:
-    """Process body: `build()` makes the worker."""
+def run_body(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...]) -> None:
+    """Process body: `build()` makes the worker; `key` seeds the process's own generators (see `asyncrl.envs.generators`)."""
+
+    def tell(text: str) -> None:
+        try:
+            connection.send(Note(text))
+        except OSError:
+            to_stderr(text)
+
+    live(lambda: _work(build, core, connection, key), tell)
+
+
+def _work(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...]) -> int:
+    """The exit code."""
     worker = None
     try:
         settle_in(core)
+        seed_process(*key)
         worker = build()
         connection.send(Ready(worker.notes))
-        worker.work(_await_go(connection))
+        go = _await_go(connection)
+        if go is None:
+            return 1
+        worker.work(go)
     except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the launcher
         steps = worker.steps_done if worker else 0
         cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ is not None else error
@@ -44,12 +61,14 @@ def run_body(build: Callable[[], Working], core: int | None, connection: Connect
         with contextlib.suppress(OSError):
             said = str(error) or type(error).__name__
             connection.send(Failed(said, text, steps, where, isinstance(error, UserError), isinstance(error, Hopeless)))
-        os._exit(1)
+        return 1
+    return 0
 
 
-def _await_go(connection: Connection) -> Go:
+def _await_go(connection: Connection) -> Go | None:
+    """None where the launcher has hung up: there is nobody to tell."""
     try:
         go: Go = connection.recv()
     except (EOFError, ConnectionResetError):
-        os._exit(1)  # the launcher has hung up: there is nobody to tell
+        return None
     return go

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
-from asyncrl.envs import make_env, unship
+from asyncrl.envs import make_env, seed_generators, unship
 from asyncrl.envs.probe import checked_reset
 from asyncrl.errors import Hopeless
 from asyncrl.heads.deterministic import Player
@@ -47,7 +47,7 @@ class Evaluating(Protocol):
         """New parameters have been copied."""
 
     def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
-        """Evaluate candidate [N]; `key` determines every random number of its episodes."""
+        """Evaluate candidate [N]; `key` determines every random number of its episodes. The process's generators have been seeded."""
 
 
 class PolicyEvaluating:
@@ -154,6 +154,7 @@ def reference_observations(task: SearchTask, environment: Any) -> NDArray[np.flo
     assert task.spec is not None
     rows = np.zeros((count, task.spec.observation_size), np.float32)
     seeds = np.random.SeedSequence((task.seed, REFERENCE_SEEDS)).generate_state(2)
+    seed_generators(task.seed)
     environment.action_space.seed(int(seeds[0]))
     rows[0] = checked_reset(environment, task.spec, int(seeds[1]))[0]
     for row in rows[1:]:
@@ -170,7 +171,9 @@ class SearchPlayer:
         assert task.spec is not None
         self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
         self._player: Player = task.policy().player()
-        self._reference = reference_observations(task, make_env(unship(task.objective)) if task.network.virtual_batch else None)
+        self._reference = None
+        if task.network.virtual_batch:
+            self._reference = reference_observations(task, make_env(unship(task.objective)))
         self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
         self._seed = seed
 
@@ -180,6 +183,7 @@ class SearchPlayer:
         if self._reference is not None:
             self._player.reference(self._reference)
         self._player.set(snapshot.vector)
+        seed_generators(self._seed)
         seeds = np.random.SeedSequence((self._seed, EPISODE_SEEDS)).generate_state(episodes)
         played = [self._runner.run(int(seed), evaluation_limit(snapshot.limit)) for seed in seeds]
         return Evaluation(snapshot.steps, [one.episode_return for one in played], [one.length for one in played])

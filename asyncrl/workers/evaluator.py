@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import LONGEST_EPISODE, endless
 from asyncrl.actors.rollout import Actor
-from asyncrl.envs import make_env, unship
+from asyncrl.envs import make_env, seed_generators, seed_process, unship
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
 from asyncrl.processes import settle_in
+from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Ready
 from asyncrl.workers.plan import Task
 
@@ -99,6 +99,7 @@ class Player:
         self._done.clear()
         actor = self._actor
         actor.episode_returns[0], actor.episode_lengths[0] = 0.0, 0
+        seed_generators(self._seed)
         actor.reset([self._seed])
         actor.forget_all()
         while len(self._done) < episodes:
@@ -111,8 +112,14 @@ class Player:
 
 def run_evaluator(task: Evaluated, seed: int, episodes: int, connection: Connection) -> None:
     """Process body: evaluate every snapshot that comes, until the connection ends."""
-    settle_in(None)
+    live(lambda: _evaluate(task, seed, episodes, connection), to_stderr)
+
+
+def _evaluate(task: Evaluated, seed: int, episodes: int, connection: Connection) -> int:
+    """The exit code."""
     try:
+        settle_in(None)
+        seed_process(seed)
         player = task.player(seed)
         connection.send(Ready([]))
         while (snapshot := _next(connection)) is not None:
@@ -121,7 +128,8 @@ def run_evaluator(task: Evaluated, seed: int, episodes: int, connection: Connect
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):
             connection.send(Failed(str(error) or type(error).__name__, text, 0, type(error).__name__, isinstance(error, UserError)))
-        os._exit(1)
+        return 1
+    return 0
 
 
 def _next(connection: Connection) -> Snapshot | None:

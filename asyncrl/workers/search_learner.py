@@ -215,4 +215,4 @@ def _nothing_to_save() -> None:
 
 def run_search_learner(plan: SearchPlan, connection: Connection) -> None:
     """Process body of the learner."""
-    run_body(lambda: SearchLearner(plan, connection), plan.core, connection)
+    run_body(lambda: SearchLearner(plan, connection), plan.core, connection, (plan.task.seed,))

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from asyncrl.blackbox.search import Search
+from asyncrl.envs import seed_generators
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.generations import Claim, WorkerPace, place_of
@@ -78,7 +79,9 @@ class SearchWorker:
             self._version = claim.version
         self._search.candidate(published.search, claim.generation, claim.ticket, self._candidate)
         before = evaluating.seconds
-        outcome = evaluating.evaluate(self._candidate, self._key(claim))
+        key = self._key(claim)
+        seed_generators(self._task.seed, *key)
+        outcome = evaluating.evaluate(self._candidate, key)
         played = evaluating.seconds - before
         self._write(claim, outcome)
         self._tell(claim, outcome, played, time.perf_counter() - began - played)
@@ -126,4 +129,5 @@ def _nothing_to_save() -> None:
 
 def run_search_worker(plan: SearchPlan, connection: Connection) -> None:
     """Process body of a worker."""
-    run_body(lambda: SearchWorker(plan), plan.core, connection)
+    # The same in every worker, since what an evaluation comes to must not depend on who makes it; each has a key of its own.
+    run_body(lambda: SearchWorker(plan), plan.core, connection, (plan.task.seed,))

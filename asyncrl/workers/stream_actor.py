@@ -122,4 +122,4 @@ class StreamActor(ActingWorker):
 
 def run_stream_actor(plan: StreamPlan, connection: Connection) -> None:
     """Process body of an actor."""
-    run_body(lambda: StreamActor(plan), plan.core, connection)
+    run_body(lambda: StreamActor(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.checkpoint import read_part, write_part
+from asyncrl.envs import load_generators, save_generators
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import COMMAND, DELAY, HEARTBEAT, IN_PLACE, MARK, OPENED, PHASE, PHASES, REQUEST
 from asyncrl.scheduler.gate import Gate
@@ -27,6 +28,7 @@ from asyncrl.workers.messages import Go
 from asyncrl.workers.stream_plan import PublishedPolicy, StreamPlan, StreamTask, ground_of, unit_layout
 
 LEARNER_PART = "learner"
+GENERATORS = "generators/"
 UNIT_FIELDS = ("observation", "action", "reward", "ended", "final_observation", "memory")
 
 
@@ -119,10 +121,16 @@ class StreamLearner:
         slot = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
         self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
         if plan.restore_from is not None:
-            self._state.restore(read_part(plan.restore_from, LEARNER_PART)[1])
+            self._restore(*read_part(plan.restore_from, LEARNER_PART))
         self._books: LearnerBooks | None = None
         self._wait_seconds = 0.0
         self.notes: list[str] = []
+
+    def _restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        self._state.restore({name: array for name, array in arrays.items() if not name.startswith(GENERATORS)})
+        if "generators" in state:  # checkpoints of older versions have none
+            own = {name.removeprefix(GENERATORS): array for name, array in arrays.items() if name.startswith(GENERATORS)}
+            load_generators(state["generators"], own)
 
     def _limit_threads(self) -> None:
         import torch
@@ -194,10 +202,12 @@ class StreamLearner:
 
     def _save(self) -> None:
         folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
+        generators, numbers = save_generators()  # a network of the user's may draw from them
+        arrays = {**self._state.state(), **{GENERATORS + name: array for name, array in numbers.items()}}
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state(), self._beat)
+            write_part(folder, LEARNER_PART, {"steps": self._state.steps, "generators": generators}, arrays, self._beat)
 
 
 def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:
     """Process body of the learner."""
-    run_body(lambda: StreamLearner(plan), plan.core, connection)
+    run_body(lambda: StreamLearner(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))
