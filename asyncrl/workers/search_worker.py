@@ -32,7 +32,7 @@ class SearchWorker:
         self._ground = ground_of(task, self._search, plan.memory, plan.pipes)
         self._ring = episode_ring(plan.memory, plan.worker)
         self._published = Published.empty(task, self._search)
-        self._candidate = np.zeros(size, np.float32)
+        self._candidate = np.zeros(size, task.space.dtype)
         self._evaluating = evaluating(plan, self._beat)
         self._version = -1
         self._books: Books | None = None
