@@ -8,8 +8,9 @@ The next generation's points are drawn as soon as an update is made, with random
 the space's precision; workers only pick their row. The library is told the points that were evaluated (of policies, rounded to
 float32) and negated returns.
 
-Bounds of a function are the library's: its coordinates are mapped smoothly into the box (`BoundTransform`), and `mean` is in
-coordinates before that. Of its termination criteria, which are asked for functions only, those count that follow from the
+Bounds of a function are the library's: coordinates are mapped smoothly into the box (`BoundTransform`). The map is applied here, to
+what is published; the library's object, and `state`, know coordinates before it only, and deviations of at most a third of the box,
+which are the library's too. Of its termination criteria, which are asked for functions only, those count that follow from the
 distribution (`ENDINGS`). Its tolerances of values are off, since they would end at a difference of 1e-11 whatever the function's
 unit is, and so are those that look back on earlier generations, which are not in the arrays. An update that the library cannot make
 changes nothing.
@@ -47,6 +48,8 @@ TOLX = 1e-11
 TOLFACUPX = 1e9
 """And where a deviation has grown so many times. The library has 1e3, which ends a search that has far to go from a small sigma; as here
 steps grow by a third in an update, one without a minimum comes to an end some sixty updates later."""
+STOP_EVERY = 10
+"""Updates between looks at the criteria, which take the library a tenth of an update's time."""
 CRITERIA_OFF = {"tolfun": 0, "tolfunhist": 0, "tolstagnation": 0, "tolxstagnation": False, "tolupsigma": 0, "maxiter": np.inf}
 """Termination criteria that are never met, see above."""
 
@@ -88,13 +91,16 @@ class CmaEs:
         self.published_size = size * (1 + self.tickets)
         self._size, self._seed, self._space = size, seed, space
         self._version = 0  # that points are drawn for
+        self._bits = np.random.Philox(key=0)
+        self._generator, self._bits_start = np.random.Generator(self._bits), self._bits.state
         self._live: Any = None
-        self._written: dict[str, NDArray[Any]] = {}
+        self._live_block, self._live_points, self._live_counts = np.zeros(0), np.zeros(0), np.zeros(0)  # as it has written them
         _find_library()
         vectors = ("mean", "path", "coordinate_path", "sigma_path", "scaling", *(("sampler_std",) if self.diagonal else ("axes",)))
         matrices = () if self.diagonal else ("covariance", "rotation")
+        self._block = np.zeros((len(vectors), size))
         self.state: dict[str, NDArray[Any]] = {
-            **{name: np.zeros(size) for name in vectors},
+            **dict(zip(vectors, self._block)),
             **{name: np.zeros((size, size)) for name in matrices},
             "scalars": np.zeros(2),
             "counts": np.zeros(6, np.int64),
@@ -110,13 +116,16 @@ class CmaEs:
 
     def begin(self, start: Points) -> None:
         """See `Search`."""
-        self._draw(self._strategy(np.asarray(start, np.float64)), 0)
+        mean = np.array(start, np.float64)
+        self._draw(self._strategy(mean if self._box is None else self._box.inverse(mean)), 0)
 
     def published(self, out: Points) -> None:
         """See `Search`."""
-        mean = self.state["mean"]
-        out[: self._size] = mean if self._box is None else self._box.repair(mean.copy())
+        out[: self._size] = self.state["mean"]
         out[self._size :] = self.state["points"].ravel()
+        if self._box is not None:
+            for row in out.reshape(-1, self._size):
+                row[:] = self._box.repair(row)
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
         """See `Search`. The generation is the one that was drawn for this version, so it plays no part."""
@@ -150,13 +159,14 @@ class CmaEs:
             self._live = None  # its object is broken; the arrays still hold what was before
             self._draw(self._asked(), version + 1)
             return {"not_finite": 1.0, **figures, **self._ended("not finite")}
+        deviations = strategy.stds
         return {
             "update_norm": float(np.linalg.norm(self.state["mean"] - before)),
-            "sigma": float(np.mean(strategy.stds)),
-            "sigma_min": float(np.min(strategy.stds)),
-            "sigma_max": float(np.max(strategy.stds)),
+            "sigma": float(deviations.mean()),
+            "sigma_min": float(deviations.min()),
+            "sigma_max": float(deviations.max()),
             **figures,
-            **self._ended(*(strategy.stop() if self._space.of_function else ())),
+            **self._ended(*(strategy.stop() if self._space.of_function and version % STOP_EVERY == 0 else ())),
         }
 
     def _told(self, strategy: Any, cost: NDArray[np.float64]) -> bool:
@@ -176,12 +186,8 @@ class CmaEs:
     @cached_property
     def _box(self) -> Any:
         """The library's map into the bounds; None without any."""
-        bounds = self._bounds()
-        return None if bounds is None else self._library.boundary_handler.BoundTransform(bounds)
-
-    def _bounds(self) -> list[list[float]] | None:
         low, high = self._space.low, self._space.high
-        return None if low is None or high is None else [low.tolist(), high.tolist()]
+        return None if low is None or high is None else self._library.boundary_handler.BoundTransform([low.tolist(), high.tolist()])
 
     def _strategy(self, mean: NDArray[np.float64]) -> Any:
         """An object of the library at its start, whose points for `_version` can be drawn."""
@@ -193,34 +199,40 @@ class CmaEs:
             "AdaptSigma": self._library.sigma_adaptation.CMAAdaptSigmaCSA,
             # Rescaled coordinates are kept as `scaling`; a rotation of all parameters (the second number) would not be.
             "conditioncov_alleviate": [1e8, 0],
-            "bounds": self._bounds(),
+            "maxstd": None if self._box is None else (self._space.high - self._space.low) / 3,  # type: ignore[operator]
             "signals_filename": None,
             "tolx": TOLX * min(1.0, self._sigma),
             "tolfacupx": TOLFACUPX,
             **CRITERIA_OFF,
         }
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that sigma is larger than the box, for which the library has its own limit
-            return self._library.CMAEvolutionStrategy(mean, self._sigma, options)
+            warnings.simplefilter("ignore")  # that sigma is larger than maxstd, to which it is then reduced
+            strategy = self._library.CMAEvolutionStrategy(mean, self._sigma, options)
+        strategy.ask()  # points of no use: it makes the object expect to be told
+        return strategy
 
     def _randn(self, rows: int, columns: int) -> NDArray[np.float64]:
-        key = np.random.SeedSequence(self._seed, spawn_key=(PURPOSE, self._version)).generate_state(2, np.uint64)
-        return np.random.Generator(np.random.Philox(key=key)).standard_normal((rows, columns))
+        """Normal numbers of (seed, version): those of `Philox(key)`, whose construction costs more than they do."""
+        self._bits_start["state"]["key"][:] = np.random.SeedSequence(self._seed, spawn_key=(PURPOSE, self._version)).generate_state(2, np.uint64)
+        self._bits.state = self._bits_start
+        return self._generator.standard_normal((rows, columns))
 
     def _asked(self) -> Any:
         """The object of the library that has asked for the points in `state`, and waits to be told their returns."""
-        if self._live is None or any(not np.array_equal(self.state[name], array) for name, array in self._written.items()):
+        written = self._live is not None and (
+            np.array_equal(self.state["counts"], self._live_counts)
+            and np.array_equal(self._block, self._live_block)
+            and np.array_equal(self.state["points"], self._live_points)  # which come from all that the matrices hold
+        )
+        if not written:
             self._live = self._restored()
         return self._live
 
     def _restored(self) -> Any:
         """The same, made from the arrays."""
         state, counts, scalars = self.state, self.state["counts"], self.state["scalars"]
-        self._version = int(counts[0])
-        start = state["mean"] if self._box is None else self._box.repair(state["mean"].copy())
-        strategy = self._strategy(start.copy())
-        strategy.ask()  # points of no use: only then can it ask in the middle of a run
-        strategy.mean, strategy.mean_old = state["mean"].copy(), state["mean"].copy()
+        strategy = self._strategy(state["mean"].copy())
+        strategy.mean_old = state["mean"].copy()
         strategy.sigma, strategy.adapt_sigma.delta = (float(number) for number in scalars)
         strategy.pc, strategy.pc2 = state["path"].copy(), state["coordinate_path"].copy()
         strategy.adapt_sigma.ps = state["sigma_path"].copy()
@@ -234,14 +246,13 @@ class CmaEs:
             sampler.C, sampler.B, sampler.D = state["covariance"].copy(), np.asfortranarray(state["rotation"]), state["axes"].copy()
             sampler.count_tell, sampler.last_update, sampler.count_eigen = (int(count) for count in counts[3:])
         strategy._updateBDfromSM(sampler)
-        strategy.ask()  # the points in `state`: with bounds the library keeps what each of them was mapped from
         return strategy
 
     def _draw(self, strategy: Any, version: int) -> bool:
         """Draw the points for a version, and write them and all that the library remembers to `state`; not if they are not finite."""
         state, counts, self._version = self.state, self.state["counts"], version
         with np.errstate(all="ignore"):
-            points = np.asarray(strategy.ask()).astype(self._space.dtype)
+            points = strategy.ask_geno().astype(self._space.dtype)  # `ask` keeps a dictionary of them besides
         if not np.isfinite(points).all():
             return False
         state["points"][:] = points
@@ -259,7 +270,7 @@ class CmaEs:
             state["covariance"][:], state["rotation"][:], state["axes"][:] = sampler.C, sampler.B, sampler.D
             counts[3:] = sampler.count_tell, sampler.last_update, sampler.count_eigen
         self._live = strategy
-        self._written = {name: array.copy() for name, array in state.items() if array.shape[-1:] != array.shape[:-1]}
+        self._live_block, self._live_points, self._live_counts = self._block.copy(), points, counts.copy()
         return True
 
 

@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     cut: int
     """Episodes that were ended by the step limit."""
     episodes: list[tuple[float, int]]
-    """(the environment's own return, steps) of each."""
+    """(the environment's own return, steps) of each; a function has none."""
 
 
 class Evaluating(Protocol):
@@ -165,7 +165,7 @@ class FunctionEvaluating:
             raise Hopeless(f"{what} (where it has no value, it may return nan)") from error
         self._seconds += time.perf_counter() - began
         self._best.offer(value, point)
-        return Outcome(value, self._calls, 0, [(value, self._calls)])
+        return Outcome(value, self._calls, 0, [])
 
 
 def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:

@@ -107,8 +107,9 @@ class SearchWorker:
         books.add("episodes", len(outcome.episodes))
         books.add("environment_seconds", played)
         books.add("act_seconds", rest)
-        books.put("lost_episodes", self._ring.dropped)
         books.put("ended", time.monotonic())
+        if outcome.episodes:
+            books.put("lost_episodes", self._ring.dropped)
         self._ground.ledger.publish(self._index, books.draft)
         setting = self._search.setting(claim.ticket)
         for episode_return, length in outcome.episodes:
