@@ -79,7 +79,12 @@ def test_continues_from_its_arrays_bit_for_bit(kind):
 @pytest.mark.parametrize("kind", BOTH)
 def test_the_librarys_object_is_made_once_and_anew_where_the_arrays_are_not_its_own(kind, monkeypatch):
     made, constructor = [], cma.CMAEvolutionStrategy.__init__
-    monkeypatch.setattr(cma.CMAEvolutionStrategy, "__init__", lambda *arguments, **named: (made.append(1), constructor(*arguments, **named))[1])
+
+    def counted(*arguments, **named):
+        made.append(1)
+        constructor(*arguments, **named)
+
+    monkeypatch.setattr(cma.CMAEvolutionStrategy, "__init__", counted)
     search = begun(kind)
     search_for(search, sphere, 5)
     state = snapshot(search)
