@@ -213,7 +213,8 @@ class CmaEs:
 
     def _randn(self, rows: int, columns: int) -> NDArray[np.float64]:
         """Normal numbers of (seed, version): those of `Philox(key)`, whose construction costs more than they do."""
-        self._bits_start["state"]["key"][:] = np.random.SeedSequence(self._seed, spawn_key=(PURPOSE, self._version)).generate_state(2, np.uint64)
+        sequence = np.random.SeedSequence(self._seed, spawn_key=(PURPOSE, self._version))
+        self._bits_start["state"]["key"][:] = sequence.generate_state(2, np.uint64)
         self._bits.state = self._bits_start
         return self._generator.standard_normal((rows, columns))
 
