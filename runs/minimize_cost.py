@@ -22,7 +22,7 @@ import asyncrl
 N, TURNS = 10, 3
 COSTS = {0: 4000, 50: 4000, 100: 4000, 200: 3000, 500: 2000, 1000: 1500, 3000: 700}
 """Microseconds of an evaluation -> evaluations."""
-OPTIONS = {"verbose": -9, "seed": 1, "tolx": 0, "tolfun": 0, "tolfunhist": 0, "tolstagnation": 0, "tolxstagnation": False, "maxiter": np.inf}
+OPTIONS = {"verbose": -9, "tolx": 0, "tolfun": 0, "tolfunhist": 0, "tolstagnation": 0, "tolxstagnation": False, "maxiter": 10**9}
 
 
 def function_of(microseconds: float):
