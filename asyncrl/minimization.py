@@ -17,16 +17,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
+from asyncrl.blackbox.settings import parse_settings
+from asyncrl.blackbox.space import function_space
 from asyncrl.envs import kept_generators, seed_generators
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, usable_cores
+from asyncrl.fields import check_kind
 from asyncrl.interrupts import Interrupts, interruptible
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes import context, warm_up
 from asyncrl.scheduler.modes import parse_mode
-from asyncrl.topologies.search import SearchTopology
+from asyncrl.topologies.search import Searched, SearchTopology
 from asyncrl.topologies.topology import Seat
 from asyncrl.validate import RANGES, check_fields, check_number, check_processes
+from asyncrl.workers.evaluating import cost_of
 
 Function = Callable[[NDArray[np.float64]], float]
 
@@ -42,11 +46,15 @@ class Minimum:
     best_x: NDArray[np.float64]
     """The best point that was evaluated, [N]. Of a noisy function, a lucky one."""
     best_value: float
-    """What the function gave there."""
+    """What the function gave there; nan where no point had a value."""
     evaluations: int
+    """Calls of the function, the one at `x` among them."""
     updates: int
     seconds: float
     """From the first evaluation to the last, without the start of processes."""
+    stopped: str
+    """What ended it: evaluations, seconds, or of cma-es and sep-cma a criterion of the library `cma`, such as tolx (converged) or
+    tolfacupx (steps have grown without end: there is no minimum)."""
 
 
 def minimize(
@@ -59,6 +67,7 @@ def minimize(
     seed: int = 0,
     seconds: float | None = None,
     explore: str = "",
+    bounds: Any = None,
     **options: Any,
 ) -> Minimum:
     """Minimise `function` of a vector, from `start` [N], with workers in processes of their own.
@@ -67,35 +76,44 @@ def minimize(
 
     `function` travels to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode
     (default: the algorithm's), `workers` one per core by default; `options` are fields of the algorithm's options, of which
-    `sigma` should be about a tenth of the distance to go; step sizes are by default in proportion to it, and es has no weight
-    decay. `seconds` ends it after the evaluations that are under way. In
-    `sync` and `pipelined` the result does not depend on the number of workers. An evaluation costs some tens of
-    microseconds on top of the function's own time.
+    `sigma` should be about a tenth of the distance to go; step sizes are by default in proportion to it (to the first one of
+    `explore="sigma:..."`), and es has no weight decay. In `sync` and `pipelined` the result does not depend on the number of workers.
 
-    `episodes` calls of a noisy function are averaged for each point; every call is one of the `evaluations`.
+    At most `evaluations` calls of the function are made, in any mode and with any number of workers (what a killed worker has begun is
+    made again beside them). The last is at the point that the search has reached; what is left after the last whole generation is
+    evaluated too. `episodes` calls of a noisy function are averaged for each point; every call is one of the `evaluations`. `seconds`
+    ends it after the evaluations that are under way; cma-es and sep-cma also end by criteria of their library (`Minimum.stopped`).
 
-    Points travel as float32. A point without a value may give nan: it is tried again, then left out.
+    `bounds` are (low, high), each a number or one for each parameter; -inf and inf stand for none. The function is never asked outside
+    of them, and `start` may not lie there. cma-es and sep-cma have their library's smooth map into the box, to the others the function
+    goes on beyond it as its mirror image.
+
+    Points are float64. A point without a value may give nan, or what else is not finite: it ranks below all others.
 
     Raises UserError for what can't be used or a function that raises, WorkerFailed where workers kept dying.
     """
     entry = ALGORITHMS.get(algo) if isinstance(algo, str) else None
     if not isinstance(entry, BlackBox):
         raise unknown("black-box search", algo, [name for name, one in ALGORITHMS.items() if isinstance(one, BlackBox)])
-    made = _checked_options(algo, entry.options_type, options)
+    made = _checked_options(algo, entry.options_type, options, explore)
     count = usable_cores() if workers is None else workers
     for name, number in (("steps", evaluations), ("seed", seed), ("workers", count), ("seconds", 1.0 if seconds is None else seconds)):
         check_number("evaluations" if name == "steps" else name, number, RANGES[name])
+    if evaluations < made.episodes:
+        raise UserError(f"evaluations = {evaluations} is less than episodes = {made.episodes}: not even one point could be evaluated")
     check_processes(count)
     if not callable(function):
         raise UserError(f"function is of type {type(function).__name__}; what is minimised is a function of a vector")
     chosen = entry.default_mode if mode is None else mode
     experiment = Experiment(algo, "", mode=chosen, workers=count, steps=evaluations, seed=seed, explore=explore, options=made)
     check_fields(experiment)
+    begin = _checked_start(start)
+    searched = Searched(function, begin, function_space(bounds, begin), evaluations // made.episodes - 1)
     with Interrupts(numbers=(signal.SIGINT,)) as interrupts:
-        return _Minimization(function, _checked_start(start), experiment).run(seconds, interrupts.check)
+        return _Minimization(searched, experiment).run(seconds, interrupts.check)
 
 
-def _checked_options(algo: str, kind: Any, options: dict[str, Any]) -> Any:
+def _checked_options(algo: str, kind: Any, options: dict[str, Any], explore: str) -> Any:
     """The algorithm's options, with the defaults that functions have. Raises UserError."""
     names = [field.name for field in dataclasses.fields(kind) if field.name not in kind.of_episodes]
     for name in options:
@@ -105,12 +123,14 @@ def _checked_options(algo: str, kind: Any, options: dict[str, Any]) -> Any:
             raise unknown(f"option of {algo}", name, names)
     made = kind(**options)
     check_fields(made)
-    return dataclasses.replace(made, **{name: value for name, value in made.for_functions(made.sigma).items() if name not in options})
+    check_kind("explore", explore, str, "")
+    sigma = parse_settings(explore, made)[0].sigma
+    return dataclasses.replace(made, **{name: value for name, value in made.for_functions(sigma).items() if name not in options})
 
 
-def _checked_start(start: ArrayLike) -> NDArray[np.float32]:
+def _checked_start(start: ArrayLike) -> NDArray[np.float64]:
     try:
-        vector = np.asarray(start, np.float32)
+        vector = np.array(start, np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"start cannot be used: {error} (allowed: one dimension of finite numbers)") from error
     if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
@@ -121,12 +141,12 @@ def _checked_start(start: ArrayLike) -> NDArray[np.float32]:
 class _Minimization:
     """One call: builds, drives, tidies up."""
 
-    def __init__(self, function: Function, start: NDArray[np.float32], experiment: Experiment):
-        self._function, self._experiment = function, experiment
+    def __init__(self, searched: Searched, experiment: Experiment):
+        self._searched, self._experiment = searched, experiment
         self._mode = parse_mode(experiment.mode)
         self._context = context()
         warm_up(self._context)
-        self._topology = SearchTopology(experiment, (lambda x: -function(x), start))
+        self._topology = SearchTopology(experiment, searched)
 
     def run(self, seconds: float | None, check: Callable[[], None]) -> Minimum:
         topology = self._topology
@@ -143,14 +163,15 @@ class _Minimization:
     def _drive(self, launcher: Launcher, seconds: float | None, check: Callable[[], None]) -> Minimum:
         launcher.start(check)
         launcher.open_gate(self._mode, self._experiment.steps)
-        began = time.monotonic()
+        began, stopped = time.monotonic(), "evaluations"
         while not launcher.all_at_gate():
             check()
             if seconds is not None and time.monotonic() > began + seconds:
                 launcher.request_gate()
+                stopped = "seconds"
             launcher.turn(0.1 if seconds is not None else 0.5)
         launcher.close_epoch()
-        return self._minimum(launcher, time.monotonic() - began)
+        return self._minimum(launcher, time.monotonic() - began, self._topology.ending() or stopped)
 
     def _name_of(self, worker: int) -> str:
         return f"worker {worker}" if worker < self._experiment.workers else "the learner"
@@ -158,21 +179,21 @@ class _Minimization:
     def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
         return self._topology.body_of(Seat(worker, generation, None, None, Path()))
 
-    def _minimum(self, launcher: Launcher, seconds: float) -> Minimum:
-        topology = self._topology
-        x = topology.snapshot().vector.astype(np.float64)
-        value = self._value(x)
+    def _minimum(self, launcher: Launcher, seconds: float, stopped: str) -> Minimum:
+        topology, calls = self._topology, self._experiment.options.episodes
+        x = self._searched.space.inside(topology.snapshot().vector)
+        value = self._value(x, calls)
         best = topology.best()
-        best_x, best_value = (x, value) if best is None or -best[0] > value else (best[1].astype(np.float64), -best[0])
-        return Minimum(x, value, best_x, best_value, int(topology.ground.ledger.total("steps")), launcher.updates(), seconds)
+        best_x, best_value = (x.copy(), value) if best is None or -best[0] > value else (best[1], -best[0])
+        evaluations = int(topology.ground.ledger.total("steps")) + calls
+        return Minimum(x, value, best_x, best_value, evaluations, launcher.updates(), seconds, stopped)
 
-
-    def _value(self, x: NDArray[np.float64]) -> float:
+    def _value(self, x: NDArray[np.float64], calls: int) -> float:
         """The function at the end, which workers may never have asked for there; nan where it has no value."""
         try:
             with interruptible(), kept_generators():
                 seed_generators(self._experiment.seed)
-                return float(self._function(x.copy()))
+                return cost_of(self._searched.function, x, calls)
         except Exception as error:  # noqa: BLE001 - all that was found would be lost
             _warn(f"the function raised {type(error).__name__} at the point that the search has reached: {error}")
             return math.nan

@@ -33,7 +33,7 @@ def test_sync_finds_the_same_with_any_number_of_workers():
     options = {"sigma": 0.1, "learning_rate": 0.05, "population": 20}
     one, three = (asyncrl.minimize(sphere, np.zeros(4), "es", 1000, count, **options) for count in (1, 3))
     assert one.x.tobytes() == three.x.tobytes()
-    assert (one.value, one.evaluations, one.updates) == (three.value, 1000, 50)
+    assert (one.value, one.evaluations, one.updates) == (three.value, 1000, 49), "19 of the last generation, and one call at x"
     assert one.value < 0.05
     for found in (one, three):
         assert found.best_value == sphere(found.best_x) <= found.value == sphere(found.x)
@@ -73,7 +73,7 @@ def test_calls_of_a_noisy_function_are_averaged():
 
     found = asyncrl.minimize(noisy, np.zeros(3), "es", 400, 1, population=20, episodes=2, sigma=0.1)
     assert found.best_value == pytest.approx(sphere(found.best_x) + 2.0), "the mean of two calls"
-    assert (found.evaluations, found.updates) == (400, 10), "each call counts"
+    assert (found.evaluations, found.updates) == (400, 9), "each call counts"
 
 
 def test_time_ends_it():

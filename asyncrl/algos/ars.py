@@ -23,6 +23,7 @@ from asyncrl.blackbox.perturbed import Kept, Perturbed
 from asyncrl.blackbox.ratios import gradient
 from asyncrl.blackbox.samples import Vector
 from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.space import POLICIES, Space
 from asyncrl.errors import UserError
 
 
@@ -64,8 +65,8 @@ class Ars(Perturbed):
 
     figures = (*Perturbed.figures, "return_std")
 
-    def __init__(self, options: ArsOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
-        super().__init__(options, size, seed, settings, "antithetic")
+    def __init__(self, options: ArsOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
+        super().__init__(options, size, seed, settings, "antithetic", space)
         if not 0 <= options.top <= self._plan.directions:
             raise UserError(
                 f"top = {options.top} cannot be used with population = {options.population}"
@@ -83,7 +84,7 @@ class Ars(Perturbed):
             return {**figures, "flat": 1.0}
         deviation = float(np.std(best.value))
         g = gradient(self._samples(best, best.value / deviation))
-        theta = (self.theta + 2.0 * self._rate * g).astype(np.float32)  # g is a mean over 2 b evaluations
+        theta = (self.theta + 2.0 * self._rate * g).astype(self.theta.dtype)  # g is a mean over 2 b evaluations
         return {"return_std": deviation, "gradient_norm": float(np.linalg.norm(g)), **self._replaced(version, theta), **figures}
 
 

@@ -20,6 +20,7 @@ from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, popul
 from asyncrl.blackbox.history import CURRENT, History
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
 
 
@@ -54,7 +55,7 @@ class Cem:
 
     figures: tuple[str, ...] = ("elites", "update_norm", "sigma", "sigma_min", "sigma_max", "extra_variance")
 
-    def __init__(self, options: CemOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
+    def __init__(self, options: CemOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
         setting = one_setting("cem", options.sigma, options.directions, settings, KINDS)
         self.tickets = population_of("cem", options.population, size, 2)
         if not 0 < options.elite <= 1 or _elites(options.elite, self.tickets) < 2:
@@ -68,24 +69,24 @@ class Cem:
             "deviation": np.full(size, float(setting.sigma)),
             "updates": np.zeros(1, np.int64),
         }
-        self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag)
-        self._options, self._sigma = options, setting.sigma
+        self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag, space.dtype)
+        self._options, self._sigma, self._dtype = options, setting.sigma, space.dtype
         self._directions = Directions(seed, size, self.tickets, (setting,))
         self._eps = np.empty(size, np.float32)
 
-    def begin(self, start: NDArray[np.float32]) -> None:
+    def begin(self, start: Points) -> None:
         """See `Search`."""
         self.state["mean"][:] = start
         self.state["deviation"].fill(self._sigma)
         self.state["updates"].fill(0)
         self._history.clear()
 
-    def published(self, out: NDArray[np.float32]) -> None:
+    def published(self, out: Points) -> None:
         """See `Search`."""
         size = self.published_size // 2
         out[:size], out[size:] = self.state["mean"], self._drawn_with()
 
-    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+    def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
         """See `Search`."""
         size = self.published_size // 2
         self._directions.direction(generation, ticket, self._eps)
@@ -104,8 +105,10 @@ class Cem:
         used, figures = in_time(self._history.rows(version, batch.version), batch)
         if used is None:
             return figures
-        order = np.argsort(-batch.returns[used], kind="stable")  # equal returns: the order of tickets, which is random anyway
-        best = np.flatnonzero(used)[order[: max(2, _elites(self._options.elite, len(order)))]]
+        returns = batch.returns[used]
+        order = np.argsort(-returns, kind="stable")  # equal returns: the order of tickets, which is random anyway
+        valued = int(np.isfinite(returns).sum())  # points without a value are no elite, if there are two others
+        best = np.flatnonzero(used)[order[: max(2, min(valued, _elites(self._options.elite, len(order))))]]
         points, present = self._points(version, batch, best), self._present()
         figures.update(self._fit(points))
         self._history.record(version, present)
@@ -114,7 +117,7 @@ class Cem:
     def _points(self, version: int, batch: Evaluations, which: NDArray[np.intp]) -> NDArray[np.float64]:
         """The points [n, N] that were evaluated."""
         size, present = len(self._eps), self._present()
-        points = np.empty((len(which), size), np.float32)
+        points = np.empty((len(which), size), self._dtype)
         for out, i, row in zip(points, which, self._history.rows(version, batch.version[which])):
             acted = present if row == CURRENT else self.state["history"][row]
             self._directions.direction(int(batch.generation[i]), int(batch.ticket[i]), self._eps)
@@ -137,9 +140,9 @@ class Cem:
             "extra_variance": extra_variance(self._options, int(self.state["updates"][0])),
         }
 
-    def _present(self) -> NDArray[np.float32]:
+    def _present(self) -> Points:
         """Mean and deviation [2 N] as they are published."""
-        present = np.empty(self.published_size, np.float32)
+        present = np.empty(self.published_size, self._dtype)
         self.published(present)
         return present
 

@@ -1,10 +1,19 @@
 """CMA-ES and its separable form, with the `cma` library (Hansen) as backend.
 
-The library makes the points and the updates. What it remembers lives in arrays: each update puts them into a fresh object of
-the library, so whoever copies the arrays has the search, and nothing grows. Its termination criteria are never asked.
+The library makes the points and the updates. What it remembers is written to arrays after each update, so whoever copies the
+arrays has the search. Its object is kept from update to update, and made anew from the arrays only where they are not what it has
+written: in a learner's successor, and where a run is resumed. Making one costs more than an update.
 
-The next generation's points are drawn as soon as an update is made, with random numbers of (seed, version), and published
-as float32; workers only pick their row. The library is told the points that were evaluated (rounded) and negated returns.
+The next generation's points are drawn as soon as an update is made, with random numbers of (seed, version), and published in
+the space's precision; workers only pick their row. The library is told the points that were evaluated (of policies, rounded to
+float32) and negated returns.
+
+Bounds of a function are the library's: coordinates are mapped smoothly into the box (`BoundTransform`). The map is applied here, to
+what is published; the library's object, and `state`, know coordinates before it only, and deviations of at most a third of the box,
+which are the library's too. Of its termination criteria, which are asked for functions only, those count that follow from the
+distribution (`ENDINGS`). Its tolerances of values are off, since they would end at a difference of 1e-11 whatever the function's
+unit is, and so are those that look back on earlier generations, which are not in the arrays. An update that the library cannot make
+changes nothing.
 
 Step sizes are adapted by CSA for all N: the library's choice from 300 parameters on, TPA, needs a pair of its own among the
 points in a fixed place (pycma issues 145, nevergrad 1690).
@@ -26,13 +35,23 @@ from numpy.typing import NDArray
 
 from asyncrl.blackbox.gaussians import one_setting, population_of
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.search import ENDINGS, Evaluations, Setting
 from asyncrl.blackbox.shaping import flat
+from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
 
 LARGEST_FULL = 2000
 """Parameters of full CMA-ES: its matrices have N^2 numbers, and their decomposition takes N^3 operations."""
 PURPOSE = 0x636D61  # keeps these random numbers apart from other uses of the same seed
+TOLX = 1e-11
+"""A search of a function ends where all deviations are below this (the library's number), or below it times a sigma less than 1."""
+TOLFACUPX = 1e9
+"""And where a deviation has grown so many times. The library has 1e3, which ends a search that has far to go from a small sigma; as here
+steps grow by a third in an update, one without a minimum comes to an end some sixty updates later."""
+STOP_EVERY = 10
+"""Updates between looks at the criteria, which take the library a tenth of an update's time."""
+CRITERIA_OFF = {"tolfun": 0, "tolfunhist": 0, "tolstagnation": 0, "tolxstagnation": False, "tolupsigma": 0, "maxiter": np.inf}
+"""Termination criteria that are never met, see above."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +76,12 @@ class CmaEs:
     name = "cma-es"
     diagonal = False
 
-    def __init__(self, options: CmaEsOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
+    def __init__(
+        self, options: CmaEsOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES
+    ) -> None:
         if size < 2:
-            raise UserError(f"{self.name} with {size} parameter cannot be used (allowed: at least 2)")
+            others = "nes, es, ars, tres and cem work with 1"
+            raise UserError(f"{self.name} with {size} parameter cannot be used (allowed: at least 2; {others})")
         if not self.diagonal and size > LARGEST_FULL:
             raise UserError(
                 f"cma-es with {size} parameters cannot be used (allowed: at most {LARGEST_FULL}; `sep-cma` and `es` have no limit)"
@@ -67,16 +89,22 @@ class CmaEs:
         self._sigma = one_setting(self.name, options.sigma, "gaussian", settings, ("gaussian",)).sigma
         self.tickets = population_of(self.name, options.population, size, 3)
         self.published_size = size * (1 + self.tickets)
-        self._size, self._seed = size, seed
+        self._size, self._seed, self._space = size, seed, space
+        self._version = 0  # that points are drawn for
+        self._bits = np.random.Philox(key=0)
+        self._generator, self._bits_start = np.random.Generator(self._bits), self._bits.state
+        self._live: Any = None
+        self._live_block, self._live_points, self._live_counts = np.zeros(0), np.zeros(0), np.zeros(0)  # as it has written them
         _find_library()
         vectors = ("mean", "path", "coordinate_path", "sigma_path", "scaling", *(("sampler_std",) if self.diagonal else ("axes",)))
         matrices = () if self.diagonal else ("covariance", "rotation")
+        self._block = np.zeros((len(vectors), size))
         self.state: dict[str, NDArray[Any]] = {
-            **{name: np.zeros(size) for name in vectors},
+            **dict(zip(vectors, self._block)),
             **{name: np.zeros((size, size)) for name in matrices},
             "scalars": np.zeros(2),
             "counts": np.zeros(6, np.int64),
-            "points": np.zeros((self.tickets, size), np.float32),
+            "points": np.zeros((self.tickets, size), space.dtype),
         }
 
     @cached_property
@@ -86,17 +114,20 @@ class CmaEs:
             warnings.simplefilter("ignore")  # that there is no matplotlib
             return import_module("cma")
 
-    def begin(self, start: NDArray[np.float32]) -> None:
+    def begin(self, start: Points) -> None:
         """See `Search`."""
-        strategy = self._strategy(np.asarray(start, np.float64), 0)
-        self._draw(strategy, 0)
+        mean = np.array(start, np.float64)
+        self._draw(self._strategy(mean if self._box is None else self._box.inverse(mean)), 0)
 
-    def published(self, out: NDArray[np.float32]) -> None:
+    def published(self, out: Points) -> None:
         """See `Search`."""
         out[: self._size] = self.state["mean"]
         out[self._size :] = self.state["points"].ravel()
+        if self._box is not None:
+            for row in out.reshape(-1, self._size):
+                row[:] = self._box.repair(row)
 
-    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+    def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
         """See `Search`. The generation is the one that was drawn for this version, so it plays no part."""
         first = self._size * (1 + ticket)
         out[:] = published[first : first + self._size]
@@ -119,50 +150,94 @@ class CmaEs:
         figures = {"late_dropped": float(np.sum(~own))}
         cost = np.full(self.tickets, np.nan)
         cost[batch.ticket[own]] = -batch.returns[own]
-        strategy = self._restored(version + 1)
         if flat(cost):
-            self._draw(strategy, version + 1)
+            self._draw(self._asked(), version + 1)
             return {"flat": 1.0, **figures}
         cost[np.isnan(cost)] = np.inf
-        before = self.state["mean"].copy()
-        strategy.tell(list(self.state["points"].astype(np.float64)), list(cost), check_points=False)
-        self._draw(strategy, version + 1)
+        before, strategy = self.state["mean"].copy(), self._asked()
+        if not (self._told(strategy, cost) and self._draw(strategy, version + 1)):
+            self._live = None  # its object is broken; the arrays still hold what was before
+            self._draw(self._asked(), version + 1)
+            return {"not_finite": 1.0, **figures, **self._ended("not finite")}
+        deviations = strategy.stds
         return {
             "update_norm": float(np.linalg.norm(self.state["mean"] - before)),
-            "sigma": float(np.mean(strategy.stds)),
-            "sigma_min": float(np.min(strategy.stds)),
-            "sigma_max": float(np.max(strategy.stds)),
+            "sigma": float(deviations.mean()),
+            "sigma_min": float(deviations.min()),
+            "sigma_max": float(deviations.max()),
             **figures,
+            **self._ended(*(strategy.stop() if self._space.of_function and version % STOP_EVERY == 0 else ())),
         }
 
-    def _strategy(self, mean: NDArray[np.float64], version: int) -> Any:
-        """An object of the library at its start, whose points for a version can be drawn."""
+    def _told(self, strategy: Any, cost: NDArray[np.float64]) -> bool:
+        """Tell the library what its points cost; whether it could make something of that: where steps grow without end it can't."""
+        with np.errstate(all="ignore"):
+            try:
+                strategy.tell(list(self.state["points"].astype(np.float64)), list(cost), check_points=False)
+            except (AssertionError, ArithmeticError, ValueError, RuntimeError):
+                return False
+        return True
 
-        def randn(rows: int, columns: int) -> NDArray[np.float64]:
-            key = np.random.SeedSequence(self._seed, spawn_key=(PURPOSE, version)).generate_state(2, np.uint64)
-            return np.random.Generator(np.random.Philox(key=key)).standard_normal((rows, columns))
+    def _ended(self, *reasons: str) -> dict[str, float]:
+        """The figure that says so, of a function, where one of `ENDINGS` is among the reasons."""
+        numbers = [ENDINGS.index(reason) for reason in reasons if reason in ENDINGS]
+        return {"ended": float(min(numbers))} if numbers and self._space.of_function else {}
 
+    @cached_property
+    def _box(self) -> Any:
+        """The library's map into the bounds; None without any."""
+        low, high = self._space.low, self._space.high
+        return None if low is None or high is None else self._library.boundary_handler.BoundTransform([low.tolist(), high.tolist()])
+
+    def _strategy(self, mean: NDArray[np.float64]) -> Any:
+        """An object of the library at its start, whose points for `_version` can be drawn."""
         options = {
             "verbose": -9,
             "popsize": self.tickets,
-            "randn": randn,
+            "randn": self._randn,
             "CMA_diagonal": self.diagonal,
             "AdaptSigma": self._library.sigma_adaptation.CMAAdaptSigmaCSA,
             # Rescaled coordinates are kept as `scaling`; a rotation of all parameters (the second number) would not be.
             "conditioncov_alleviate": [1e8, 0],
+            "maxstd": None if self._box is None else (self._space.high - self._space.low) / 3,  # type: ignore[operator]
+            "signals_filename": None,
+            "tolx": TOLX * min(1.0, self._sigma),
+            "tolfacupx": TOLFACUPX,
+            **CRITERIA_OFF,
         }
-        return self._library.CMAEvolutionStrategy(mean, self._sigma, options)
-
-    def _restored(self, version: int) -> Any:
-        """An object of the library that has asked for the points in `state`, and waits to be told their returns."""
-        state, counts, scalars = self.state, self.state["counts"], self.state["scalars"]
-        strategy = self._strategy(state["mean"].copy(), version)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that sigma is larger than maxstd, to which it is then reduced
+            strategy = self._library.CMAEvolutionStrategy(mean, self._sigma, options)
         strategy.ask()  # points of no use: it makes the object expect to be told
+        return strategy
+
+    def _randn(self, rows: int, columns: int) -> NDArray[np.float64]:
+        """Normal numbers of (seed, version): those of `Philox(key)`, whose construction costs more than they do."""
+        sequence = np.random.SeedSequence(self._seed, spawn_key=(PURPOSE, self._version))
+        self._bits_start["state"]["key"][:] = sequence.generate_state(2, np.uint64)
+        self._bits.state = self._bits_start
+        return self._generator.standard_normal((rows, columns))
+
+    def _asked(self) -> Any:
+        """The object of the library that has asked for the points in `state`, and waits to be told their returns."""
+        written = self._live is not None and (
+            np.array_equal(self.state["counts"], self._live_counts)
+            and np.array_equal(self._block, self._live_block)
+            and np.array_equal(self.state["points"], self._live_points)  # which come from all that the matrices hold
+        )
+        if not written:
+            self._live = self._restored()
+        return self._live
+
+    def _restored(self) -> Any:
+        """The same, made from the arrays."""
+        state, counts, scalars = self.state, self.state["counts"], self.state["scalars"]
+        strategy = self._strategy(state["mean"].copy())
+        strategy.mean_old = state["mean"].copy()
         strategy.sigma, strategy.adapt_sigma.delta = (float(number) for number in scalars)
         strategy.pc, strategy.pc2 = state["path"].copy(), state["coordinate_path"].copy()
         strategy.adapt_sigma.ps = state["sigma_path"].copy()
         strategy.countiter, strategy.countevals = int(counts[1]), int(counts[2])
-        strategy.mean_old = state["mean"].copy()
         if strategy.countiter > 0:  # the library begins with one scale for all
             strategy.sigma_vec = self._library.transformations.DiagonalDecoding(state["scaling"])
         sampler = strategy.sm
@@ -174,21 +249,30 @@ class CmaEs:
         strategy._updateBDfromSM(sampler)
         return strategy
 
-    def _draw(self, strategy: Any, version: int) -> None:
-        """Draw the points for a version, and keep them and all that the library remembers in `state`."""
-        state, counts = self.state, self.state["counts"]
-        state["points"][:] = np.asarray(strategy.ask())
+    def _draw(self, strategy: Any, version: int) -> bool:
+        """Draw the points for a version, and write them and all that the library remembers to `state`; not if they are not finite."""
+        state, counts, self._version = self.state, self.state["counts"], version
+        with np.errstate(all="ignore"):
+            points = strategy.ask_geno().astype(self._space.dtype)  # `ask` keeps a dictionary of them besides
+        if not np.isfinite(points).all():
+            return False
+        state["points"][:] = points
         state["mean"][:] = strategy.mean
         state["path"][:], state["coordinate_path"][:] = strategy.pc, strategy.pc2
         state["sigma_path"][:], state["scaling"][:] = strategy.adapt_sigma.ps, strategy.sigma_vec.scaling
         state["scalars"][:] = strategy.sigma, strategy.adapt_sigma.delta
         counts[:3] = version, strategy.countiter, strategy.countevals
+        if strategy.countiter > 0:  # as one that is restored has it: it remembers its dimension
+            strategy.sigma_vec = self._library.transformations.DiagonalDecoding(state["scaling"])
         sampler = strategy.sm
         if self.diagonal:
             state["sampler_std"][:] = np.sqrt(sampler.variances)
         else:
             state["covariance"][:], state["rotation"][:], state["axes"][:] = sampler.C, sampler.B, sampler.D
             counts[3:] = sampler.count_tell, sampler.last_update, sampler.count_eigen
+        self._live = strategy
+        self._live_block, self._live_points, self._live_counts = self._block.copy(), points, counts.copy()
+        return True
 
 
 class SepCma(CmaEs):

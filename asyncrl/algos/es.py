@@ -20,6 +20,7 @@ from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.perturbed import Perturbed
 from asyncrl.blackbox.ratios import gradient
 from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.space import POLICIES, Space
 from asyncrl.shared.optimizers import Adam, ClipUp, Optimizer, Sgd
 
 LARGEST = 1e18
@@ -61,8 +62,8 @@ class Es(Perturbed):
     state besides: `statistics` float32 [S, N] of the optimizer, `updates` int64 [1] that it has made.
     """
 
-    def __init__(self, options: EsOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
-        super().__init__(options, size, seed, settings, options.estimator)
+    def __init__(self, options: EsOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
+        super().__init__(options, size, seed, settings, options.estimator, space)
         self._rule, self._rate, self._decay = _rule(options), options.learning_rate, options.weight_decay
         self.state["statistics"] = np.zeros((max(self._rule.statistics, 1), size), np.float32)
         self.state["updates"] = np.zeros(1, np.int64)

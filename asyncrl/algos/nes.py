@@ -26,6 +26,7 @@ from asyncrl.blackbox.history import CURRENT, LOST, History
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError, unknown
 
 LARGEST_FULL = 300
@@ -81,7 +82,7 @@ class Nes:
 
     figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
 
-    def __init__(self, options: NesOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
+    def __init__(self, options: NesOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
         if options.kind not in ("snes", "xnes"):
             raise unknown("kind of nes", options.kind, ("snes", "xnes"))
         self._full = options.kind == "xnes"
@@ -94,15 +95,15 @@ class Nes:
         if self._full:
             self.state["shape"] = np.eye(size)
         else:
-            self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag)
+            self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag, space.dtype)
         self._size, self._options, self._first_sigma = size, options, setting.sigma
         usual = (9 + 3 * math.log(size)) / (5 * size * math.sqrt(size)) if self._full else (3 + math.log(size)) / (5 * math.sqrt(size))
         self._sigma_rate = options.sigma_learning_rate or usual
         self._shape_rate = options.shape_learning_rate or usual
         self._directions = Directions(seed, size, self.tickets, (setting,))
-        self._eps, self._point = np.empty(size, np.float32), np.empty(size, np.float32)
+        self._eps, self._point = np.empty(size, np.float32), np.empty(size, space.dtype)
 
-    def begin(self, start: NDArray[np.float32]) -> None:
+    def begin(self, start: Points) -> None:
         """See `Search`."""
         self.state["mean"][:] = start
         self.state["sigma"].fill(self._first_sigma)
@@ -111,12 +112,12 @@ class Nes:
         else:
             self._history.clear()
 
-    def published(self, out: NDArray[np.float32]) -> None:
+    def published(self, out: Points) -> None:
         """See `Search`."""
         out[: self._size] = self.state["mean"]
         out[self._size :] = (self.state["sigma"] * self.state["shape"]).ravel() if self._full else self.state["sigma"]
 
-    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+    def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
         """See `Search`."""
         mean, spread = published[: self._size], published[self._size :]
         self._directions.direction(generation, ticket, self._eps)
@@ -150,7 +151,7 @@ class Nes:
         used, figures = in_time(acted, batch)
         if used is None:
             return figures
-        self._history.record(version, np.concatenate([self.state["mean"], self.state["sigma"]]).astype(np.float32))
+        self._history.record(version, np.concatenate([self.state["mean"], self.state["sigma"]]))
         return {**self._separable_step(draws[near], utilities(batch.returns[rows[near]])), **figures}
 
     def _draws(self, batch: Evaluations, rows: NDArray[np.intp]) -> Vector:

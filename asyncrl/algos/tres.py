@@ -26,6 +26,7 @@ from asyncrl.blackbox.perturbed import Perturbed
 from asyncrl.blackbox.ratios import divergence, gradient, measure
 from asyncrl.blackbox.samples import Samples, Vector
 from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.space import POLICIES, Space
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Tres(Perturbed):
 
     figures = (*Perturbed.figures, "surrogate", "epochs_done", "max_kl", "total_kl", "clipped_share", "effective_sample_size")
 
-    def __init__(self, options: TresOptions, size: int, seed: int, settings: Sequence[Setting] = ()) -> None:
-        super().__init__(options, size, seed, settings, "antithetic")
+    def __init__(self, options: TresOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
+        super().__init__(options, size, seed, settings, "antithetic", space)
         self._tres = options
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
@@ -66,7 +67,7 @@ class Tres(Perturbed):
         move, done, norm = self._epochs(samples)
         surrogate, clipped, effective = measure(samples, move, self._tres.clip)
         largest, _, total = divergence(move, self._smallest_sigma)
-        figures |= self._replaced(version, (self.theta + move).astype(np.float32))
+        figures |= self._replaced(version, (self.theta + move).astype(self.theta.dtype))
         figures |= {"max_kl": largest, "total_kl": total, "clipped_share": clipped, "effective_sample_size": effective}
         return {"surrogate": surrogate, "epochs_done": float(done), "gradient_norm": norm, **figures}
 

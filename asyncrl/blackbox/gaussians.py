@@ -12,6 +12,7 @@ from asyncrl.blackbox.history import CURRENT, LOST, skipped_late, too_few
 from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.shaping import flat
+from asyncrl.blackbox.space import Points
 from asyncrl.errors import UserError, unknown
 
 KINDS = ("gaussian", "orthogonal", "orthogonal-fixed")
@@ -42,7 +43,7 @@ def population_of(name: str, population: int, size: int, least: int) -> int:
 def in_time(rows: Whole, batch: Evaluations) -> tuple[NDArray[np.bool_] | None, dict[str, float]]:
     """Which evaluations [n] count: those with a return that are not LOST (rows [n] are those of `History`); and figures about late
     ones. None where all that count have the same return, or too few are young enough."""
-    there, young = np.isfinite(batch.returns), rows != LOST
+    there, young = ~np.isnan(batch.returns), rows != LOST
     used = there & young
     if too_few(used, there):
         return None, skipped_late(there)
@@ -50,7 +51,7 @@ def in_time(rows: Whole, batch: Evaluations) -> tuple[NDArray[np.bool_] | None, 
     return (None, {**figures, "flat": 1.0}) if flat(batch.returns[used]) else (used, figures)
 
 
-def point(mean: NDArray[np.float32], deviation: NDArray[np.float32], eps: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Write mean + deviation * eps, all [N], into out, in float32: the same bits in workers and learner."""
+def point(mean: Points, deviation: Points, eps: NDArray[np.float32], out: Points) -> None:
+    """Write mean + deviation * eps, all [N], into out, in the precision of points: the same bits in workers and learner."""
     np.multiply(deviation, eps, out=out)
     out += mean

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.blackbox.samples import Vector, Whole
+from asyncrl.blackbox.space import Points
 
 CURRENT, LOST = -1, -2
 MEAN_SQUARE, LARGEST = 0.25, 1.0 + 1e-3
@@ -23,16 +24,16 @@ class History:
     writes nothing, and the versions on both sides of it are the same parameters. The oldest row gives way.
     """
 
-    def __init__(self, state: dict[str, NDArray[Any]], size: int, max_lag: int) -> None:
+    def __init__(self, state: dict[str, NDArray[Any]], size: int, max_lag: int, dtype: type = np.float32) -> None:
         self._max_lag = max_lag
-        self._vectors = state["history"] = np.zeros((max(max_lag, 1), size), np.float32)
+        self._vectors = state["history"] = np.zeros((max(max_lag, 1), size), dtype)
         self._versions = state["history_version"] = np.full(max(max_lag, 1), -1, np.int64)
 
     def clear(self) -> None:
         """Forget all."""
         self._vectors[:], self._versions[:] = 0.0, -1
 
-    def record(self, version: int, theta: NDArray[np.float32]) -> None:
+    def record(self, version: int, theta: Points) -> None:
         """Keep the parameters [N] that version + 1 no longer has."""
         row = int(np.argmin(self._versions))
         self._vectors[row], self._versions[row] = theta, version
@@ -49,11 +50,11 @@ class History:
             found[acted == earlier] = LOST if row != CURRENT and version - earlier > self._max_lag else row
         return found
 
-    def stale(self, row: int, theta: NDArray[np.float32]) -> Vector:
+    def stale(self, row: int, theta: Points) -> Vector:
         """theta - theta_v [N], in float64; zeros for CURRENT."""
         return np.zeros(len(theta)) if row == CURRENT else theta.astype(np.float64) - self._vectors[row]
 
-    def admitted(self, rows: Whole, theta: NDArray[np.float32], sigma: float, late: str) -> NDArray[np.bool_]:
+    def admitted(self, rows: Whole, theta: Points, sigma: float, late: str) -> NDArray[np.bool_]:
         """Which evaluations may be used, [n].
 
         late: `drop` admits those of theta itself; `as-is` all that are not LOST; `ratio` those of them for which

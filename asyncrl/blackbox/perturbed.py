@@ -15,7 +15,8 @@ from asyncrl.blackbox.history import CURRENT, History, less_baseline, skipped_la
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Samples, Vector, Whole
 from asyncrl.blackbox.search import Evaluations, Setting
-from asyncrl.blackbox.shaping import flat, shape
+from asyncrl.blackbox.shaping import flat, shape, with_worst
+from asyncrl.blackbox.space import Points, Space
 from asyncrl.errors import UserError
 
 
@@ -32,16 +33,16 @@ class Kept:
 
 
 class Perturbed:
-    """Base of searches whose tickets evaluate theta + sign sigma eps, in float32.
+    """Base of searches whose tickets evaluate theta + sign sigma eps, in the precision of the space's points.
 
-    state: theta float32 [N], the history, and what the algorithm adds. Evaluations that could not be made are left out with
+    state: theta [N], the history, and what the algorithm adds. Evaluations that could not be made are left out with
     their mirror image, whose value alone would be one-sided. Late ones are treated as `options.late` says; the mirror image
     of one that is left out, or that came in another batch, is used alone (not so in ARS).
     """
 
     figures: tuple[str, ...] = ("gradient_norm", "update_norm")
 
-    def __init__(self, options: SearchOptions, size: int, seed: int, settings: Sequence[Setting], estimator: str) -> None:
+    def __init__(self, options: SearchOptions, size: int, seed: int, settings: Sequence[Setting], estimator: str, space: Space) -> None:
         self._options = options
         self._plan = Plan(estimator, options.population)
         settings = tuple(settings) or (Setting(options.sigma, options.directions),)
@@ -57,33 +58,34 @@ class Perturbed:
         self._sign = np.array([sign for _, sign in places], np.float64)
         self.tickets = self._plan.tickets
         self.published_size = size
-        self.state: dict[str, NDArray[Any]] = {"theta": np.zeros(size, np.float32)}
-        self._history = History(self.state, size, options.max_lag)
+        self._eps, self._dtype = np.empty(size, np.float32), space.dtype
+        self.state: dict[str, NDArray[Any]] = {"theta": np.zeros(size, self._dtype)}
+        self._history = History(self.state, size, options.max_lag, self._dtype)
 
     @property
-    def theta(self) -> NDArray[np.float32]:
+    def theta(self) -> Points:
         """The mean, [N]; part of `state`."""
         return self.state["theta"]
 
-    def begin(self, start: NDArray[np.float32]) -> None:
+    def begin(self, start: Points) -> None:
         """See `Search.begin`."""
         for array in self.state.values():
             array[...] = 0
         self._history.clear()
         self.theta[:] = start
 
-    def published(self, out: NDArray[np.float32]) -> None:
+    def published(self, out: Points) -> None:
         """See `Search.published`."""
         out[:] = self.theta
 
-    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+    def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
         """See `Search.candidate`."""
         j, sign = self._plan.place(ticket)
         if not sign:
             out[:] = published
             return
-        self._directions.direction(generation, j, out)
-        out *= np.float32(sign * self._directions.sigma(j))
+        self._directions.direction(generation, j, self._eps)
+        np.multiply(self._eps, self._dtype(sign * self._directions.sigma(j)), out=out)
         out += published
 
     def pair(self, ticket: int) -> int:
@@ -108,12 +110,12 @@ class Perturbed:
         returns = batch.returns[kept]
         if flat(returns) or not self._sign[batch.ticket[kept]].any():
             return None, {**figures, "flat": 1.0}
-        value = shape(less_baseline(returns, rows[kept]), self._options.shaping)
+        value = shape(less_baseline(with_worst(returns), rows[kept]), self._options.shaping)
         figures["late_used"] = float(np.sum(rows[kept] != CURRENT))
         return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], value), figures
 
     def _possible(self, batch: Evaluations) -> NDArray[np.bool_]:
-        there = np.isfinite(batch.returns)
+        there = ~np.isnan(batch.returns)
         if self._plan.estimator != "antithetic":
             return there
         key = self._key(batch)
@@ -167,7 +169,7 @@ class Perturbed:
         block.flags.writeable = False
         return block, row
 
-    def _replaced(self, version: int, theta: NDArray[np.float32]) -> dict[str, float]:
+    def _replaced(self, version: int, theta: Points) -> dict[str, float]:
         """Make theta [N] the parameters of version + 1; returns how far they moved. They stay where theta is not finite."""
         if not np.isfinite(theta).all():
             return {"not_finite": 1.0}

@@ -13,10 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.blackbox.space import Points
+
 COUNTS = ("late_dropped", "late_used", "flat", "skipped_late", "not_finite")
 """What every `Search.update` may tell beside its own figures: evaluations that were left out because of their age, and late ones
 that were used; and 1.0 where nothing was changed: all returns are equal, too few evaluations are young enough, or the step is
 not finite."""
+
+ENDINGS = ("", "tolx", "tolfacupx", "tolconditioncov", "noeffectaxis", "noeffectcoord", "not finite")
+"""Why a search of a function may end itself, by number; 0: it goes on. All but the last are criteria of the library `cma`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Evaluations:
     version: NDArray[np.int64]
     """Updates that the parameters which acted had seen. In `sync`, generation g acts on version g."""
     returns: NDArray[np.float64]
-    """NaN where there is none: to be left out, with its mirror image."""
+    """NaN where there is none: to be left out, with its mirror image. -inf where a function has no value: worse than all others."""
     length: NDArray[np.int64]
     """Steps."""
 
@@ -47,7 +52,10 @@ class Evaluations:
 
 
 class Search(Protocol):
-    """One algorithm. Its constructor takes (options, size, seed, settings) and raises UserError for what can't work."""
+    """One algorithm. Its constructor takes (options, size, seed, settings, space) and raises UserError for what can't work.
+
+    Points, and what is published, are of the space's dtype.
+    """
 
     tickets: int
     """Evaluations of a generation."""
@@ -59,13 +67,13 @@ class Search(Protocol):
     """Everything that it remembers between updates: arrays of fixed shape and dtype, edited in place, never rebound. Whoever
     copies them out and back in gets the same algorithm again, bit for bit."""
 
-    def begin(self, start: NDArray[np.float32]) -> None:
+    def begin(self, start: Points) -> None:
         """Make the first state, from start [N]."""
 
-    def published(self, out: NDArray[np.float32]) -> None:
+    def published(self, out: Points) -> None:
         """Write what workers need into out [published_size]. Its first N numbers are the point that is evaluated and played."""
 
-    def candidate(self, published: NDArray[np.float32], generation: int, ticket: int, out: NDArray[np.float32]) -> None:
+    def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
         """The point of a ticket, into out [N]. A pure function of its arguments (and the seed): it never reads `state`."""
 
     def pair(self, ticket: int) -> int:
@@ -78,5 +86,6 @@ class Search(Protocol):
         """Make version + 1 from a batch, in `state`; returns figures for the log, all finite.
 
         Where nothing could be learned, one of `flat`, `skipped_late` and `not_finite` is 1.0 and nothing was changed; the
-        parameters of version + 1 are then those of version.
+        parameters of version + 1 are then those of version. `ended`, only where a function is searched: the search has come to its
+        end, for the reason of that number in `ENDINGS`.
         """

@@ -32,6 +32,18 @@ def flat(returns: Values) -> bool:
     return len(there) < 2 or bool(there.min() == there.max())
 
 
+def with_worst(returns: Values) -> Values:
+    """Returns [n] with numbers in place of -inf (no value), as far below the worst of the others as that is below the best.
+
+    So they rank last, and differences to them are of the size of the others. At least one is finite.
+    """
+    missing = np.isneginf(returns)
+    if not missing.any():
+        return returns
+    best, worst = returns[~missing].max(), returns[~missing].min()
+    return np.where(missing, worst - ((best - worst) or abs(worst) or 1.0), returns)
+
+
 def centered_ranks(returns: Values) -> Values:
     """Ranks [n], evenly spaced from -0.5 to 0.5, with sum 0; equal returns share the mean of their ranks.
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from asyncrl.scheduler.board import BOUND, DELAY, DRAIN, IN_PLACE, MARK, OPENED, REQUEST, Board
 from asyncrl.scheduler.modes import UNBOUNDED
@@ -42,7 +42,7 @@ LEAST_WINDOW, WINDOW_TICKETS = 8, 256
 (so that a long episode does not stop small generations), but no fewer than LEAST_WINDOW."""
 
 MOST_ATTEMPTS = 3
-"""How often an evaluation without a finite return is made."""
+"""How often an evaluation of a policy without a finite return is made again."""
 
 
 def window_for(population: int) -> int:
@@ -78,6 +78,10 @@ class SearchGround:
     population: int
     arrival: bool
     """Whether `async` takes evaluations as they arrive."""
+    retries: int = MOST_ATTEMPTS
+    """How often an evaluation without a finite return is made again."""
+    most: int | None = None
+    """Tickets that are ever given out; None: as many as the steps take. What is left after the last whole generation is done too."""
 
     @property
     def learner(self) -> int:
@@ -94,12 +98,21 @@ class SearchGround:
         board = self.board
         return board.order(REQUEST) > board.order(OPENED) or load_acquire(self.over, 0) >= board.order(OPENED)
 
+    def is_used_up(self) -> bool:
+        """Whether no update can be made any more: fewer tickets are left than a generation has, and all of them are done."""
+        if self.most is None:
+            return False
+        left = self.most - self.version * self.population
+        return left < self.population and len(self.tickets.done(self.population)) >= left
+
     @staticmethod
-    def layout(population: int, record: Mapping[str, Any], published_size: int, state: Mapping[str, NDArray[Any]]) -> Layout:
-        """`record`: fields of an evaluation; `state`: an example of the learner's."""
+    def layout(
+        population: int, record: Mapping[str, Any], published_size: int, state: Mapping[str, NDArray[Any]], dtype: DTypeLike = np.float32
+    ) -> Layout:
+        """`record`: fields of an evaluation; `state`: an example of the learner's; `dtype`: of what is published."""
         return {
             **prefixed("tickets", Tickets.layout(slots_for(population), record)),
-            **prefixed("snapshots", Snapshots.layout(published_size)),
+            **prefixed("snapshots", Snapshots.layout(published_size, dtype=dtype)),
             **prefixed("states", States.layout(state)),
             "over": ((WORDS_PER_LINE,), np.int64),
         }
@@ -132,7 +145,7 @@ class WorkerPace:
         self._number = -1
         self._copied = -1
 
-    def claim(self, local: NDArray[np.float32]) -> Claim | None:
+    def claim(self, local: NDArray[Any]) -> Claim | None:
         """Wait for a ticket, copy the parameters that it acts on into `local`; None when it is time for the gate."""
         if not self._take():
             self._wait(self._take)
@@ -155,7 +168,7 @@ class WorkerPace:
         self._number = -1 if self._ground.is_over() else self._ground.tickets.claim(self._worker)
         return self._number >= 0 or self._ground.is_over()
 
-    def _copy(self, wanted: int | None, local: NDArray[np.float32]) -> int:
+    def _copy(self, wanted: int | None, local: NDArray[Any]) -> int:
         if self._copied != (self._ground.snapshots.version if wanted is None else wanted):
             version = self._ground.snapshots.copy(local, wanted)
             if version is None:
@@ -167,7 +180,9 @@ class WorkerPace:
         """Whether a generation is complete: waking the learner for each evaluation would cost short ones dearly."""
         tickets, population = self._ground.tickets, self._ground.population
         first = self._ground.version * population
-        return tickets.all_done(first, first + population) or (self._ground.arrival and len(tickets.done(population)) == population)
+        if tickets.all_done(first, first + population) or (self._ground.arrival and len(tickets.done(population)) == population):
+            return True
+        return self._ground.is_used_up()
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         began = time.perf_counter()
@@ -193,17 +208,22 @@ class LearnerPace:
         self._used_steps = used_steps
         self._numbers: NDArray[np.int64] | None = None
         self.reissued = 0
+        self.has_ended = False
+        """Set by the learner where the search has come to its own end."""
 
     def batch(self) -> NDArray[np.int64] | None:
         """Wait until an update can be made; returns its tickets in order, or None when it is time for the gate."""
-        self._set_limit()
-        self._ground.parking.wait(self._ground.learner, self._look)
+        if self.has_ended:
+            self._numbers = None
+        else:
+            self._set_limit()
+            self._ground.parking.wait(self._ground.learner, self._look)
         if self._numbers is None:
             store_release(self._ground.over, 0, self._ground.board.order(OPENED))
             self._ground.parking.wake_all()
         return self._numbers
 
-    def publish(self, numbers: NDArray[np.int64], vector: NDArray[np.float32], used_steps: int) -> int:
+    def publish(self, numbers: NDArray[np.int64], vector: NDArray[Any], used_steps: int) -> int:
         """Make `vector` the next version, made from these tickets; returns it. The learner's state is saved already."""
         version = self._ground.snapshots.publish(vector)
         use_up(self._ground.tickets, numbers)
@@ -215,7 +235,8 @@ class LearnerPace:
         tickets, population = self._ground.tickets, self._ground.population
         if not self._is_done():
             room = tickets.first // population * population + tickets.slots
-            tickets.set_limit(min((self._ground.version + 1 + self._ahead) * population, room))
+            limit = min((self._ground.version + 1 + self._ahead) * population, room)
+            tickets.set_limit(limit if self._ground.most is None else min(limit, self._ground.most))
         elif self._in_place and self._is_closing():
             self._end_claims()
         self._ground.parking.wake_all()
@@ -242,6 +263,8 @@ class LearnerPace:
         self._numbers = None
         if ground.board.order(REQUEST) > ground.board.order(OPENED) or (self._is_done() and not self._is_closing()):
             return True
+        if ground.is_used_up():
+            return True
         first = ground.version * population
         if self._arrival:
             numbers = tickets.done(population)
@@ -258,7 +281,7 @@ class LearnerPace:
         tickets = self._ground.tickets
         slots = numbers % tickets.slots
         made = tickets.records["made"]
-        again = ~np.isfinite(tickets.records["value"][slots]) & (made[slots] < MOST_ATTEMPTS)
+        again = ~np.isfinite(tickets.records["value"][slots]) & (made[slots] < self._ground.retries)
         for number in numbers[again]:
             slot = tickets.slot(int(number))
             tickets.records["attempt"][slot] = made[slot] + 1  # not += 1: whoever is killed here is succeeded by one that comes here again

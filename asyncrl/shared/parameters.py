@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout
 from asyncrl.shared.atomics import fence, load_acquire, store_release
@@ -106,29 +107,29 @@ class Snapshots:
 
     def __init__(self, arrays: Mapping[str, NDArray]):
         self._versions: NDArray[np.int64] = arrays["versions"]
-        self._buffers: NDArray[np.float32] = arrays["buffers"]
+        self._buffers: NDArray[Any] = arrays["buffers"]
 
     @staticmethod
-    def layout(size: int, buffers: int = 4) -> Layout:
-        """`size`: elements of the vector."""
-        return {"versions": ((2 * WORDS_PER_LINE,), np.int64), "buffers": ((buffers, size), np.float32)}
+    def layout(size: int, buffers: int = 4, dtype: DTypeLike = np.float32) -> Layout:
+        """`size`: elements of the vector, of this type."""
+        return {"versions": ((2 * WORDS_PER_LINE,), np.int64), "buffers": ((buffers, size), dtype)}
 
     @property
     def version(self) -> int:
         """The newest whole version."""
         return load_acquire(self._versions, 0)
 
-    def publish(self, vector: NDArray[np.float32]) -> int:
+    def publish(self, vector: NDArray[Any]) -> int:
         """Make `vector` the next version; returns its number (the first is 1; version 0 is the zeroed start)."""
         return _publish(self._versions, self._buffers, vector)
 
-    def restore(self, vector: NDArray[np.float32], version: int) -> None:
+    def restore(self, vector: NDArray[Any], version: int) -> None:
         """Begin with `vector` as that version (at the start: 0). Before anybody reads."""
         self._buffers[version % len(self._buffers)] = vector
         store_release(self._versions, WORDS_PER_LINE, version)
         store_release(self._versions, 0, version)
 
-    def copy(self, out: NDArray[np.float32], version: int | None = None) -> int | None:
+    def copy(self, out: NDArray[Any], version: int | None = None) -> int | None:
         """Copy the newest version (or that very one) into `out`; returns its number, None where it is not (or no longer) there."""
         copied = _copy(self._versions, self._buffers, -1 if version is None else version, out)
         return None if copied < 0 else copied

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
+from asyncrl.blackbox.search import ENDINGS
 from asyncrl.blackbox.settings import label, parse_settings
+from asyncrl.blackbox.space import Space
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.estates import TicketsEstate
@@ -18,6 +21,7 @@ from asyncrl.scheduler.generations import slots_for
 from asyncrl.scheduler.modes import Async, parse_modes
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
+from asyncrl.workers.evaluating import Best
 from asyncrl.workers.evaluator import Snapshot
 from asyncrl.workers.search_learner import LearnerState, run_search_learner
 from asyncrl.workers.search_plan import Published, SearchPlan, SearchTask, ground_of, learner_record, memory_layout, record_fields
@@ -25,17 +29,26 @@ from asyncrl.workers.search_worker import run_search_worker
 
 DEFAULT_HEAD = "linear"
 
-Maximised = tuple[Callable[[NDArray[np.float64]], float], NDArray[np.float32]]
+
+@dataclass(frozen=True)
+class Searched:
+    """What is minimised instead of an environment's return being maximised."""
+
+    function: Callable[[NDArray[np.float64]], float]
+    start: NDArray[np.float64]
+    """[N]"""
+    space: Space
+    most: int
+    """Evaluations, at most."""
 
 
 class SearchTopology:
     """See `topology.Topology`."""
 
-    def __init__(self, experiment: Experiment, function: Maximised | None = None):
-        """`function`: what is maximised instead of an environment's return, and where that begins [N]."""
+    def __init__(self, experiment: Experiment, function: Searched | None = None):
         check_search(experiment)
         self._experiment = experiment
-        self.task = search_task(experiment) if function is None else function_task(experiment, *function)
+        self.task = search_task(experiment) if function is None else function_task(experiment, function)
         self.spec, self.head_name = self.task.spec, self.task.head
         self.size = self.task.size
         check_memory(self.task, self.size)
@@ -135,13 +148,14 @@ class SearchTopology:
         published.normaliser(normaliser)
         return Snapshot(published.search[: self.size].copy(), normaliser, self.steps, int(published.limit[0]))
 
-    def best(self) -> tuple[float, NDArray[np.float32]] | None:
-        """The best value of a function that any worker has seen, and where; None without any."""
-        values, points = self.memory["best/value"], self.memory["best/point"]
-        if not self.memory["best/known"].any():
-            return None
-        winner = int(np.argmax(np.where(self.memory["best/known"] > 0, values, -np.inf)))
-        return float(values[winner]), points[winner].copy()
+    def best(self) -> tuple[float, NDArray[np.float64]] | None:
+        """The best of a function that any worker has seen: what is maximised, and the point; None without any."""
+        known = [best for best in (Best(self.memory, worker).get() for worker in range(self._experiment.workers)) if best is not None]
+        return max(known, key=lambda best: best[0], default=None)
+
+    def ending(self) -> str:
+        """Why the search of a function has ended itself; "" where it has not."""
+        return ENDINGS[int(self.ground.states.one(self.ground.version, "ended")[0])]
 
 
 def check_search(experiment: Experiment) -> None:
@@ -186,26 +200,26 @@ def check_memory(task: SearchTask, size: int) -> None:
 def search_task(experiment: Experiment) -> SearchTask:
     """What is searched, for an environment."""
     shipped, spec = probed(experiment)
-    return _task(experiment, shipped, spec, None)
+    return _task(experiment, shipped, spec)
 
 
-def function_task(experiment: Experiment, function: Callable[[NDArray[np.float64]], float], start: NDArray[np.float32]) -> SearchTask:
+def function_task(experiment: Experiment, searched: Searched) -> SearchTask:
     """What is searched, for a function."""
     import cloudpickle
 
     try:
-        shipped = cloudpickle.dumps(function)
+        shipped = cloudpickle.dumps(searched.function)
     except Exception as error:
         raise UserError(f"the function cannot travel to the workers: {type(error).__name__}: {error}") from error
-    return _task(experiment, shipped, None, start)
+    return replace(_task(experiment, shipped, None), start=searched.start, space=searched.space, most_tickets=searched.most)
 
 
-def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None, start: NDArray[np.float32] | None) -> SearchTask:
+def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None) -> SearchTask:
     settings = parse_settings(experiment.explore, experiment.options)
     return SearchTask(
         objective=objective,
         spec=spec,
-        start=start,
+        start=None,
         head=DEFAULT_HEAD if experiment.head == "auto" else experiment.head,
         network=experiment.network,
         algo=experiment.algo,

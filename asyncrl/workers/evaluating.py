@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -10,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
+from asyncrl.blackbox.space import Points
 from asyncrl.envs import make_env, seed_generators, unship
 from asyncrl.envs.probe import checked_reset
 from asyncrl.errors import Hopeless
 from asyncrl.heads.deterministic import Player
+from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.atomics import store_release
 from asyncrl.workers.evaluator import Evaluation, Snapshot
 from asyncrl.workers.limits import evaluation_limit
 from asyncrl.workers.search_plan import Objective, Published, SearchPlan, SearchTask
@@ -31,7 +35,7 @@ class Outcome(NamedTuple):
     cut: int
     """Episodes that were ended by the step limit."""
     episodes: list[tuple[float, int]]
-    """(the environment's own return, steps) of each."""
+    """(the environment's own return, steps) of each; a function has none."""
 
 
 class Evaluating(Protocol):
@@ -46,7 +50,7 @@ class Evaluating(Protocol):
     def published(self, published: Published) -> None:
         """New parameters have been copied."""
 
-    def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
+    def evaluate(self, candidate: Points, key: tuple[int, ...]) -> Outcome:
         """Evaluate candidate [N]; `key` determines every random number of its episodes. The process's generators have been seeded."""
 
 
@@ -81,7 +85,7 @@ class PolicyEvaluating:
         if self._reference is not None:
             self._player.reference(self._reference)
 
-    def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
+    def evaluate(self, candidate: Points, key: tuple[int, ...]) -> Outcome:
         """See `Evaluating`."""
         self._player.set(candidate)
         self.observed.clear()
@@ -94,15 +98,51 @@ class PolicyEvaluating:
         return Outcome(value, steps, cut, [(one.episode_return, one.length) for one in played])
 
 
+def cost_of(function: Objective, x: NDArray[np.float64], calls: int) -> float:
+    """The mean of so many calls at x [N], in float64 before anything is done with it; nan where that is not finite.
+
+    The function is given a copy: what it does to its argument stays its own.
+    """
+    mean = sum(float(function(x.copy())) for _ in range(calls)) / calls
+    return mean + 0.0 if math.isfinite(mean) else math.nan  # never -0.0
+
+
+class Best:
+    """The best point that a worker has evaluated.
+
+    Writers:  that worker; after its death, its successor.
+    Readers:  the main process, once nobody evaluates any more.
+    Torn:     never: what does not count is written, and then it is made to count, with one store.
+    Crash:    what counted stands.
+    """
+
+    def __init__(self, memory: SharedArrays, worker: int):
+        self._values, self._points = memory["best/value"][worker], memory["best/point"][worker]  # [2], [2, N]
+        self._which = memory["best/which"][worker : worker + 1]
+
+    def get(self) -> tuple[float, NDArray[np.float64]] | None:
+        """What was maximised there, and the point [N]; None without any."""
+        place = int(self._which[0]) - 1
+        return None if place < 0 else (float(self._values[place]), self._points[place].copy())
+
+    def offer(self, value: float, point: NDArray[np.float64]) -> None:
+        """Take in a point [N] with a value (nan: none)."""
+        place = int(self._which[0]) - 1
+        if value > (self._values[place] if place >= 0 else -math.inf):
+            other = 1 - max(place, 0)
+            self._points[other], self._values[other] = point, value
+            store_release(self._which, 0, other + 1)
+
+
 class FunctionEvaluating:
     """Candidates are arguments of a function of the user's."""
 
-    def __init__(self, task: SearchTask, best: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]):
-        """`best`: value [1], point [N] and whether there is one [1], this worker's own."""
+    def __init__(self, task: SearchTask, best: Best):
+        """`best`: this worker's own."""
         import cloudpickle
 
         self._function: Objective = cloudpickle.loads(task.objective)
-        self._calls, self._best = task.options.episodes, best
+        self._calls, self._space, self._best = task.options.episodes, task.space, best
         self.observed = Observed(0)
         self._seconds = 0.0
 
@@ -114,29 +154,25 @@ class FunctionEvaluating:
     def published(self, published: Published) -> None:
         """See `Evaluating`."""
 
-    def evaluate(self, candidate: NDArray[np.float32], key: tuple[int, ...]) -> Outcome:
+    def evaluate(self, candidate: Points, key: tuple[int, ...]) -> Outcome:
         """See `Evaluating`."""
+        point = self._space.inside(candidate)
         began = time.perf_counter()
         try:
-            values = [float(self._function(candidate.astype(np.float64))) for _ in range(self._calls)]
+            value = -cost_of(self._function, point, self._calls)
         except Exception as error:
             what = f"the function raised {type(error).__name__}: {error}"
             raise Hopeless(f"{what} (where it has no value, it may return nan)") from error
         self._seconds += time.perf_counter() - began
-        value = sum(values) / len(values) if np.isfinite(values).all() else np.nan
-        known_value, point, known = self._best
-        if value > known_value[0] or (np.isfinite(value) and not known[0]):
-            point[:], known_value[0], known[0] = candidate, value, 1
-        return Outcome(value, len(values), 0, [(value, len(values))])
+        self._best.offer(value, point)
+        return Outcome(value, self._calls, 0, [])
 
 
 def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
     """How this task's candidates are evaluated."""
     if plan.task.spec is not None:
         return PolicyEvaluating(plan.task, beat)
-    mine = slice(plan.worker, plan.worker + 1)
-    memory = plan.memory
-    return FunctionEvaluating(plan.task, (memory["best/value"][mine], memory["best/point"][plan.worker], memory["best/known"][mine]))
+    return FunctionEvaluating(plan.task, Best(plan.memory, plan.worker))
 
 
 def warm_up(player: Acting, task: SearchTask) -> None:

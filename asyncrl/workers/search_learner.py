@@ -73,9 +73,12 @@ class LearnerState:
     def use(self, version: int, numbers: NDArray[np.int64], records: dict[str, NDArray]) -> dict[str, float]:
         """Make the next version from the records [n] of tickets `numbers`, which are in order; returns the algorithm's figures."""
         generation, ticket = np.divmod(numbers, self.search.tickets)
-        batch = Evaluations(generation, ticket, records["version"], records["value"], records["length"])
-        figures = self.search.update(version, batch)
+        no_value = -np.inf if self._task.space.of_function else np.nan
+        returns = np.where(np.isfinite(records["value"]), records["value"], no_value)
+        figures = self.search.update(version, Evaluations(generation, ticket, records["version"], returns, records["length"]))
         arrays = self.arrays
+        if self._task.space.of_function:
+            arrays["ended"][0] = int(figures.get("ended", 0.0))
         merge_observed(
             *(arrays[f"observed_{name}"] for name in ("count", "mean", "square")),
             *(records[f"observed_{name}"] for name in ("count", "mean", "square")),
@@ -85,6 +88,11 @@ class LearnerState:
         episodes = len(numbers) * self._task.options.episodes
         arrays["limit"][0] = self._limit.after(int(arrays["limit"][0]), int(records["cut"].sum()), episodes)
         return figures
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the search has come to its own end."""
+        return self._task.space.of_function and bool(self.arrays["ended"][0])
 
 
 class Waste:
@@ -113,7 +121,7 @@ class SearchLearner:
 
     def __init__(self, plan: SearchPlan, connection: Connection):
         task = plan.task
-        self._index, self._connection = plan.worker, connection
+        self._task, self._index, self._connection = task, plan.worker, connection
         self._state = LearnerState(task, task.size)
         self._ground = ground_of(task, self._state.search, plan.memory, plan.pipes)
         self._published = Published.empty(task, self._state.search)
@@ -145,6 +153,7 @@ class SearchLearner:
     def _epoch(self, pace: LearnerPace) -> None:
         board = self._ground.board
         board.stand(self._index, PHASE, PHASES.index("waiting"))
+        pace.has_ended = self._state.has_ended
         while (numbers := pace.batch()) is not None:
             board.stand(self._index, HEARTBEAT, time.monotonic_ns())
             board.stand(self._index, PHASE, PHASES.index("learning"))
@@ -158,7 +167,8 @@ class SearchLearner:
         slots = numbers % ground.tickets.slots
         records = {name: array[slots] for name, array in ground.tickets.records.items()}
         version = ground.version
-        self._require_values(records["value"], version)
+        if not self._task.space.of_function:
+            self._require_values(records["value"], version)
         arrays["previous"][:] = self._published.vector
         figures = self._state.use(version, numbers, records)
         flat = figures.get("flat", 0.0) > 0 and not arrays["told_flat"][0]
@@ -167,10 +177,17 @@ class SearchLearner:
         ground.states.save(version + 1, arrays)
         self._tell(pace, records, version, figures, time.perf_counter() - began)
         pace.publish(numbers, self._published.vector, self.steps_done)
+        pace.has_ended = self._state.has_ended
         if flat:
-            self._connection.send(Note(f"all {len(numbers)} returns of update {version} are equal: nothing can be learned from them"))
+            self._connection.send(Note(self._said_of_flat(records["value"], version)))
         if news := self._waste.news(len(numbers), figures):
             self._connection.send(Note(news))
+
+    def _said_of_flat(self, values: NDArray[np.float64], version: int) -> str:
+        if not np.isfinite(values).any():
+            return f"none of the {len(values)} points of update {version} has a finite value: nothing can be learned from them"
+        what = "values" if self._task.space.of_function else "returns"
+        return f"all {len(values)} {what} of update {version} are equal: nothing can be learned from them"
 
     def _require_values(self, values: NDArray[np.float64], version: int) -> None:
         if np.isnan(values).all():

@@ -13,11 +13,12 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import COUNTS, Search, Setting
+from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.deterministic import SearchPolicy
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.scheduler.board import Board
-from asyncrl.scheduler.generations import SearchGround
+from asyncrl.scheduler.generations import MOST_ATTEMPTS, SearchGround
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
@@ -38,7 +39,7 @@ class SearchTask:
     objective: bytes
     """What makes the environment, from `asyncrl.envs.ship`; or a function of a vector, from cloudpickle, where spec is None."""
     spec: EnvSpec | None
-    start: NDArray[np.float32] | None
+    start: Points | None
     """Where a function's search begins [N]; a policy has its own start."""
     head: str
     network: NetworkOptions
@@ -48,6 +49,9 @@ class SearchTask:
     workers: int
     target_steps: int
     seed: int
+    space: Space = POLICIES
+    most_tickets: int | None = None
+    """Evaluations of the whole run, of a function; None: as many as it takes."""
     a_core_each: bool = False
     """Whether there are cores for all workers: then they wait patiently before they sleep."""
 
@@ -66,7 +70,7 @@ class SearchTask:
         """Parameters N."""
         return self.policy().size if self.start is None else self.start.size
 
-    def initial(self) -> NDArray[np.float32]:
+    def initial(self) -> Points:
         """Where the search begins [N]."""
         return self.policy().initial(self.seed) if self.start is None else self.start
 
@@ -74,7 +78,7 @@ class SearchTask:
         """The algorithm."""
         entry = ALGORITHMS[self.algo]
         assert isinstance(entry, BlackBox)
-        search: Search = entry.search_type()(self.options, size, self.seed, self.settings)
+        search: Search = entry.search_type()(self.options, size, self.seed, self.settings, self.space)
         return search
 
     @property
@@ -108,7 +112,7 @@ class SearchPlan:
 class Published:
     """The vector that travels by version: what the algorithm publishes, the observations' shift and scale, the step limit."""
 
-    def __init__(self, vector: NDArray[np.float32], size: int, observed: int):
+    def __init__(self, vector: Points, size: int, observed: int):
         self.vector = vector
         self.search = vector[:size]
         self.shift, self.scale = vector[size : size + observed], vector[size + observed : size + 2 * observed]
@@ -118,7 +122,7 @@ class Published:
     def empty(cls, task: SearchTask, search: Search) -> Published:
         """One of zeros."""
         size = search.published_size + 2 * task.observed + 1
-        return cls(np.zeros(size, np.float32), search.published_size, task.observed)
+        return cls(np.zeros(size, task.space.dtype), search.published_size, task.observed)
 
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
@@ -145,7 +149,9 @@ def record_fields(observed: int) -> Mapping[str, Any]:
 def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
     """Everything that the learner remembers: the algorithm's own arrays, and its bookkeeping."""
     observed = task.observed
+    of_function = {"ended": np.zeros(1, np.int64)} if task.space.of_function else {}  # number of the reason, of `ENDINGS`
     return {
+        **of_function,
         **{f"search/{name}": array for name, array in search.state.items()},
         "observed_count": np.zeros(1),
         "observed_mean": np.zeros(observed),
@@ -154,7 +160,7 @@ def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
         "used": np.full(search.tickets, -1, np.int64),  # the tickets that the newest version is made from
         "limit": np.zeros(1, np.int64),  # steps of a training episode; 0: no limit
         "told_flat": np.zeros(1, np.int64),
-        "previous": np.zeros(Published.empty(task, search).vector.size, np.float32),  # what was published before the newest
+        "previous": np.zeros_like(Published.empty(task, search).vector),  # what was published before the newest
     }
 
 
@@ -168,11 +174,15 @@ def memory_layout(task: SearchTask, search: Search) -> Layout:
     published = Published.empty(task, search).vector.size
     layout: dict[str, Any] = {
         **common_layout(ledger_columns(search), task.workers + 1, task.workers),
-        **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search)),
+        **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search), task.space.dtype),
     }
-    if task.spec is None:  # row i: worker i's; it writes the point, the value, and last that there is one
+    if task.space.of_function:  # row i is worker i's: two places, and last which of them counts (1 or 2; 0: none yet)
         rows = task.workers
-        layout |= {"best/value": ((rows,), np.float64), "best/point": ((rows, task.size), np.float32), "best/known": ((rows,), np.int64)}
+        layout |= {
+            "best/value": ((rows, 2), np.float64),
+            "best/point": ((rows, 2, task.size), task.space.dtype),
+            "best/which": ((rows,), np.int64),
+        }
     return layout
 
 
@@ -188,6 +198,8 @@ def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: Pip
         over=memory["over"],
         population=search.tickets,
         arrival=task.options.account == "arrival",
+        retries=0 if task.space.of_function else MOST_ATTEMPTS,
+        most=task.most_tickets,
     )
 
 
@@ -205,4 +217,4 @@ def episode_limit(task: SearchTask) -> EpisodeLimit:
     return EpisodeLimit.parse(task.options.episode_limit)
 
 
-Objective = Callable[[NDArray[np.float32]], float]
+Objective = Callable[[NDArray[np.float64]], float]

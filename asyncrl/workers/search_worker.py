@@ -33,7 +33,7 @@ class SearchWorker:
         self._ground = ground_of(task, self._search, plan.memory, plan.pipes)
         self._ring = episode_ring(plan.memory, plan.worker)
         self._published = Published.empty(task, self._search)
-        self._candidate = np.zeros(size, np.float32)
+        self._candidate = np.zeros(size, task.space.dtype)
         self._evaluating = evaluating(plan, self._beat)
         self._version = -1
         self._books: Books | None = None
@@ -113,8 +113,9 @@ class SearchWorker:
         books.add("episodes", len(outcome.episodes))
         books.add("environment_seconds", played)
         books.add("act_seconds", rest)
-        books.put("lost_episodes", self._ring.dropped)
         books.put("ended", time.monotonic())
+        if outcome.episodes:
+            books.put("lost_episodes", self._ring.dropped)
         self._ground.ledger.publish(self._index, books.draft)
         setting, order = self._search.setting(claim.ticket), place_of(claim.number, self._attempt(claim))
         steps = int(self._ground.states.one(claim.version, "used_steps")[0])  # in sync and pipelined kept until the ticket is handed in

@@ -1,0 +1,82 @@
+"""Where a search looks for its points: the type of their numbers, and the box that a function's are to lie in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.errors import UserError
+
+Points = NDArray[Any]
+"""Numbers of `Space.dtype`."""
+ALLOWED = "(low, high), each a number or one for each parameter, where -inf and inf stand for none"
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The points that a search may evaluate. Policies have float32 parameters, like their networks, and no box."""
+
+    of_function: bool = False
+    """Whether what is searched is a function of the user's. Its points are float64, so that a minimum can be found to all its digits,
+    and a search may end itself where going on leads nowhere."""
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
+    """Bounds [N], infinite where there are none; both None where no parameter has any."""
+
+    @property
+    def dtype(self) -> type[np.float32] | type[np.float64]:
+        """Of points."""
+        return np.float64 if self.of_function else np.float32
+
+    def inside(self, x: Points) -> Points:
+        """A point [N] of the box for any x [N]: x itself where it lies there, else its mirror image, again and again.
+
+        To a search that knows nothing of the box the function goes on beyond it without a jump, and its points stay normally distributed.
+        """
+        low, high = self.low, self.high
+        if low is None or high is None or bool(np.all((low <= x) & (x <= high))):
+            return x
+        width = high - low
+        with np.errstate(invalid="ignore", over="ignore"):
+            beyond = np.where(np.isfinite(low), np.abs(x - low), np.abs(high - x))  # from a bound that is there, inwards
+            folded = np.where(np.isfinite(width), width - np.abs(np.mod(beyond, 2 * width) - width), beyond)
+            mirrored = np.where(np.isfinite(low), low + folded, high - folded)
+        outside = (x < low) | (x > high)
+        inside: Points = np.clip(np.where(outside, mirrored, x), low, high)  # rounding may leave the box by a digit
+        return inside
+
+
+POLICIES = Space()
+
+
+def function_space(bounds: Any, start: NDArray[np.float64]) -> Space:
+    """The space of a function with these bounds (None: none) whose search begins at start [N]. Raises UserError."""
+    if bounds is None:
+        return Space(of_function=True)
+    low, high = _pair(bounds, start.size)
+    for i in np.flatnonzero(~(low < high)):
+        raise UserError(f"bounds {low[i]:g} and {high[i]:g} of parameter {i} cannot be used: the lower is not below the upper")
+    for i in np.flatnonzero((start < low) | (start > high)):
+        raise UserError(f"start {start[i]:g} of parameter {i} lies outside of its bounds {low[i]:g} and {high[i]:g}")
+    if np.isinf(low).all() and np.isinf(high).all():
+        return Space(of_function=True)
+    return Space(True, low, high)
+
+
+def _pair(bounds: Any, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    try:
+        given = [np.asarray(bound, np.float64) for bound in bounds]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"bounds cannot be used: {error} (allowed: {ALLOWED})") from error
+    shapes = [bound.shape for bound in given]
+    if len(given) != 2 or any(shape not in ((), (size,)) for shape in shapes):
+        what = f"{len(given)} parts of shapes {', '.join(str(shape) for shape in shapes[:3])}{', ...' if len(shapes) > 3 else ''}"
+        pairs = " Pairs of one parameter each become that by zip(*bounds)." if shapes == [(2,)] * size else ""
+        raise UserError(f"bounds of {what} cannot be used for {size} parameters (allowed: {ALLOWED}).{pairs}")
+    if any(np.isnan(bound).any() for bound in given):
+        raise UserError(f"bounds contain nan (allowed: {ALLOWED})")
+    low, high = (np.ascontiguousarray(np.broadcast_to(bound, (size,))) for bound in given)
+    return low, high
