@@ -99,7 +99,7 @@ class Sgd:
         return 1 if self.momentum else 0
 
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        """Update `part` of `place` = (parameters [N], statistics [S, N]); `count`: updates that these statistics see with this one, from 1."""
+        """Update `part` of `place` = (parameters [N], statistics [S, N]); `count`: of updates of these statistics, this one included."""
         vector, statistics = place
         f = np.float32
         _sgd(vector[part], statistics[0, part], gradient[part], f(scale), f(rate), f(self.momentum), count == 1)
