@@ -28,6 +28,7 @@ class Trajectory:
     final_observation  [T, E, *shape]    the true successor, set only where TRUNCATED: its value is the bootstrap
     memory             [2, E, H]         a recurrent policy's state before step 0 (H = 0 without)
     version            what version of the parameters acted
+    temperature, epsilon   of the worker's exploration, in this round
     """
 
     observation: NDArray[Any]
@@ -37,6 +38,8 @@ class Trajectory:
     final_observation: NDArray[Any]
     memory: NDArray[np.float32]
     version: int = 0
+    temperature: float = 1.0
+    epsilon: float = 0.0
 
     @staticmethod
     def layout(steps: int, envs: int, observation: tuple[tuple[int, ...], DTypeLike], action: tuple[int, DTypeLike], memory: int) -> Layout:

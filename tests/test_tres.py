@@ -29,8 +29,8 @@ def samples(n=24, size=N, sigma=0.3, seed=0, cohorts=1, eps=None, value=None, st
     value = generator.standard_normal(n) if value is None else value
     stale = 0.5 * sigma * generator.standard_normal((cohorts, size)) if stale is None else stale
     cohort = generator.integers(0, max(cohorts, 1), n)
-    inverse = 1.0 / np.where(np.arange(n) % 4 < 2, sigma, 2 * sigma)
-    return Samples(eps, np.arange(n) // 2, np.where(np.arange(n) % 2, -1.0, 1.0), value, cohort, stale, inverse, np.ones(n, np.bool_), sigma)
+    inverse, normal = 1.0 / np.where(np.arange(n) % 4 < 2, sigma, 2 * sigma), np.ones(n, np.bool_)
+    return Samples(eps, np.arange(n) // 2, np.where(np.arange(n) % 2, -1.0, 1.0), value, cohort, stale, inverse, normal, sigma)
 
 
 def ratios(s, move):

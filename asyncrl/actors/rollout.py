@@ -16,7 +16,7 @@ from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault
 from asyncrl.errors import UserError
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.rounds import EPSILON
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 BEAT_SECONDS = 0.25
@@ -133,6 +133,7 @@ class Actor:
         self.policy.head.draw(self.generator, rounds)
         rounds.raw[0] = rounds.raw[-1]
         trajectory.version = version
+        trajectory.temperature, trajectory.epsilon = float(rounds.knobs[TEMPERATURE]), float(rounds.knobs[EPSILON])
         trajectory.ended[:] = 0
         for t in range(self._raw_rewards.shape[0]):
             if not self.act(t):

@@ -53,7 +53,7 @@ class EpisodeLimit:
     def after(self, limit: int, cut: int, episodes: int) -> int:
         """The limit that follows, when `cut` of so many episodes reached this one: cuts made under an earlier, lower limit say nothing."""
         if limit and self.factor > 1 and episodes and cut >= written(self.share) * episodes:
-            return math.ceil(min(limit * written(self.factor), MOST))
+            return min(math.ceil(limit * written(self.factor)), MOST)
         return limit
 
 
