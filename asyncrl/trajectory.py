@@ -29,6 +29,8 @@ class Trajectory:
     memory             [2, E, H]         a recurrent policy's state before step 0 (H = 0 without)
     version            what version of the parameters acted
     temperature, epsilon   of the worker's exploration, in this round
+    final_action       [T, E, C]         where the actor commits itself: the action that would have followed final_observation, set only
+                       where TRUNCATED
     """
 
     observation: NDArray[Any]
@@ -40,6 +42,7 @@ class Trajectory:
     version: int = 0
     temperature: float = 1.0
     epsilon: float = 0.0
+    final_action: NDArray[Any] | None = None
 
     @staticmethod
     def layout(steps: int, envs: int, observation: tuple[tuple[int, ...], DTypeLike], action: tuple[int, DTypeLike], memory: int) -> Layout:
