@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from asyncrl.actors.exploration import EXPLORATIONS
+from asyncrl.actors.exploration import EXPLORATIONS, check_use
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.entries import Streamed
 from asyncrl.envs.spec import EnvSpec, _action
+from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import TEMPERATURE
@@ -101,10 +102,13 @@ def test_mu_is_the_density_of_what_was_drawn(kind, value, space, squash, head):
         assert np.abs(spread).max() < 5.0
 
 
-def test_settings_whose_density_nobody_knows_are_refused_where_it_is_needed():
-    """Noise that remembers has none for a step by itself; what is allowed is tested above."""
-    assert {"temperature", "epsilon"} == CORRECTED
-    assert not {"gaussian", "ou"} & CORRECTED
+@pytest.mark.parametrize("algo", ["impala", "appo"])
+def test_settings_whose_density_nobody_knows_are_refused_where_it_is_needed(algo):
+    """Noise that remembers has none for a step by itself. What is allowed is tested above."""
+    assert set(ALGORITHMS[algo].explorations) == CORRECTED  # type: ignore[attr-defined]
+    for kind in set(EXPLORATIONS) - CORRECTED:
+        with pytest.raises(UserError, match=f"'{kind}' cannot be used with {algo} .allowed: temperature, epsilon"):
+            check_use([[EXPLORATIONS[kind](0.1)]], ALGORITHMS[algo].explorations, algo)  # type: ignore[attr-defined]
 
 
 # The gradient of an actor-critic whose workers explore.
