@@ -8,6 +8,8 @@ from __future__ import annotations
 import collections.abc
 import math
 import typing
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 from asyncrl.errors import UserError, unknown
@@ -44,6 +46,25 @@ class Range(NamedTuple):
 
     def _shown(self, limit: float) -> str:
         return f"{limit:,.0f}" if self.whole else f"{limit:g}"
+
+
+DIGITS, DENOMINATORS = 11, 10_000
+"""Of numbers that somebody has written, and of fractions that somebody has computed: no float is next to one of either kind."""
+
+
+def written(number: float) -> Fraction:
+    """The number that was meant by a finite float: products with it come out as they do on paper, where floats make 28.99... of 0.29 * 100.
+
+    A float of up to DIGITS digits is that decimal number. One of more was likely computed, as 1/3 is: it is the fraction of a
+    denominator up to DENOMINATORS that is this float, or where there is none the decimal number that Python shows for it.
+    """
+    number = float(number)
+    shown = repr(number)
+    if len(Decimal(shown).normalize().as_tuple().digits) > DIGITS:
+        simple = Fraction(number).limit_denominator(DENOMINATORS)
+        if float(simple) == number:
+            return simple
+    return Fraction(shown)
 
 
 def check_kind(name: str, value: object, hint: Any, default: object) -> None:

@@ -28,6 +28,9 @@ class Trajectory:
     final_observation  [T, E, *shape]    the true successor, set only where TRUNCATED: its value is the bootstrap
     memory             [2, E, H]         a recurrent policy's state before step 0 (H = 0 without)
     version            what version of the parameters acted
+    temperature, epsilon   of the worker's exploration, in this round
+    final_action       [T, E, C]         where the actor commits itself: the action that would have followed final_observation, set only
+                       where TRUNCATED
     """
 
     observation: NDArray[Any]
@@ -37,6 +40,9 @@ class Trajectory:
     final_observation: NDArray[Any]
     memory: NDArray[np.float32]
     version: int = 0
+    temperature: float = 1.0
+    epsilon: float = 0.0
+    final_action: NDArray[Any] | None = None
 
     @staticmethod
     def layout(steps: int, envs: int, observation: tuple[tuple[int, ...], DTypeLike], action: tuple[int, DTypeLike], memory: int) -> Layout:

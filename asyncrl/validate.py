@@ -144,6 +144,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     if new:
         check_run_folder(Path(experiment.run.runs), experiment.run.name)
         _check_threads(getattr(experiment.options, "learner_threads", 1))
+        _check_start(experiment.network.initial_log_std)
     _check_mode(experiment.mode)
     check_processes(experiment.workers)
 
@@ -159,6 +160,13 @@ def _check_threads(threads: int) -> None:
     cores = usable_cores()
     if threads > cores:
         raise UserError(f"learner_threads = {threads} cannot be used (allowed: whole numbers from 1 to {cores}, the usable cores)")
+
+
+def _check_start(log_std: float) -> None:
+    """Of a new run: one that began outside of what a policy can have goes on, and comes back in."""
+    from asyncrl.heads.options import LOG_STD
+
+    check_number("initial_log_std", log_std, Range(*LOG_STD))
 
 
 def check_processes(workers: int) -> None:

@@ -94,6 +94,8 @@ def in_a_process(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
         ("train a3c CartPole-v1 --explore ou:0.1", ["ou:0.1", "needs Box actions"]),
         ("train a3c CartPole-v1 --explore epsilon:2", ["epsilon:2", "between 0 and 1"]),
         ("train a3c CartPole-v1 --explore epsilon", ["'epsilon' can't be read"]),
+        ("train a3c Pendulum-v1 --initial-log-std 3", ["initial_log_std = 3", "from -5 to 2"]),
+        ("train npg Pendulum-v1 --initial-log-std -5.5", ["initial_log_std = -5.5", "from -5 to 2"]),
         ("train a3c CartPole-v1 --workers 0", ["workers = 0", "from 1"]),
         ("train a3c CartPole-v1 --workers -1", ["workers = -1", "from 1"]),
         ("train a3c CartPole-v1 --workers 5000", ["workers = 5000"]),

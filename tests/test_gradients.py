@@ -95,15 +95,42 @@ def test_written_is_autograd_for_every_shape(hidden, activation):
         close(written.gradient, by_torch.gradient)
 
 
-def test_a_log_deviation_beyond_its_limits_gets_no_gradient():
+def test_a_log_deviation_beyond_its_limits_is_led_back_and_no_further_away():
+    """The slope there is that of the nearest limit, where descending it leads back; nothing where it leads on."""
     policy = Policy(BOX, "auto", SMALL)
-    vector, trajectory = sharpened(policy), rollout(policy, 5, 2)
-    for pair in ((-6.0, 0.5), (3.0, -4.9)):
-        vector[-2:] = pair
-        written, by_torch = (kind(policy, vector, 5, 2, SUM) for kind in (WrittenGradient, AutogradGradient))
-        written(trajectory, 0.1), by_torch(trajectory, 0.1)
-        assert written.gradient[-2] == 0.0 and written.gradient[-1] != 0.0
+    found = []
+    for outside, limit in ((-6.0, -5.0), (3.0, 2.0)):
+        for seed in range(4):
+            vector, trajectory = sharpened(policy), rollout(policy, 5, 2, seed)
+            trajectory.action *= 0.02 if outside < 0 else 1.0
+            trajectory.reward += 3.0 * (-1) ** seed
+            slopes = []
+            for value in (limit, outside):
+                vector[-2:] = value, 0.5
+                written, by_torch = (kind(policy, vector, 5, 2, SUM) for kind in (WrittenGradient, AutogradGradient))
+                written(trajectory, 0.1), by_torch(trajectory, 0.1)
+                close(written.gradient, by_torch.gradient)
+                slopes.append(float(written.gradient[-2]))
+            leads_back = (slopes[0] > 0) == (outside > limit)
+            assert slopes[1] == (pytest.approx(slopes[0], rel=1e-5) if leads_back else 0.0)
+            found.append((outside, leads_back))
+    assert len(set(found)) == 4, "both ways at both limits"
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_written_is_autograd_whatever_the_worker_explores_with(kind):
+    policy = Policy(SPECS[kind], "auto", SMALL)
+    vector, gradients = sharpened(policy), []
+    for temperature, epsilon in ((1.0, 0.0), (0.5, 0.0), (2.0, 0.3), (1.0, 1.0)):
+        trajectory = rollout(policy, 6, 3)
+        trajectory.action[:] = np.clip(trajectory.action, -1, 1) if kind == "box" else trajectory.action
+        trajectory.temperature, trajectory.epsilon = temperature, epsilon
+        written, by_torch = (one(policy, vector, 6, 3, CHOICES[3]) for one in (WrittenGradient, AutogradGradient))
+        losses, by_torchs = written(trajectory, 0.1), by_torch(trajectory, 0.1)
         close(written.gradient, by_torch.gradient)
+        np.testing.assert_allclose(losses, by_torchs, rtol=1e-4, atol=1e-5)
+        gradients.append(written.gradient.copy())
+    assert all(np.abs(gradients[0] - other).max() > 1e-3 for other in gradients[1:])
 
 
 # Both against the algorithm's text.

@@ -14,6 +14,8 @@ from asyncrl.algos.es import Es, EsOptions
 from asyncrl.algos.nes import Nes, NesOptions
 from asyncrl.algos.tres import Tres, TresOptions
 from asyncrl.blackbox.history import CURRENT
+from asyncrl.blackbox.kinds import KINDS
+from asyncrl.blackbox.ratios import gradient
 
 N = 8
 SEARCHES = {
@@ -50,6 +52,45 @@ def test_every_search_learns_from_evaluations_that_are_one_version_late(name, la
     assert name == "nes" or all("skipped_late" in one or not one.get("late_dropped") for one in figures)  # nes looks at each point
     mean = next(search.state[key] for key in ("theta", "mean") if key in search.state)
     assert sphere(mean) > 0.25 * sphere(np.zeros(N))
+
+
+SLOPE = np.array([1.0, -2.0, 1.5, 1.0, -0.5, 0.5, 1.0, -1.0])
+MOVES = np.array([0.25, 0.49, -0.7, 0.0, 0.1, 0.0, 0.0, 0.0])  # in sigmas
+
+
+def linear(search):
+    """A large generation of points around the parameters, evaluated by a function with that slope."""
+    eps = search._sign[:, None] * search._directions.block(0)[search._direction]
+    return (search.theta + 0.1 * eps) @ SLOPE
+
+
+@pytest.mark.parametrize("estimator", ["antithetic", "vanilla", "forward"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_late_gradient_of_a_linear_function_is_its_slope(kind, estimator):
+    """The function's slope is the same everywhere: how far the parameters have moved since must not show, whatever the directions."""
+    options = EsOptions(population=40_000, estimator=estimator, directions=kind, shaping="none", sigma=0.1)
+    search = Es(replace(options, population=40_001) if estimator == "forward" else options, N, 0)
+    search.begin(np.zeros(N, np.float32))
+    returns = linear(search)
+    search._replaced(0, (0.1 * MOVES).astype(np.float32))
+    kept, figures = search._keep(1, batch(returns, 0, version=0))
+    assert figures["late_used"] == len(returns)
+    estimate = gradient(search._samples(kept, kept.value)) / 0.1
+    np.testing.assert_allclose(estimate, SLOPE, atol=0.1 if kind in ("gaussian", "orthogonal") else 0.06)  # ratios spread
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_epochs_on_a_linear_function_all_take_the_same_step(kind):
+    options = TresOptions(population=40_000, directions=kind, shaping="none", sigma=0.1, learning_rate=0.5, epochs=8, mean_kl=1e9)
+    moves = []
+    for epochs in (1, 8):
+        search = Tres(replace(options, epochs=epochs), N, 0)
+        search.begin(np.zeros(N, np.float32))
+        figures = search.update(0, batch(linear(search)))
+        assert figures["epochs_done"] == epochs and figures["max_kl"] < options.max_kl
+        moves.append(search.theta.copy())
+    np.testing.assert_allclose(moves[1] / 0.1, 8 * moves[0] / 0.1, atol=0.02)
+    assert np.abs(moves[1]).max() > 0.07  # 0.8 sigma: a ratio of normal densities for signs would have kept 0.8 of it
 
 
 @pytest.mark.parametrize("late", ["ratio", "as-is"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from running import resume, train
 
 from asyncrl.algos import ALGORITHMS
@@ -14,7 +17,8 @@ from asyncrl.algos.off_policy import OffPolicyOptions
 from asyncrl.defaults import settled
 from asyncrl.errors import UserError
 from asyncrl.experiment import Experiment
-from asyncrl.learners.replays import ReplayUpdater, check_ratio
+from asyncrl.fields import written
+from asyncrl.learners.replays import ReplayUpdater, check_ratio, updates_due
 from asyncrl.trajectory import Trajectory
 
 OBSERVATION, ACTION = 3, 2
@@ -44,7 +48,7 @@ def test_steps_that_windows_keep_back_are_no_batch():
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.75, 2.0, 3.5])
+@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.29, 0.75, 2.0, 3.5, 1 / 3])
 def test_the_ratio_is_held_after_every_unit(mode, ratio):
     """Units of 3 steps, a batch of 16 after a warm-up of 14: sync takes one of each actor for a round, async one at a time."""
     updater, task = updater_of(ratio)
@@ -55,8 +59,25 @@ def test_the_ratio_is_held_after_every_unit(mode, ratio):
             updater.take(actor, trajectory, np.zeros((3, 1), np.float32), np.zeros(1, np.uint8))
             steps += 3
         made += len(updater.update(number, steps))
-        assert made == (int(ratio * (steps - 14)) if steps >= 16 else 0)
+        assert made == (Fraction(ratio).limit_denominator(100) * (steps - 14) // 1 if steps >= 16 else 0)
     assert made > 5
+
+
+@given(digits=st.integers(1, 10**6), places=st.integers(0, 9), steps=st.integers(0, 10**12))
+@settings(max_examples=300, deadline=None)
+def test_every_decimal_ratio_is_held_to_the_update(digits, places, steps):
+    """The updates that are due are those of the decimal number, in whole numbers."""
+    ratio = float(f"{digits}e-{places}")
+    assert updates_due(written(ratio), steps + 5, 5) == digits * steps // 10**places
+
+
+def test_ratios_that_floats_cannot_hold():
+    assert updates_due(written(0.29), 100, 0) == 29  # 0.29 * 100 is 28.999999999999996 in floats
+    assert [updates_due(written(1 / 3), steps, 0) for steps in (2, 3, 5, 6, 3 * 10**15)] == [0, 1, 1, 2, 10**15]
+    assert [updates_due(written(1 / every), every * 10**6, 0) for every in range(1, 1000)] == [10**6] * 999
+    assert written(np.float64(0.1) + np.float64(0.2)) == Fraction("0.30000000000000004")
+    check_ratio(0.29, 100, 0, 16)
+    check_ratio(1e-7, 10**7, 0, 16)
 
 
 def updater_of(ratio):

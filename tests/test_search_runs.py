@@ -20,7 +20,7 @@ import asyncrl
 from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.blackbox.settings import parse_settings
-from asyncrl.checkpoint import newest, read_part
+from asyncrl.checkpoint import check, newest, read_part, seal, write_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.topologies.search import SearchTopology
@@ -312,6 +312,33 @@ def test_a_limit_grows_as_far_as_it_can_be_told():
     assert EpisodeLimit.parse("adaptive:20,0.5,1e300").after(20, 1, 2) == MOST
     assert EpisodeLimit.parse("adaptive:20,0.5,1.01").after(20, 1, 2) == 21
     assert EpisodeLimit.parse("1_000") == EpisodeLimit(1000) == EpisodeLimit.parse(EsOptions(episode_limit=1000).episode_limit)
+
+
+def test_shares_and_factors_of_a_limit_are_the_numbers_that_were_written():
+    assert EpisodeLimit.parse("adaptive:20,0.07,2").after(20, 7, 100) == 40  # 0.07 * 100 is 7.000000000000001 in floats
+    assert EpisodeLimit.parse("adaptive:20,0.07,2").after(20, 6, 100) == 20
+    assert EpisodeLimit.parse("adaptive:100,0.5,1.1").after(100, 1, 2) == 110  # and 100 * 1.1 is 110.00000000000001
+
+
+@pytest.mark.parametrize("mode", ["sync", "pipelined", "bounded:2", "async"])
+def test_episodes_that_were_cut_at_a_lower_limit_do_not_raise_the_present_one(tmp_path, mode):
+    """Episodes have 250 steps: all reach the limit of 200, none that of 300."""
+    run = search(tmp_path, lambda: CountingEnv(250), mode=mode, episode_limit="adaptive:200,0.5,1.5", steps=40_000)
+    arrays = read_part(newest(run.folder), "run")[1]
+    assert int(arrays["state/limit"][0]) == 300 and int(arrays["state/limit_since"][0]) == 1
+    assert run.summary["steps"] > 20 * 8 * 200
+
+
+def test_a_checkpoint_without_the_version_of_its_limit_goes_on(tmp_path):
+    run = search(tmp_path, lambda: CountingEnv(250), episode_limit="adaptive:200,0.5,1.5", steps=8000)
+    folder = newest(run.folder)
+    state, arrays = read_part(folder, "run")
+    manifest = check(folder)
+    del arrays["state/limit_since"]
+    write_part(folder, "run", state, arrays)
+    seal(folder, manifest)
+    again = resume(run.folder, steps=16_000, env=lambda: CountingEnv(250))
+    assert again.error is None and int(read_part(newest(run.folder), "run")[1]["state/limit"][0]) == 300
 
 
 def test_a_limit_ends_an_endless_episode_and_grows(tmp_path):

@@ -117,6 +117,53 @@ def test_the_log_probability_of_a_mixture_with_uniform_choices():
     np.testing.assert_allclose(np.exp(out), 0.8 * p[[0, 1], [1, 0]] + 0.1, rtol=1e-5)
 
 
+def test_the_log_probability_of_a_mixture_with_uniform_actions_in_a_box():
+    """The density of 0.8 N(mean, exp(-1.5)) + 0.2 uniform in [-1, 1], at 0.9 with mean 0.1: that of the normal alone is -5.85."""
+    policy = Policy(spec_of(make_env("Pendulum-v1")), "auto", NetworkOptions(hidden=(8,), initial_log_std=-1.5))
+    knobs, out = np.zeros(8), np.zeros(1, np.float32)
+    knobs[TEMPERATURE], mean, action = 1.0, np.array([[0.1]], np.float32), np.array([[0.9]], np.float32)
+    for epsilon, expected in ((0.0, -5.85), (0.2, -2.28), (1.0, np.log(0.5))):
+        knobs[EPSILON] = epsilon
+        policy.head.log_prob(mean, policy.initial(0), action, knobs, out)
+        assert out[0] == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize("bound", [3.0, -6.0])
+def test_the_divergence_of_a_natural_step_is_that_of_the_distributions_that_act(bound):
+    """A deviation outside of its limits acts as the nearest one, before the step and after it."""
+    import torch
+
+    policy, _ = policy_for("Pendulum-v1")
+    updater = NaturalUpdater(task(NpgOptions(), policy), policy)
+    output = torch.tensor([[0.0], [0.0]])
+    moved, outside = output + 0.3 * np.exp(np.clip(bound, -5, 2)), torch.tensor([bound])
+    found = updater._divergence(moved, outside, output, torch.zeros(1)).item()
+    acting = torch.distributions.Normal(moved, np.exp(np.clip(bound, -5, 2)))
+    expected = torch.distributions.kl_divergence(torch.distributions.Normal(output, 1.0), acting).mean().item()
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("bound", [2.1, -5.1])
+def test_a_natural_step_leads_a_deviation_back_and_keeps_its_divergence(bound):
+    policy, _ = policy_for("Pendulum-v1")
+    updater = NaturalUpdater(task(NpgOptions(max_kl=0.01, t_max=STEPS, normalize_advantages=False), policy), policy)
+    vector = updater.state()["vector"]
+    vector[-1] = bound
+    for turn in range(20):
+        before = vector.copy()
+        trajectory, log_prob = acted("Pendulum-v1", policy, before, turn)
+        sign = 1.0 if bound > 0 else -1.0  # small draws are the better ones above, large ones below
+        drawn = np.square(trajectory.action[..., 0] / np.exp(np.clip(bound, -5, 2)))
+        trajectory.reward[:] = -sign * drawn
+        trajectory.ended[:] = TERMINATED
+        updater.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
+        (figures,) = updater.update(0, 0)
+        assert figures["kl"] <= 0.02
+        if -5 <= vector[-1] <= 2:
+            return
+    pytest.fail(f"still at {vector[-1]}")
+
+
 def test_clipped_weights():
     advantage = np.array([1.0, 1.0, 1.0, -1.0, -1.0, -1.0], np.float32)
     ratio = np.array([1.5, 1.1, 0.5, 1.5, 0.9, 0.5], np.float32)

@@ -29,8 +29,8 @@ def samples(n=24, size=N, sigma=0.3, seed=0, cohorts=1, eps=None, value=None, st
     value = generator.standard_normal(n) if value is None else value
     stale = 0.5 * sigma * generator.standard_normal((cohorts, size)) if stale is None else stale
     cohort = generator.integers(0, max(cohorts, 1), n)
-    inverse = 1.0 / np.where(np.arange(n) % 4 < 2, sigma, 2 * sigma)
-    return Samples(eps, np.arange(n) // 2, np.where(np.arange(n) % 2, -1.0, 1.0), value, cohort, stale, inverse, sigma)
+    inverse, normal = 1.0 / np.where(np.arange(n) % 4 < 2, sigma, 2 * sigma), np.ones(n, np.bool_)
+    return Samples(eps, np.arange(n) // 2, np.where(np.arange(n) % 2, -1.0, 1.0), value, cohort, stale, inverse, normal, sigma)
 
 
 def ratios(s, move):
@@ -107,10 +107,11 @@ def test_what_a_late_gradient_estimates():
 @pytest.mark.parametrize("kind", ["hadamard", "gaussian"])
 def test_entries_of_one_show_no_curvature(kind):
     """d/dt of the gradient at 0 is c_2 = mean V (eps^2 - 1): nothing where eps is +-1."""
-    eps = Directions(SEED, 8, 8, (Setting(1.0, kind),)).block(0)
+    directions = Directions(SEED, 8, 8, (Setting(1.0, kind),))
+    eps = directions.block(0)
     value = np.random.default_rng(0).standard_normal(16)
     s = samples(16, 8, eps=eps, value=value - value.mean(), stale=np.zeros((1, 8)))
-    s = replace(s, inverse_sigma=np.full(16, 1 / s.sigma))
+    s = replace(s, inverse_sigma=np.full(16, 1 / s.sigma), normal=np.repeat(directions.normal, 2))
     step = 1e-4 * s.sigma
     curvature = (gradient(s, np.full(8, step)) - gradient(s, np.full(8, -step))) / 2e-4
     assert (np.abs(curvature).max() < 1e-6) == (kind == "hadamard")

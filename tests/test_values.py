@@ -87,8 +87,8 @@ def test_the_next_value_by_hand():
     np.testing.assert_array_equal(out, [3, 6, 9])
     best_values(judged, picked_by, out)  # double: what another would pick
     np.testing.assert_array_equal(out, [2, 4, 7])
-    taken_values(judged, judged, np.array([0, -1, 1]), out)
-    np.testing.assert_array_equal(out, [1, 6, 7])
+    taken_values(judged, np.array([0, 2, 1]), out)
+    np.testing.assert_array_equal(out, [1, 4, 7])
 
 
 # Gradients, against the algorithms' text.
@@ -119,7 +119,8 @@ def loops(algo, policy, vector, target, trajectory, options):
             if ended == TERMINATED:
                 following = 0.0
             elif ended == TRUNCATED:
-                following = bootstrap(trajectory.final_observation[i, e], None)
+                would = int(trajectory.final_action[i, e, 0]) if algo == "sarsa" else None
+                following = bootstrap(trajectory.final_observation[i, e], would)
             elif following is None or algo != "nq":
                 following = bootstrap(trajectory.observation[i + 1, e], int(trajectory.action[i + 1, e, 0]) if algo == "sarsa" else None)
             following = float(trajectory.reward[i, e]) + options.gamma * following
@@ -134,8 +135,9 @@ def value_rollout(policy, algo, steps, envs, seed=0):
     """As `test_gradients.rollout`; with the action after the last step where the algorithm needs it."""
     trajectory = rollout(policy, steps, envs, seed)
     if algo == "sarsa":
-        after = np.random.default_rng(seed).integers(0, policy.head.policy_outputs, (1, envs, 1))
-        trajectory.action = np.concatenate([trajectory.action, after])
+        generator = np.random.default_rng(seed)
+        trajectory.action = np.concatenate([trajectory.action, generator.integers(0, policy.head.policy_outputs, (1, envs, 1))])
+        trajectory.final_action = generator.integers(0, policy.head.policy_outputs, (steps, envs, 1))
     return trajectory
 
 
@@ -234,6 +236,63 @@ def test_a_committed_action_is_the_next_rounds_first():
         np.testing.assert_array_equal(successor.collect(0, 0.0).action[0], committed)
     actor.begin_afresh(1, np.zeros(2, np.float32))
     assert actor.arrays()["committed"][1] == NOTHING != actor.arrays()["committed"][0]
+
+
+class Cut(BanditEnv):
+    """Episodes of one step, truncated; their last observation is another than their first, and neither is the next one's."""
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, False, True, info
+
+    def observe(self):
+        return np.array([1.0, 0.0] if self.count == 0 else [-0.5, 1.0], dtype=np.float32)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("network_kind", ["light", "torch"])
+def test_a_truncated_step_of_sarsa_is_followed_by_what_the_worker_would_have_done(epsilon, network_kind):
+    """E[y] = r + gamma E[Q^-(s', a')], a' epsilon-greedy by the worker's own Q, where Q^- has another best action."""
+    import torch
+
+    from asyncrl.actors.exploration import Epsilon
+    from asyncrl.learners.values import Targets
+
+    def network(spec, outputs):
+        class Net(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.value = torch.nn.Linear(spec.observation_size, outputs)
+
+            def forward(self, x):
+                return self.value(x), torch.zeros(len(x))
+
+        return Net()
+
+    own = network if network_kind == "torch" else None
+    policy = Policy(spec_of(Cut()), "auto", NetworkOptions(hidden=()), own, values=True)
+    weights = np.array([[2.0, 0.0], [0.0, 3.0]], np.float32)  # Q(s, a) = s . weights[:, a]: action 0 is best at first, 1 at last
+    weights_of_target = np.array([[0.0, 1.0], [4.0, -1.0]], np.float32)  # and the other way round
+    vector, target = (np.zeros(policy.size, np.float32) for _ in range(2))
+    for numbers, matrix in ((vector, weights), (target, weights_of_target)):
+        numbers[:4] = (matrix.T if network_kind == "torch" else matrix).ravel()
+    steps, options = 4000, options_of("sarsa")
+    actor = Actor([Cut()], policy, vector, steps, [Epsilon(epsilon)], np.random.default_rng(0), commits=True)
+    actor.reset([0])
+    trajectory = actor.collect(0, 0.0)
+    assert (trajectory.ended == TRUNCATED).all()
+    targets, last = Targets(policy, steps, 1, options, ALGORITHMS["sarsa"]), np.array([-0.5, 1.0], np.float32)
+    successors = targets.successors(trajectory)
+    y = targets(trajectory, successors @ weights_of_target, successors @ weights) - trajectory.reward
+    judged, greedy = last @ weights_of_target, int(np.argmax(last @ weights))
+    assert greedy != np.argmax(judged)
+    expected = (1 - epsilon) * judged[greedy] + epsilon * judged.mean()
+    assert y.mean() / options.gamma == pytest.approx(expected, abs=1e-5 if epsilon == 0 else 0.2)
+    assert len(np.unique(y.round(3))) == (1 if epsilon == 0 else 2)
+    # The first action of the next episode is drawn apart from it.
+    if epsilon == 1.0:
+        pairs = np.stack([trajectory.action[1:, 0, 0], trajectory.final_action[:, 0, 0]])
+        assert abs(np.corrcoef(pairs)[0, 1]) < 0.06
 
 
 # The target network.

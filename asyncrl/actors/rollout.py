@@ -16,7 +16,7 @@ from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault
 from asyncrl.errors import UserError
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.rounds import EPSILON
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 BEAT_SECONDS = 0.25
@@ -51,7 +51,8 @@ class Actor:
 
     `on_episode(return, length)` is called at the end of each episode, with the undiscounted sum of the environment's own
     rewards and the number of steps. An actor that `commits` itself chooses the action after a round's last step at its end,
-    and begins the next round with it. `beat()` is called now and then while it acts, between steps: a sign of life.
+    and begins the next round with it; where an episode is truncated it chooses the action that would have followed.
+    `beat()` is called now and then while it acts, between steps: a sign of life.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Actor:
         envs = len(environments)
         self.rounds = policy.round_arrays(steps, envs, int(commits))
         self.trajectory = self._trajectory(steps, envs)
+        if commits:
+            self.trajectory.final_action = np.zeros((steps, envs, policy.head.components), policy.head.action_dtype)
         self._committed = np.full((envs, policy.head.components), NOTHING, np.int64) if commits else None
         self.exploration_memory = np.zeros((envs, policy.head.components))
         self.episode_returns = [0.0] * envs
@@ -90,7 +93,8 @@ class Actor:
         self._steps = [environment.step for environment in environments]
         self._raw_rewards = np.zeros((steps, envs))
         self._raw_rows = [[self.rounds.raw[t, e] for e in range(envs)] for t in range(steps + 1)]
-        self.act = self._light_act() if policy.light else self._torch_act()
+        self.act = self._acting(self.rounds)
+        self._aside = self._one_observation() if commits else None
 
     def _trajectory(self, steps: int, envs: int) -> Trajectory:
         spec, head = self.policy.spec, self.policy.head
@@ -133,6 +137,7 @@ class Actor:
         self.policy.head.draw(self.generator, rounds)
         rounds.raw[0] = rounds.raw[-1]
         trajectory.version = version
+        trajectory.temperature, trajectory.epsilon = float(rounds.knobs[TEMPERATURE]), float(rounds.knobs[EPSILON])
         trajectory.ended[:] = 0
         for t in range(self._raw_rewards.shape[0]):
             if not self.act(t):
@@ -184,6 +189,8 @@ class Actor:
         trajectory.ended[t, e] = TERMINATED if terminated else TRUNCATED
         if not terminated:
             self._see(row, trajectory.final_observation[t, e])
+            if trajectory.final_action is not None:
+                trajectory.final_action[t, e] = self._would_follow(row)
         elif not np.isfinite(row).all():
             self._raise_observation_fault(t + 1)
         self._on_episode(self.episode_returns[e], self.episode_lengths[e])
@@ -222,19 +229,22 @@ class Actor:
 
     # How a step's actions are chosen: one compiled call, or a torch forward and the head's compiled draw.
 
-    def _light_act(self) -> Callable[[int], bool]:
-        kernel, arguments = self.policy.head.light_kernel(self.policy.plan, self.dense, self.rounds)
+    def _acting(self, rounds: RoundArrays) -> Callable[[int], bool]:
+        return self._light_act(rounds) if self.policy.light else self._torch_act(rounds)
+
+    def _light_act(self, rounds: RoundArrays) -> Callable[[int], bool]:
+        kernel, arguments = self.policy.head.light_kernel(self.policy.plan, self.dense, rounds)
 
         def act(t: int) -> bool:
             return kernel(*arguments, t)
 
         return act
 
-    def _torch_act(self) -> Callable[[int], bool]:
+    def _torch_act(self, rounds: RoundArrays) -> Callable[[int], bool]:
         import torch
 
         module, _ = self.policy.module(self.dense, None)
-        rounds, image = self.rounds, self.policy.spec.is_image
+        image = self.policy.spec.is_image
         self._memory = torch.zeros((2, len(self.environments), self.policy.memory_size))
         recurrent = self.policy.memory_size > 0
 
@@ -253,6 +263,22 @@ class Actor:
             return bool(sound)
 
         return act
+
+    def _one_observation(self) -> tuple[RoundArrays, Callable[[int], bool]]:
+        """Arrays for one observation, acted on as in the round, and what does so."""
+        aside = self.policy.round_arrays(1, 1)
+        aside.knobs, aside.normaliser = self.rounds.knobs, self.rounds.normaliser
+        return aside, self._acting(aside)
+
+    def _would_follow(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """The action [C] that this policy draws at an observation, with random numbers of its own."""
+        assert self._aside is not None
+        aside, act = self._aside
+        aside.raw[0, 0] = raw
+        self.policy.head.draw(self.generator, aside)
+        act(0)
+        action: NDArray[Any] = aside.action[0, 0]
+        return action
 
     def _forget(self, e: int) -> None:
         if self.policy.memory_size:

@@ -16,6 +16,8 @@ Where the slides and the field differ:
 - S3's gradient *ascends* the policy's objective while it writes the value's descent with the same sign; taken literally
   one of the two goes the wrong way. Both are written as one loss to descend here.
 - S3 treats every end of an episode as terminal. Here a truncated episode is bootstrapped.
+- Where a worker explores by temperature, epsilon or action noise, the gradient is that of what its exploring policy earns, since
+  that is what its rollout shows: see `asyncrl.heads.behaviour`.
 """
 
 from __future__ import annotations

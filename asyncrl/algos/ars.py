@@ -6,7 +6,8 @@ The best are those with the largest max(r+, r-); sigma_R is the deviation of the
 
 Where the authors' code differs: it keeps every direction whose max reaches a percentile, so more than b where returns tie
 (here exactly b; of ties the first), and it divides by a sigma_R of 0 (here that is flat: nothing changes). Of late
-pairs (`late: ratio`) each return counts r (sign eps - d) instead of sign eps, by coordinate: `asyncrl.blackbox.ratios`.
+pairs (`late: ratio`) each return counts r (sign eps - d) instead of sign eps, by coordinate, where directions have a ratio:
+`asyncrl.blackbox.ratios`.
 """
 
 from __future__ import annotations

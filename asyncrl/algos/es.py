@@ -2,7 +2,7 @@
 
 A step of the optimizer along g = mean over evaluations of V sign eps (no 1/sigma; `asyncrl.blackbox.estimators`), less
 weight_decay theta, which goes through the optimizer like the gradient, as in the authors' code. Late evaluations
-(`late: ratio`) count V r (sign eps - d) instead, by coordinate: `asyncrl.blackbox.ratios`.
+(`late: ratio`) count V r (sign eps - d) instead, by coordinate, where directions have a ratio: `asyncrl.blackbox.ratios`.
 
 Where paper and code differ: the paper's algorithm 2 has a factor 1/sigma and no mirror images; code and section 2.1 have
 mirrored evaluations, ranks, Adam and no 1/sigma, and so has this. Ties share a rank here; the code breaks them by position.

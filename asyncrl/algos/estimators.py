@@ -57,12 +57,10 @@ def best_values(judged, picked_by, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def taken_values(judged, picked_by, action, out):  # type: ignore[no-untyped-def]
-    """Write out[M] = judged[m, action[m]]; as `best_values` where action[m] is negative: there is none."""
-    best_values(judged, picked_by, out)
+def taken_values(judged, action, out):  # type: ignore[no-untyped-def]
+    """Write out[M] = judged[m, action[m]]; judged[M, A]."""
     for m in range(out.size):
-        if action[m] >= 0:
-            out[m] = judged[m, action[m]]
+        out[m] = judged[m, action[m]]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

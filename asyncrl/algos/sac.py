@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncrl.algos.off_policy import HIDDEN, OffPolicyOptions
+from asyncrl.heads.options import SQUASHED_LOG_STD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from asyncrl.algos.devices import Place
     from asyncrl.replay.records import Batch
 
-LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0
+LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
 LOG_ALPHA_LARGEST = 10.0
 """The temperature stays within exp(-10) and exp(10): an unreachable target entropy must not drive it to infinity."""
 

@@ -3,7 +3,8 @@
     y_t = r_t + gamma * Q^-(s_{t+1}, a_{t+1})        (r_t where s_{t+1} is terminal)
 
 with the target network Q^-. The action after a rollout's last step is chosen at its end, and the next round begins with it.
-Where an episode was truncated no action follows; there a_{t+1} is the greedy action of the worker's own Q.
+Where an episode was truncated no action follows; there a_{t+1} is drawn as it would have been had the episode gone on: by the
+worker's own Q at the final observation, and by its epsilon.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class SarsaOptions(ValueOptions):
 def next_value(
     judged: NDArray[np.float32], picked_by: NDArray[np.float32], next_action: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
-    """Write out[M] = Q^-(s', a'); judged[M, A] = Q^-(s', .), next_action[M] = a', or -1: the best of picked_by[M, A]."""
+    """Write out[M] = Q^-(s', a'); judged[M, A] = Q^-(s', .), next_action[M] = a'."""
     from asyncrl.algos.estimators import taken_values
 
-    taken_values(judged, picked_by, next_action, out)
+    taken_values(judged, next_action, out)

@@ -11,7 +11,8 @@ What the seed leaves open, and what is done here:
   `mean_kl`, or one coordinate's of `max_kl`; the move is scaled back to that limit.
 - The first epoch is one step of ES (sgd with learning rate learning_rate sigma, without momentum and decay). All epochs
   together are about the same step `epochs` times as long, plus what the curvature along each axis says: compare
-  with ES at that learning rate. The curvature is in V+ + V-, so both are kept. Entries of +-1 (hadamard, discrete) show none of it.
+  with ES at that learning rate. The curvature is in V+ + V-, so both are kept. Directions whose entries are not normal (hadamard,
+  discrete, orthogonal-fixed) have no ratio and show none of it: all epochs then have the gradient of the first.
 """
 
 from __future__ import annotations

@@ -57,6 +57,11 @@ class Directions:
         """Deviation of each direction, [count]."""
         return np.resize(np.array([setting.sigma for setting in self.settings]), self.count)
 
+    @property
+    def normal(self) -> NDArray[np.bool_]:
+        """Whether each direction is of a kind whose entries are normal by themselves, [count]."""
+        return np.resize(np.array([kind.normal for kind in self._kinds]), self.count)
+
     def sigma(self, j: int) -> float:
         """Deviation of direction j."""
         return self.settings[j % len(self.settings)].sigma

@@ -41,6 +41,8 @@ class Kind(Protocol):
     """How the directions of one setting are drawn."""
 
     description: str
+    normal: bool
+    """Each entry by itself is standard normal: then there are density ratios (`ratios`)."""
     together: bool
     """A direction costs as much as all those before it, so that whole blocks are kept."""
 
@@ -52,6 +54,7 @@ class Gaussian:
     """Independent standard normal entries."""
 
     description = "independent normal entries"
+    normal = True
     together = False
 
     def fill(self, stream: Stream, first: int, out: NDArray[np.float32]) -> None:
@@ -67,6 +70,7 @@ class Discrete:
     """
 
     description = "independent random signs"
+    normal = False
     together = False
 
     def fill(self, stream: Stream, first: int, out: NDArray[np.float32]) -> None:
@@ -87,6 +91,7 @@ class Orthogonal:
 
     def __init__(self, description: str, fixed: bool) -> None:
         self.description = description
+        self.normal = not fixed
         self._fixed = fixed
 
     def fill(self, stream: Stream, first: int, out: NDArray[np.float32]) -> None:
@@ -109,6 +114,7 @@ class Hadamard:
     """
 
     description = "rows of a Hadamard matrix with random signs (nearly orthogonal, entries of +-1)"
+    normal = False
     together = False
 
     def fill(self, stream: Stream, first: int, out: NDArray[np.float32]) -> None:

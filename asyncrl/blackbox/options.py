@@ -22,7 +22,9 @@ class SearchOptions:
     """Mode async: an update takes a whole generation in the order of dispatch (no bias towards short episodes), or the
     first evaluations that arrive. Other modes have dispatch alone."""
     late: Literal["ratio", "as-is", "drop"] = "ratio"
-    """Modes pipelined, bounded and async: evaluations of older parameters are corrected per dimension, used as they are, or left out."""
+    """Modes pipelined, bounded and async: evaluations of older parameters are corrected per dimension by the ratio of normal densities
+    (gaussian and orthogonal directions; others have no such ratio and count as they are while the parameters have moved little), used
+    as they are, or left out."""
     max_lag: int = 4
     """Evaluations that are older than this many updates are left out (and counted)."""
     episodes: int = 1

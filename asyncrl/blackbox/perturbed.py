@@ -140,7 +140,8 @@ class Perturbed:
         are unless it is corrected for lateness, nor with the forward one, whose baseline is the centre of the generation.
         """
         sign = self._sign[kept.ticket]
-        corrected = self._options.late == "ratio" and bool(np.any(kept.cohort != CURRENT))
+        normal = self._directions.normal[self._direction[kept.ticket]]
+        corrected = self._options.late == "ratio" and bool(np.any(normal & (kept.cohort != CURRENT)))
         if self._plan.estimator == "forward":
             value = _less_centre(value, kept.generation, sign)
         elif self._plan.estimator == "antithetic" or corrected:
@@ -151,7 +152,7 @@ class Perturbed:
         cohorts, cohort = np.unique(kept.cohort[around], return_inverse=True)
         stale = np.array([self._history.stale(int(c), self.theta) for c in cohorts] if corrected else []).reshape(-1, self.published_size)
         inverse = 1.0 / self._directions.sigmas[direction]
-        return Samples(block, row, sign[around], value[around], cohort.astype(np.int64), stale, inverse, self._sigma)
+        return Samples(block, row, sign[around], value[around], cohort.astype(np.int64), stale, inverse, normal[around], self._sigma)
 
     def _rows(self, generation: Whole, direction: Whole) -> tuple[NDArray[np.float32], Whole]:
         """Directions [M, N], and which of them each evaluation has [n]."""

@@ -13,6 +13,11 @@ It is a sum of functions of one coordinate each. E[V r_i (eps_i - d_i)] / sigma 
 only coordinate i has been moved to theta'_i, so late evaluations are corrected along each axis by itself; the product
 over all coordinates would be exact, but its effective sample size falls as exp(-|d|^2), here as exp(-d_i^2).
 
+These are ratios of normal densities, so they are those of directions whose entries are normal by themselves: independent ones, and
+orthogonal ones with chi norms. Signs (hadamard, discrete) have no density, and of a direction of fixed length the mean of
+V r (eps - d) is not the slope of a linear function. For those r = 1 and d = 0: each evaluation says of theta' what it says of theta_v,
+which is right for a linear function.
+
 Convention, as in `estimators`: gradients are in units of sigma_0, that of the first setting: g = sigma_0 dL/dtheta'. At
 theta' = theta_v that is the plain estimate. Values have to be centred: a constant in V adds noise and pulls towards theta_v.
 Clipping hardly ever happens with the seed's lambda of 14 (it takes |eps| > 2.3 and a d near 1): steps and epochs are the
@@ -28,7 +33,7 @@ from numba import njit
 
 from asyncrl.blackbox.samples import Samples, Vector
 
-Inputs = tuple[Any, Any, Any, Any, Any, Any, Any, Any]
+Inputs = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any]
 CHUNK = 256  # coordinates whose sums stay in the nearest cache
 
 
@@ -63,7 +68,7 @@ def _arguments(samples: Samples, move: Vector | None) -> Inputs:
     size = samples.block.shape[1]
     move = np.zeros(size) if move is None else move
     stale, cohort = (samples.stale, samples.cohort) if len(samples.stale) else (np.zeros((1, size)), np.zeros(len(samples), np.int64))
-    return samples.block, samples.row, samples.sign, samples.value, cohort, stale, samples.inverse_sigma, move
+    return samples.block, samples.row, samples.sign, samples.value, cohort, stale, samples.inverse_sigma, samples.normal, move
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -78,23 +83,24 @@ def _combine(weights, block, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gradient(block, row, sign, value, cohort, stale, inverse_sigma, move, sigma, clip, out):  # type: ignore[no-untyped-def]
+def _gradient(block, row, sign, value, cohort, stale, inverse_sigma, normal, move, sigma, clip, out):  # type: ignore[no-untyped-def]
     top, bottom = 1.0 + clip, 1.0 - clip
     for low in range(0, out.size, CHUNK):
         high = min(low + CHUNK, out.size)
         for n in range(value.size):
             j, c, v = row[n], cohort[n], value[n]
             weight = v * sigma * inverse_sigma[n] / value.size
+            inverse = inverse_sigma[n] if normal[n] else 0.0
             for i in range(low, high):
                 e = sign[n] * block[j, i]
-                d = (stale[c, i] + move[i]) * inverse_sigma[n]
+                d = (stale[c, i] + move[i]) * inverse
                 r = np.exp(e * d - 0.5 * d * d)
                 if not ((v > 0.0 and r > top) or (v < 0.0 and r < bottom)):
                     out[i] += weight * r * (e - d)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _measure(block, row, sign, value, cohort, stale, inverse_sigma, move, clip):  # type: ignore[no-untyped-def]
+def _measure(block, row, sign, value, cohort, stale, inverse_sigma, normal, move, clip):  # type: ignore[no-untyped-def]
     top, bottom = 1.0 + clip, 1.0 - clip
     surrogate, clipped, effective = 0.0, 0, 0.0
     once, twice = np.empty(CHUNK), np.empty(CHUNK)
@@ -103,8 +109,9 @@ def _measure(block, row, sign, value, cohort, stale, inverse_sigma, move, clip):
         once[:], twice[:] = 0.0, 0.0
         for n in range(value.size):
             j, c, v = row[n], cohort[n], value[n]
+            inverse = inverse_sigma[n] if normal[n] else 0.0
             for i in range(low, high):
-                d = (stale[c, i] + move[i]) * inverse_sigma[n]
+                d = (stale[c, i] + move[i]) * inverse
                 r = np.exp(sign[n] * block[j, i] * d - 0.5 * d * d)
                 once[i - low] += r
                 twice[i - low] += r * r

@@ -29,6 +29,8 @@ class Samples:
     """theta - theta_v of each version [C, N]; no rows where every evaluation is taken for one of theta."""
     inverse_sigma: Vector
     """1 / sigma [n]."""
+    normal: NDArray[np.bool_]
+    """Whether the entries of eps are normal by themselves, [n]: other directions have no ratios, theirs count as 1."""
     sigma: float
     """sigma_0, the unit of gradients."""
 

@@ -79,7 +79,10 @@ def _explore_help(algo: str) -> str:
         return f"Exploration per direction, for example {example} (see `asyncrl list`)."
     kinds = getattr(entry, "explorations", None)
     if kinds is None:
-        return "Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`)."
+        return (
+            "Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`). A worker learns for the "
+            "policy that it acts with: temperature is part of it, uniform actions teach it nothing, noise is the environment's."
+        )
     if not kinds:
         return f"Exploration per worker; {algo} has none."
     usual = getattr(entry, "default_explore", "")

@@ -7,6 +7,7 @@
     networks     the same and others as torch modules over the same memory
     actions      what a head has decided, as the environment wants it
     categorical, gaussian   the heads of policies
+    behaviour    what exploration makes of a policy
     action_values           the head of value learning
     squashed                the heads of policies that learn from a replay
     policy       network and head over one flat vector

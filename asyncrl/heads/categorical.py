@@ -64,34 +64,35 @@ def _act(plan, vector, work, normaliser, raw, observation, policy_output, sizes,
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _output_gradient(policy_output, sizes, action, log_prob_weight, entropy_coefficient, d_policy):  # type: ignore[no-untyped-def]
+def _output_gradient(policy_output, sizes, action, log_prob_weight, entropy_coefficient, temperature, d_policy):  # type: ignore[no-untyped-def]
     """Write d_policy[N, P] of sum over n of log_prob_weight[n] * log pi(a_n) + entropy_coefficient * H_n.
 
-    Returns (that sum's first part, the sum of the entropies).
+    pi is the policy at that temperature. Returns (that sum's first part, the sum of the entropies).
     """
     weighted, entropies = 0.0, 0.0
+    cold = np.float32(1.0 / temperature)
     for n in range(policy_output.shape[0]):
         start = 0
         for c in range(sizes.size):
             size = sizes[c]
-            highest = policy_output[n, start]
+            highest = policy_output[n, start] * cold
             for k in range(start + 1, start + size):
-                highest = max(highest, policy_output[n, k])
+                highest = max(highest, policy_output[n, k] * cold)
             total = np.float32(0.0)
             for k in range(start, start + size):
-                total += np.exp(policy_output[n, k] - highest)
+                total += np.exp(policy_output[n, k] * cold - highest)
             normal = highest + np.log(total)
             entropy = np.float32(0.0)
             for k in range(start, start + size):
-                log_p = policy_output[n, k] - normal
+                log_p = policy_output[n, k] * cold - normal
                 entropy -= np.exp(log_p) * log_p
             for k in range(start, start + size):
-                log_p = policy_output[n, k] - normal
+                log_p = policy_output[n, k] * cold - normal
                 p = np.exp(log_p)
-                d_policy[n, k] = -log_prob_weight[n] * p - entropy_coefficient * p * (log_p + entropy)
+                d_policy[n, k] = cold * (-log_prob_weight[n] * p - entropy_coefficient * p * (log_p + entropy))
             chosen = start + action[n, c]
-            d_policy[n, chosen] += log_prob_weight[n]
-            weighted += log_prob_weight[n] * (policy_output[n, chosen] - normal)
+            d_policy[n, chosen] += cold * log_prob_weight[n]
+            weighted += log_prob_weight[n] * (policy_output[n, chosen] * cold - normal)
             entropies += float(entropy)
             start += size
     return weighted, entropies
@@ -157,11 +158,16 @@ class CategoricalHead:
         return self._actions.numbers(rounds.action[t, e])
 
     def output_gradient(
-        self, rows: LossRows, vector: NDArray[np.float32], entropy_coefficient: float, gradient: NDArray[np.float32]
+        self,
+        rows: LossRows,
+        vector: NDArray[np.float32],
+        entropy_coefficient: float,
+        gradient: NDArray[np.float32],
+        temperature: float = 1.0,
     ) -> tuple[float, float]:
         """Write rows.d_policy; see `_output_gradient`."""
-        coefficient = np.float32(entropy_coefficient)
-        return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, coefficient, rows.d_policy)
+        numbers = np.float32(entropy_coefficient), float(temperature)
+        return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, *numbers, rows.d_policy)
 
     def log_prob(
         self, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, knobs: Any, out: NDArray[np.float32]
@@ -169,15 +175,15 @@ class CategoricalHead:
         """out[N] = log-probability of action[N, C] as it was drawn from policy_output[N, P] with these knobs."""
         _log_prob(policy_output, self.sizes, action, knobs[TEMPERATURE], knobs[EPSILON], out)
 
-    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any) -> tuple[Any, Any]:
-        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, P], action[N, C]."""
+    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
+        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, P], action[N, C], at that temperature."""
         import torch
 
         log_prob: Any = 0.0
         entropy: Any = 0.0
         start = 0
         for c, size in enumerate(self.sizes.tolist()):
-            log_p = torch.log_softmax(policy_output[:, start : start + size], dim=-1)
+            log_p = torch.log_softmax(policy_output[:, start : start + size] / temperature, dim=-1)
             log_prob = log_prob + log_p.gather(1, action[:, c : c + 1]).squeeze(1)
             finite = log_p.clamp(min=torch.finfo(log_p.dtype).min)  # a network may rule choices out by logits of -inf
             entropy = entropy - (log_p.exp() * finite).sum(-1)

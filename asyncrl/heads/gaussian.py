@@ -1,4 +1,8 @@
-"""Gaussian head: a diagonal normal distribution with a standard deviation that does not depend on the observation."""
+"""Gaussian head: a diagonal normal distribution with a standard deviation that does not depend on the observation.
+
+Its logarithm is a parameter, clamped to `options.LOG_STD` wherever it is used. A parameter that a step has carried out of them
+has the gradient of the nearest bound as far as that leads back in: without it, it would stay outside for ever.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +18,38 @@ from asyncrl.errors import UserError
 from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import FAST, normalise
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import LOG_STD, NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 
-LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0
+LOG_STD_LOW, LOG_STD_HIGH = LOG_STD
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+BELOW_ONE = 1.0 - 2.0**-53
+"""The last number before 1: what tanh gives must be finite before it."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _choose(policy_output, log_std, bounds, squash, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
-    """action[E, C] = mean + temperature * deviation * noise[0] + extra_noise; bounded[E, C] is what the environment gets.
+    """action[E, C] = mean + temperature * deviation * noise[0]; bounded[E, C] is what the environment gets of it, with extra_noise.
 
     Components with finite bounds live in [-1, 1] and are clipped there (or squashed by tanh), then scaled to the bounds.
-    With probability epsilon (noise[1, e, C] below it) an action is uniform within its bounds.
+    With probability epsilon (noise[1, e, C] below it) an action is uniform within its bounds. `_log_prob` is the density of action.
     """
     temperature, epsilon = knobs[TEMPERATURE], knobs[EPSILON]
     for e in range(action.shape[0]):
         uniform = noise[1, e, action.shape[1]] < epsilon
         for c in range(action.shape[1]):
             deviation = math.exp(min(max(log_std[c], LOG_STD_LOW), LOG_STD_HIGH))
-            u = policy_output[e, c] + temperature * deviation * noise[0, e, c] + extra_noise[e, c]
+            u = policy_output[e, c] + temperature * deviation * noise[0, e, c]
             low, high = bounds[0, c], bounds[1, c]
             finite = low > -np.inf and high < np.inf
             if uniform and finite:
-                u = 2.0 * noise[1, e, c] - 1.0
+                u = (2.0 * noise[1, e, c] - 1.0) * BELOW_ONE
                 if squash:
                     u = math.atanh(u)
-            action[e, c] = u
+                action[e, c] = u
+            else:
+                action[e, c] = u
+                u += extra_noise[e, c]
             if finite:
                 within = math.tanh(u) if squash else min(max(u, -1.0), 1.0)
                 u = low + 0.5 * (within + 1.0) * (high - low)
@@ -56,16 +65,20 @@ def _act(plan, vector, work, normaliser, raw, observation, policy_output, log_st
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _output_gradient(policy_output, log_std, action, log_prob_weight, entropy_coefficient, d_policy, d_log_std):  # type: ignore[no-untyped-def]
+def _output_gradient(policy_output, log_std, action, log_prob_weight, entropy_coefficient, temperature, d_policy, d_log_std):  # type: ignore[no-untyped-def]
     """Write d_policy[N, C] and d_log_std[C] of sum over n of log_prob_weight[n] * log pi(a_n) + entropy_coefficient * H.
 
-    Returns (that sum's first part, the sum of the entropies).
+    pi is the policy at that temperature.
+
+    The sum is a loss to descend: that decides which way leads a parameter back within its bounds. Returns (its first part, the
+    sum of the entropies).
     """
     rows = np.float32(policy_output.shape[0])
     one = np.float32(1.0)
+    warmth = np.float32(math.log(temperature))
     weighted, entropies = 0.0, 0.0
     for c in range(log_std.size):
-        logarithm = min(max(log_std[c], np.float32(LOG_STD_LOW)), np.float32(LOG_STD_HIGH))
+        logarithm = min(max(log_std[c], np.float32(LOG_STD_LOW)), np.float32(LOG_STD_HIGH)) + warmth
         inverse = np.exp(-logarithm)
         slope = np.float32(0.0)
         for n in range(policy_output.shape[0]):
@@ -73,22 +86,38 @@ def _output_gradient(policy_output, log_std, action, log_prob_weight, entropy_co
             d_policy[n, c] = log_prob_weight[n] * z * inverse
             slope += log_prob_weight[n] * (z * z - one)
             weighted += log_prob_weight[n] * (np.float32(-0.5) * z * z - logarithm - np.float32(_HALF_LOG_TWO_PI))
-        inside = LOG_STD_LOW <= log_std[c] <= LOG_STD_HIGH
-        d_log_std[c] = slope + entropy_coefficient * rows if inside else np.float32(0.0)
+        slope += entropy_coefficient * rows
+        outwards = (log_std[c] > LOG_STD_HIGH and slope < 0.0) or (log_std[c] < LOG_STD_LOW and slope > 0.0)
+        d_log_std[c] = np.float32(0.0) if outwards else slope
         entropies += rows * (logarithm + np.float32(0.5 + _HALF_LOG_TWO_PI))
     return weighted, entropies
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _log_prob(policy_output, log_std, action, temperature, out):  # type: ignore[no-untyped-def]
-    """out[N] = log density of action[N, C] under the normal with means policy_output[N, C]; temperature above 0."""
-    out[:] = np.float32(0.0)
-    for c in range(log_std.size):
-        logarithm = min(max(log_std[c], np.float32(LOG_STD_LOW)), np.float32(LOG_STD_HIGH)) + np.float32(math.log(temperature))
-        inverse = np.exp(-logarithm)
-        for n in range(out.size):
-            z = (action[n, c] - policy_output[n, c]) * inverse
-            out[n] += np.float32(-0.5) * z * z - logarithm - np.float32(_HALF_LOG_TWO_PI)
+def _log_uniform(u, squash):  # type: ignore[no-untyped-def]
+    """log density of a component that is uniform in [-1, 1], or whose tanh is."""
+    if squash:
+        return math.log(2.0) - 2.0 * abs(u) - 2.0 * math.log1p(math.exp(-2.0 * abs(u)))
+    return -math.log(2.0) if abs(u) <= 1.0 else -np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_prob(policy_output, log_std, action, bounds, squash, temperature, epsilon, out):  # type: ignore[no-untyped-def]
+    """out[N] = log density of action[N, C] as `_choose` draws it with means policy_output[N, C]; temperature above 0."""
+    for n in range(out.size):
+        own, uniform = 0.0, 0.0
+        for c in range(log_std.size):
+            logarithm = min(max(np.float64(log_std[c]), LOG_STD_LOW), LOG_STD_HIGH) + math.log(temperature)
+            z = (np.float64(action[n, c]) - policy_output[n, c]) * math.exp(-logarithm)
+            normal = -0.5 * z * z - logarithm - _HALF_LOG_TWO_PI
+            own += normal
+            bounded = bounds[0, c] > -np.inf and bounds[1, c] < np.inf
+            uniform += _log_uniform(np.float64(action[n, c]), squash) if bounded else normal
+        if epsilon > 0.0:
+            own, uniform = own + math.log(1.0 - epsilon) if epsilon < 1.0 else -np.inf, uniform + math.log(epsilon)
+            larger = max(own, uniform)
+            own = larger + math.log1p(math.exp(min(own, uniform) - larger)) if larger > -np.inf else larger
+        out[n] = own
 
 
 def float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -142,23 +171,42 @@ class GaussianHead:
         return self._actions.values(rounds.bounded[t, e])
 
     def output_gradient(
-        self, rows: LossRows, vector: NDArray[np.float32], entropy_coefficient: float, gradient: NDArray[np.float32]
+        self,
+        rows: LossRows,
+        vector: NDArray[np.float32],
+        entropy_coefficient: float,
+        gradient: NDArray[np.float32],
+        temperature: float = 1.0,
     ) -> tuple[float, float]:
         """Write rows.d_policy and the end of `gradient`; see `_output_gradient`."""
-        at = vector.size - self.components
-        coefficient = np.float32(entropy_coefficient)
-        r = rows
-        return _output_gradient(r.policy_output, vector[at:], r.action, r.log_prob_weight, coefficient, r.d_policy, gradient[at:])
+        at, r = vector.size - self.components, rows
+        numbers = np.float32(entropy_coefficient), float(temperature)
+        return _output_gradient(r.policy_output, vector[at:], r.action, r.log_prob_weight, *numbers, r.d_policy, gradient[at:])
 
     def log_prob(
         self, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, knobs: Any, out: NDArray[np.float32]
     ) -> None:
-        """out[N] = log density of action[N, C], before bounding, as it was drawn around policy_output[N, C] with this temperature."""
-        _log_prob(policy_output, vector[vector.size - self.components :], action, knobs[TEMPERATURE], out)
+        """out[N] = log density of action[N, C], before bounding, as it was drawn around policy_output[N, C] with these knobs.
 
-    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any) -> tuple[Any, Any]:
-        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, C], extra[C] = log deviation, action[N, C]."""
+        Under epsilon a mixture: (1 - epsilon) times the normal density, epsilon times 2^-C within [-1, 1] (before `squash`).
+        """
+        log_std = vector[vector.size - self.components :]
+        _log_prob(policy_output, log_std, action, self.bounds, self.squash, knobs[TEMPERATURE], knobs[EPSILON], out)
+
+    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
+        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, C], extra[C] = log deviation, action[N, C], at that temperature.
+
+        What is made of them is a loss to descend, as in `_output_gradient`.
+        """
         import torch
 
-        normal = torch.distributions.Normal(policy_output, extra.clamp(LOG_STD_LOW, LOG_STD_HIGH).exp(), validate_args=False)
+        log_std = self.log_std(extra)
+        if log_std.requires_grad:
+            over, under = extra > log_std, extra < log_std
+            log_std.register_hook(lambda slope: slope.masked_fill((over & (slope < 0)) | (under & (slope > 0)), 0.0))
+        normal = torch.distributions.Normal(policy_output, temperature * log_std.exp(), validate_args=False)
         return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
+
+    def log_std(self, extra: Any) -> Any:
+        """torch: the logarithm of the deviation [C] that extra[C] stands for; derivatives are those of the nearest one that it can be."""
+        return extra.detach().clamp(LOG_STD_LOW, LOG_STD_HIGH) + (extra - extra.detach())

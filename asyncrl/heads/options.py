@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+LOG_STD = (-5.0, 2.0)
+"""Within these lies the logarithm of a Gaussian policy's standard deviation, whatever its parameter is: see `asyncrl.heads.gaussian`."""
+SQUASHED_LOG_STD = (-20.0, 2.0)
+"""The same of SAC's policy, whose network gives it for each observation."""
+
 
 @dataclass(frozen=True)
 class NetworkOptions:
@@ -22,7 +27,7 @@ class NetworkOptions:
     squash: bool = False
     """Gaussian head: tanh keeps the action within its bounds; otherwise it is clipped there."""
     initial_log_std: float = 0.0
-    """Gaussian head: natural logarithm of the standard deviation at the start."""
+    """Gaussian head: natural logarithm of the standard deviation at the start, from -5 to 2, within which it stays."""
     rank: int = 1
     """Head low-displacement: displacement rank of its layers."""
     virtual_batch: int = 0

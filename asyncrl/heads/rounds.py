@@ -19,7 +19,7 @@ class RoundArrays:
     raw            [T+1, E, *shape]   observations as the environments gave them
     observation    [T+1, E, *shape]   as the policy sees them (the same array as raw for images)
     policy_output  [E, P]             of the newest step
-    action         [T, E, C]          what was chosen (before bounding)
+    action         [T, E, C]          what was chosen (before bounding; by the Gaussian head also before extra_noise)
     bounded        [T, E, C]          float32, what a Box environment is given
     noise          [2, T, E, C+1]     random numbers of the round
     extra_noise    [T, E, C]          action noise of the exploration setting

@@ -21,9 +21,10 @@ from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.gaussian import float32_within
 from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import normalise
+from asyncrl.heads.options import SQUASHED_LOG_STD
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 
-LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0
+LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -11,6 +11,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.entries import ActorCritic
 from asyncrl.algos.estimators import generalised_advantages, standardised
+from asyncrl.heads.behaviour import own_share
 from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
@@ -72,10 +73,13 @@ class WrittenGradient:
         error = advantage.reshape(count).copy()  # R - v, whatever is done to the advantages
         if options.normalize_advantages:
             standardised(advantage)
+        rows.action = trajectory.action.reshape(count, -1)
+        head, drawn = self._policy.head, (trajectory.temperature, trajectory.epsilon)
+        if trajectory.epsilon > 0:
+            advantage *= own_share(head, rows.policy_output, self._dense, rows.action, *drawn).reshape(steps, envs)
         weights, coefficient, d_value = self._output_weights(advantage.reshape(count), error, options, entropy_weight)
         rows.log_prob_weight[:] = weights
-        rows.action = trajectory.action.reshape(count, -1)
-        policy_loss, entropies = self._policy.head.output_gradient(rows, self._dense, coefficient, self._dense_gradient)
+        policy_loss, entropies = head.output_gradient(rows, self._dense, coefficient, self._dense_gradient, trajectory.temperature)
         inputs = observation[:steps].reshape(count, -1)
         backward(*network, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self._dense_gradient)
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
@@ -117,8 +121,11 @@ class AutogradGradient:
         target = torch.from_numpy((self._advantage + value_grid).reshape(count))
         if options.normalize_advantages:
             standardised(self._advantage)
-        action = torch.from_numpy(trajectory.action.reshape(count, -1))
-        log_prob, entropy = self._policy.head.log_prob_and_entropy(policy_output, self._extra, action)
+        head, taken, drawn = self._policy.head, trajectory.action.reshape(count, -1), (trajectory.temperature, trajectory.epsilon)
+        if trajectory.epsilon > 0:
+            share = own_share(head, policy_output.detach().numpy(), self._dense, taken, *drawn)
+            self._advantage *= share.reshape(self._advantage.shape)
+        log_prob, entropy = head.log_prob_and_entropy(policy_output, self._extra, torch.from_numpy(taken), trajectory.temperature)
         advantage = torch.from_numpy(self._advantage.reshape(count))
         total, parts = self._loss(log_prob, entropy, value, advantage, target, options, entropy_weight)
         total.backward()

@@ -180,7 +180,8 @@ class NaturalUpdater:
     def _divergence(self, output: Any, extra: Any, old: Any, old_extra: Any) -> Any:
         """Mean over states of KL[old || new], as a torch scalar."""
         if extra.numel():
-            return kl_gaussian(output, extra, old, old_extra)
+            head = self._policy.head
+            return kl_gaussian(output, head.log_std(extra), old, head.log_std(old_extra))
         total: Any = 0.0
         start = 0
         for size in self._policy.head.sizes.tolist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.algos.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
 from asyncrl.errors import UserError
+from asyncrl.fields import written
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.updater import draws
 from asyncrl.replay.records import fields_of
@@ -30,9 +32,9 @@ MOST_UPDATES = 2**53
 """Up to here floating-point numbers count every one."""
 
 
-def updates_due(ratio: float, steps: int, warm_up: int) -> int:
-    """Updates that the run should have made after so many steps, whatever the mode."""
-    return int(max(steps - warm_up, 0) * ratio)
+def updates_due(ratio: Fraction, steps: int, warm_up: int) -> int:
+    """Updates that the run should have made after so many steps, whatever the mode: floor(ratio * steps since the warm-up), exactly."""
+    return max(steps - warm_up, 0) * ratio.numerator // ratio.denominator
 
 
 def check_ratio(ratio: float, steps: int, warm_up: int, batch: int, n_step: int = 1, streams: int = 1) -> None:
@@ -50,8 +52,9 @@ def check_ratio(ratio: float, steps: int, warm_up: int, batch: int, n_step: int 
             f"back from a batch of {batch:,} (allowed: up to {(steps - batch) // streams + 1:,}; or more steps)"
         )
     left = steps - warm_up
-    if not 1 <= left * ratio <= MOST_UPDATES:
-        few = "no update" if left * ratio < 1 else "too many updates to be counted"
+    updates = updates_due(written(ratio), steps, warm_up)
+    if not 1 <= updates <= MOST_UPDATES:
+        few = "no update" if updates < 1 else "too many updates to be counted"
         raise UserError(
             f"replay_ratio = {ratio:g} comes to {few} in the {left:,} steps after the warm-up "
             f"(allowed: from 1/{left} to {MOST_UPDATES // left:,})"
@@ -75,6 +78,7 @@ class ReplayUpdater:
         streams = task.workers * self._envs
         self._replay = Replay.private(options.replay, fields, options.gamma, streams, options.n_step, options.priority_alpha)
         self._updates = np.zeros(1, np.int64)
+        self._ratio = written(options.replay_ratio)
 
     def learner(self, task: Any) -> OffPolicyLearner:
         """The algorithm's networks and its update."""
@@ -130,7 +134,7 @@ class ReplayUpdater:
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`. What is left is due with the next units: updates are counted over the whole run."""
         options = self._options
-        due = updates_due(options.replay_ratio, steps, self._warm_up_steps) - int(self._updates[0])
+        due = updates_due(self._ratio, steps, self._warm_up_steps) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
             return []
         made: list[dict[str, float]] = []

@@ -74,8 +74,9 @@ class Targets:
         """The targets [T, E] for Q^- [M, A] and what picks the next action [M, A] at the `successors` of this trajectory."""
         place, picked = self._place[: self._count], self._picked[: self._count]
         if self._algorithm.commits:  # all T x E are needed then
-            self._next_action[:] = trajectory.action[1:, :, 0].reshape(-1)
-            self._next_action[trajectory.ended.reshape(-1) == TRUNCATED] = -1
+            assert trajectory.final_action is not None
+            followed, cut = trajectory.action[1:, :, 0], trajectory.ended == TRUNCATED
+            self._next_action[:] = np.where(cut, trajectory.final_action[:, :, 0], followed).reshape(-1)
         self._algorithm.next_value(judged, picked_by, self._next_action[: self._count], picked)
         self._next_value.reshape(-1)[place] = picked
         self._algorithm.targets(trajectory.reward, trajectory.ended, self._next_value, self._gamma, self._target)

@@ -20,7 +20,9 @@ class InPlacePace(Clockwork):
 
     Lag with W workers under `bounded:K`: while a worker is in its round c, another can complete the rounds c - K to
     c + K at most, so (2K + 1)(W - 1) updates pass at most.
-    Optimizer statistics are shared, or the worker's own where the parameters have them.
+    Optimizer statistics are shared, or the worker's own where the parameters have them. The optimizer is told how many updates
+    its statistics have seen: everybody's, or the worker's own, which its ledger record counts (through deaths and resumed runs,
+    as its statistics stay too).
     """
 
     def __init__(self, ground: Ground, worker: int, books: Books):
@@ -30,7 +32,8 @@ class InPlacePace(Clockwork):
         self._rounds_before = board.order(ROUNDS)
         self._vector, shared_statistics = parameters.buffer(board.order(ROUNDS))
         own = parameters.own_statistics
-        self._statistics = own[worker] if len(own) else shared_statistics
+        self._private = len(own) > 0
+        self._statistics = own[worker] if self._private else shared_statistics
         self._target = parameters.targets[board.order(ROUNDS) & 1] if len(parameters.targets) else None
         self._published_steps = books["steps"]
         self._acted_on = 0
@@ -82,7 +85,8 @@ class InPlacePace(Clockwork):
             rate = ground.rule.rate(ground.ledger.total("steps"))
             scale = clip_scale(length, ground.rule.longest)
             place = (self._vector, self._statistics)
-            ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, version + 1)
+            seen = int(self.books["updates"]) if self._private else version
+            ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, seen + 1)
             self.books.lag(version - self._acted_on)
             self.books.add("updates", 1)
             self.books.add("gradient_norm_sum", length)

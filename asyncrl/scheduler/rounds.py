@@ -40,6 +40,8 @@ class RoundsPace(Clockwork):
         self.delay = board.order(DELAY)
         self._first_version = board.order(UPDATES)
         self._first_buffer = board.order(ROUNDS)
+        # Updates that the shared statistics have seen: where workers have their own, those in place are in none of them.
+        self._first_count = self._first_buffer if len(ground.parameters.own_statistics) else self._first_version
         self._base = [load_acquire(board.base, other) for other in range(board.workers)]
         self._mean = np.zeros(ground.parameters.vectors.shape[1], np.float32)
         self._weights = np.zeros(board.workers, np.float32)
@@ -151,7 +153,7 @@ class RoundsPace(Clockwork):
         if total > 0 and np.isfinite(length):
             rate = rule.rate(sum(entry[self._steps] for entry in self._entries(k)))
             scale = clip_scale(length, rule.longest)
-            rule.optimizer.step(target, self._mean, part, scale, rate, self._first_version + k + 1)
+            rule.optimizer.step(target, self._mean, part, scale, rate, self._first_count + k + 1)
             self.books.add("gradient_norm_sum", length)
         self._carry_target(k, part)
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)

@@ -99,7 +99,7 @@ class Sgd:
         return 1 if self.momentum else 0
 
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        """Update `part` of `place` = (parameters [N], statistics [S, N]); `count` is 1 at the first update."""
+        """Update `part` of `place` = (parameters [N], statistics [S, N]); `count`: of updates of these statistics, this one included."""
         vector, statistics = place
         f = np.float32
         _sgd(vector[part], statistics[0, part], gradient[part], f(scale), f(rate), f(self.momentum), count == 1)
@@ -132,7 +132,7 @@ class Rmsprop:
 
 @dataclass(frozen=True)
 class Adam:
-    """torch.optim.Adam, with AMSGrad as an option; `count` corrects the bias, so it must be shared like the rest."""
+    """torch.optim.Adam, with AMSGrad as an option; `count` corrects the bias, so it is shared if and only if the statistics are."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8

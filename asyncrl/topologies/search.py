@@ -89,6 +89,8 @@ class SearchTopology:
             "tickets/states": tickets.states,
             "tickets/window": tickets.window,
         }
+        # Checkpoints from before this word was kept lack it: evaluations begun under a lower limit may then raise it once more.
+        arrays = {"state/limit_since": np.zeros(1, np.int64), **arrays}
         shape = (ground.ledger.workers, ground.ledger.width)
         for name, wanted in {**{name: target.shape for name, target in targets.items()}, "ledger": shape}.items():
             if name not in arrays or arrays[name].shape != wanted:

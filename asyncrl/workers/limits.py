@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.errors import UserError
+from asyncrl.fields import written
 
 MOST = 2**24 - 1
 """A limit travels as float32, which is exact up to here."""
@@ -50,9 +51,9 @@ class EpisodeLimit:
         )
 
     def after(self, limit: int, cut: int, episodes: int) -> int:
-        """The limit that follows, when `cut` of so many episodes reached this one."""
-        if limit and self.factor > 1 and episodes and cut >= self.share * episodes:
-            return math.ceil(min(limit * self.factor, MOST))
+        """The limit that follows, when `cut` of so many episodes reached this one: cuts made under an earlier, lower limit say nothing."""
+        if limit and self.factor > 1 and episodes and cut >= written(self.share) * episodes:
+            return min(math.ceil(limit * written(self.factor)), MOST)
         return limit
 
 

@@ -61,7 +61,7 @@ class LearnerState:
     def begin(self) -> None:
         """The first state."""
         self.search.begin(self._task.initial())
-        self.arrays["limit"][0] = self._limit.start
+        self.arrays["limit"][0], self.arrays["limit_since"][0] = self._limit.start, 0
 
     def publish(self, into: Published) -> None:
         """Write what workers need."""
@@ -85,14 +85,22 @@ class LearnerState:
         )
         arrays["used_steps"] += int(records["length"].sum())
         arrays["used"][:] = numbers
-        episodes = len(numbers) * self._task.options.episodes
-        arrays["limit"][0] = self._limit.after(int(arrays["limit"][0]), int(records["cut"].sum()), episodes)
+        self._lengthen(version, records)
         return figures
 
     @property
     def has_ended(self) -> bool:
         """Whether the search has come to its own end."""
         return self._task.space.of_function and bool(self.arrays["ended"][0])
+
+    def _lengthen(self, version: int, records: dict[str, NDArray]) -> None:
+        """The episodes' limit of the next version. Evaluations of versions before the limit rose were cut at a lower one."""
+        arrays = self.arrays
+        limit, since = arrays["limit"], arrays["limit_since"]
+        cut = int(records["cut"][records["version"] >= since[0]].sum())
+        following = self._limit.after(int(limit[0]), cut, len(records["cut"]) * self._task.options.episodes)
+        if following != limit[0]:
+            limit[0], since[0] = following, version + 1
 
 
 class Waste:

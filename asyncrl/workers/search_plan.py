@@ -159,6 +159,7 @@ def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
         "used_steps": np.zeros(1, np.int64),  # steps of all evaluations that were used
         "used": np.full(search.tickets, -1, np.int64),  # the tickets that the newest version is made from
         "limit": np.zeros(1, np.int64),  # steps of a training episode; 0: no limit
+        "limit_since": np.zeros(1, np.int64),  # the first version with that limit
         "told_flat": np.zeros(1, np.int64),
         "previous": np.zeros_like(Published.empty(task, search).vector),  # what was published before the newest
     }

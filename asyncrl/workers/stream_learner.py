@@ -63,7 +63,8 @@ class StreamState:
     def take(self, unit: Unit) -> None:
         """Use up one unit."""
         own, slot = self._own, unit.slot
-        trajectory = Trajectory(**{name: slot[name] for name in UNIT_FIELDS}, version=unit.version)
+        trajectory = Trajectory.over({name: slot[name] for name in UNIT_FIELDS})
+        trajectory.version = unit.version
         self.updater.take(unit.actor, trajectory, slot["log_prob"], slot["fresh"])
         own["steps"] += trajectory.reward.size
         if own["observed_mean"].size:
