@@ -57,7 +57,6 @@ def context() -> BaseContext:
     chosen = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         chosen.set_forkserver_preload(PRELOADED)
-        shorten_socket_names()
     return chosen
 
 
@@ -79,6 +78,7 @@ def for_children() -> Iterator[None]:
     Environments and networks travel by cloudpickle, functions of the user's script by value. So a child need not run
     that script once more, and the script needs no ``if __name__ == "__main__"`` guard.
     """
+    shorten_socket_names()
     before = {name: os.environ.get(name) for name in THREAD_CAPS}
     os.environ.update(dict.fromkeys(THREAD_CAPS, "1"))
     main = sys.modules["__main__"]
