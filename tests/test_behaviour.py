@@ -89,10 +89,10 @@ def test_mu_is_the_density_of_what_was_drawn(kind, value, space, squash, head):
             expected = densities(policy, rounds, vector, points)
             counts = np.array([(action == point).all(1).sum() for point in points])
         else:
-            fine, width = np.linspace(-8, 8, 801)[:-1] + 0.01, 0.02
+            fine, width = np.linspace(-8, 8, 401)[:-1] + 0.02, 0.04
             points = np.stack(np.meshgrid(fine, fine, indexing="ij"), -1).reshape(-1, 2)
-            mass = densities(policy, rounds, vector, points).reshape(800, 800) * width**2
-            expected = mass.reshape(16, 50, 16, 50).sum((1, 3)).ravel()
+            mass = densities(policy, rounds, vector, points).reshape(400, 400) * width**2
+            expected = mass.reshape(16, 25, 16, 25).sum((1, 3)).ravel()
             counts = np.histogram2d(*action.T.astype(np.float64), bins=[np.linspace(-8, 8, 17)] * 2)[0].ravel()
         assert expected.sum() == pytest.approx(1.0, abs=2e-3)
         np.testing.assert_allclose(counts / rows, expected, atol=5 * np.sqrt(0.25 / rows))
@@ -159,7 +159,7 @@ SLOPES = [
 
 @pytest.mark.parametrize(("kind", "value", "space", "squash"), SLOPES)
 def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, space, squash):
-    policy, steps = policy_of(space, squash), 20_000
+    policy, steps = policy_of(space, squash), 12_000
     vector, outputs = policy.initial(0), policy.head.policy_outputs
     vector[:] = 0.0
     vector[outputs : 2 * outputs] = np.linspace(-0.5, 0.4, outputs)  # the biases, after weights [1, P]
@@ -185,5 +185,5 @@ def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, sp
     first = policy.spec.action_sizes[0] if policy.spec.action_kind != "box" else 1
     found = [*-learner.gradient[outputs : outputs + first], *(-learner.gradient[-policy.head.extra.size :][:1] if log_std.size else [])]
     expected = [*(slope(biases, i) for i in range(first)), *([slope(log_std, 0)] if log_std.size else [])]
-    np.testing.assert_allclose(found, expected, atol=0.06)
+    np.testing.assert_allclose(found, expected, atol=0.08)
     assert np.abs(expected).max() > 0.1
