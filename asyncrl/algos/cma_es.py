@@ -94,9 +94,9 @@ class CmaEs:
         self._bits = np.random.Philox(key=0)
         self._generator, self._bits_start = np.random.Generator(self._bits), self._bits.state
         self._live: Any = None
-        self._live_block: NDArray[Any] = np.zeros(0)  # these three as it has written them
-        self._live_points: NDArray[Any] = np.zeros(0)
-        self._live_counts: NDArray[Any] = np.zeros(0)
+        self._live_block: Points = np.zeros(0)  # and the arrays as it has written them
+        self._live_points: Points = np.zeros(0)
+        self._live_counts: NDArray[np.int64] = np.zeros(0, np.int64)
         _find_library()
         vectors = ("mean", "path", "coordinate_path", "sigma_path", "scaling", *(("sampler_std",) if self.diagonal else ("axes",)))
         matrices = () if self.diagonal else ("covariance", "rotation")
