@@ -124,7 +124,7 @@ class _Minimization:
         self._function, self._experiment = function, experiment
         self._mode = parse_mode(experiment.mode)
         self._context = context()
-        warm_up(self._context)
+        warm_up()
         self._topology = SearchTopology(experiment, (lambda x: -function(x), start))
 
     def run(self, seconds: float | None, check: Callable[[], None]) -> Minimum:

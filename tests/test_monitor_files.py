@@ -15,7 +15,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.util import tensor_util
 
-from asyncrl.monitor.events import CHARTS, EventFile, flat_settings
+from asyncrl.monitor.events import CHARTS, EventFile, flat_settings, new_file_name
 from asyncrl.monitor.files import GrowingFile, write_json_atomically
 from asyncrl.progress import LAG_BINS
 
@@ -71,7 +71,7 @@ def read_events(folder: Path) -> EventAccumulator:
 
 
 def test_tensorboard_reads_back_what_was_written(tmp_path):
-    events, lags = EventFile(tmp_path, SETTINGS), np.zeros(LAG_BINS)
+    events, lags = EventFile(tmp_path / new_file_name(), SETTINGS), np.zeros(LAG_BINS)
     lags[[1, 4]] = 3, 1
     for step in (10, 20):
         events.add_report({"step": step, "return/mean": step / 8, "lag/mean": 1.0}, lags, 1e9 + step)
@@ -102,7 +102,7 @@ def plugin_content(seen: EventAccumulator, tag: str) -> bytes:
 
 def test_steps_that_a_resumed_run_repeats_are_not_shown_twice(tmp_path):
     for steps in ((10, 20, 30), (20, 25)):
-        events = EventFile(tmp_path, SETTINGS)
+        events = EventFile(tmp_path / new_file_name(), SETTINGS)
         for step in steps:
             events.add_report({"step": step, "return/mean": len(steps)}, None, time.time())
         events.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,19 @@ class GrowingFile:
             self._truncate()
             raise
         self._size += len(data)
+
+    def ends_with(self, data: bytes) -> bool:
+        """Whether these are its last bytes."""
+        return len(data) <= self._size and os.pread(self._descriptor, len(data), self._size - len(data)) == data
+
+    def cut(self, whole: Callable[[memoryview], int]) -> None:
+        """Keep only the first `whole(contents)` bytes, for what a writer that was killed has left half-written."""
+        if self._size:
+            with mmap.mmap(self._descriptor, self._size, prot=mmap.PROT_READ) as contents, memoryview(contents) as view:
+                size = whole(view)
+            if size < self._size:
+                self._size = size
+                self._truncate()
 
     def close(self) -> None:
         """Give back the descriptor; all bytes are with the operating system already."""
