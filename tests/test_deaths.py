@@ -40,7 +40,9 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize(("mode", "algo", "alone"), [("sync", "a3c", [True]), ("async", "a3c", [True, False]), ("pipelined", "es", [False])])
+@pytest.mark.parametrize(
+    ("mode", "algo", "alone"), [("sync", "a3c", [True]), ("async", "a3c", [True, False]), ("pipelined", "es", [False])]
+)
 def test_all_go_on_under_another_fork_server(tmp_path, mode, algo, alone):
     """Killed alone, or at the same moment as a worker: that is nobody's failure, and nothing is lost."""
     shared = set(os.listdir("/dev/shm"))

@@ -114,7 +114,9 @@ def gone(processes: list[psutil.Process], seconds: float) -> None:
 # Interruption.
 
 
-@pytest.mark.parametrize(("algo", "send"), [("a3c", "terminal"), ("a3c", "kill"), ("a3c", "hang up"), ("impala", "timeout"), ("es", "timeout")])
+@pytest.mark.parametrize(
+    ("algo", "send"), [("a3c", "terminal"), ("a3c", "kill"), ("a3c", "hang up"), ("impala", "timeout"), ("es", "timeout")]
+)
 def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     small = ["--population", "4"] if algo == "es" else []  # a search that has made no update has nothing to save
     process = begin(tmp_path, "train", algo, "CartPole-v1", "--mode", "sync", *small, *LONG)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 from storm import HEAD, MODES, TOPOLOGIES, storm
 
-
 SMALL = [("a3c", "sync"), ("impala", "pipelined"), ("td3", "async"), ("es", "bounded:1")]
 
 

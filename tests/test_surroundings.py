@@ -159,7 +159,8 @@ def test_a_category_of_the_callers_script(tmp_path):
                         warnings.warn("this and that", Own)
                     return super().step(action)
             try:
-                asyncrl.train("a3c", lambda: Warning(gymnasium.make("CartPole-v1")), workers=1, steps=40, quiet=True, runs={str(tmp_path)!r})
+                make = lambda: Warning(gymnasium.make("CartPole-v1"))
+                asyncrl.train("a3c", make, workers=1, steps=40, quiet=True, runs={str(tmp_path)!r})
             except asyncrl.errors.AsyncrlError as error:
                 print(str(error).splitlines()[0])
             """

@@ -161,26 +161,29 @@ def test_a_writer_that_dies_without_writing_is_given_up(tmp_path, context):
 def test_what_a_killed_writer_has_left_half_written_is_made_whole(tmp_path, share):
     """The files are cut at every sort of place, as a kill within a write does; the report that was under way comes again."""
     name = new_file_name()
-    reports = [Report({"step": float(step), "return/mean": step / 2}, np.ones(LAG_BINS), 1000.0 + step) for step in range(3)]
-    sizes = []
+    report = {"step": 1.0, "return/mean": 0.5}
+    reports = [Report(report, np.ones(LAG_BINS), 1000.0 + number) for number in range(3)]  # equal but for the time: nothing is mixed up
     recorder = Recorder(tmp_path, name, SETTINGS)
+    recorder.open(None)
+    sizes = [recorder.sizes]
     for report in reports:
         recorder.add(report)
-        sizes.append({path: path.stat().st_size for path in tmp_path.iterdir()})
-    whole = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    for last in (0, 2):
-        for torn in whole:
-            for path, contents in whole.items():
-                before = sizes[last - 1][path] if last else 0
-                kept = before + share * (sizes[last][path] - before) if path == torn else sizes[last][path]
-                path.write_bytes(contents[: int(kept)])
+        sizes.append(recorder.sizes)
+    files = [tmp_path / name, tmp_path / "metrics.jsonl"]
+    whole = [path.read_bytes() for path in files]
+    for done in (0, 2):
+        for torn in (0, 1):
+            for number, path in enumerate(files):
+                after = sizes[done + 1][number]
+                kept = sizes[done][number] + share * (after - sizes[done][number]) if number == torn else after
+                path.write_bytes(whole[number][: int(kept)])
             successor = Recorder(tmp_path, name, SETTINGS)
-            successor.add(reports[last]._replace(again=True))
-            for report in reports[last + 1 :]:
+            successor.open(sizes[done])
+            for report in reports[done:]:
                 successor.add(report)
-            assert {path: path.read_bytes() for path in tmp_path.iterdir()} == whole
-            assert [line["step"] for line in lines_of(tmp_path)] == [0, 1, 2]
-            assert [event.step for event in read_events(tmp_path).Scalars("return/mean")] == [0, 1, 2]
+            assert [path.read_bytes() for path in files] == whole
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 1, 1]
+    assert [event.step for event in read_events(tmp_path).Scalars("return/mean")] == [1, 1, 1]
 
 
 def test_a_full_disk_is_one_warning_and_ends_when_there_is_room(tmp_path, context):

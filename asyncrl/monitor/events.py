@@ -72,9 +72,6 @@ METRICS = {
 FOREMOST = ("algo", "env", "mode", "seed", "workers")
 """Settings that the page HPARAMS shows at once: it opens with the first five and hides the others behind checkboxes."""
 
-RECORD_FRAME = 8 + 4 + 4
-"""Bytes of a record beside its data: the data's length, and a checksum of each."""
-
 _numbers = count()
 
 
@@ -86,41 +83,27 @@ def new_file_name() -> str:
 class EventFile:
     """One events.out.tfevents.* file; every method writes whole records, or raises OSError and writes none."""
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]):
-        """Open the file, or go on where a writer was killed that had begun it.
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], keep: int = 0):
+        """Open the file; the first report is preceded by the layout of charts and the settings of the experiment.
 
-        The first report is preceded by the layout of charts and the settings of the experiment.
+        `keep`: so many bytes of it are there already, written by a writer that was killed; what is beyond is cut off.
         """
-        self._file = GrowingFile(path)
+        self._file = GrowingFile(path, keep=keep)
         self._settings = flat_settings(settings)
-        self._head_written = False
-        self._file.cut(self._whole)
+        self._head_written = keep > 0
 
-    def _whole(self, contents: memoryview) -> int:
-        """Bytes of whole records that there are; 0 where not even the first report is whole."""
-        end = records = 0
-        while end + RECORD_FRAME <= len(contents):
-            following = end + RECORD_FRAME + int.from_bytes(contents[end : end + 8], "little")
-            if following > len(contents):
-                break
-            end, records = following, records + 1
-        self._head_written = records > len(self._head(0, 0.0))
-        return end if self._head_written else 0
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._file.size
 
-    def add_report(
-        self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None, wall_time: float, again: bool = False
-    ) -> None:
-        """One event at ``report["step"]``: every name with a slash as a scalar, and the histogram of lag.
-
-        `again`: it may be there already, as the last one.
-        """
+    def add_report(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None, wall_time: float) -> None:
+        """One event at ``report["step"]``: every name with a slash as a scalar, and the histogram of lag."""
         step = int(report["step"])
         values = [Summary.Value(tag=name, simple_value=value) for name, value in report.items() if "/" in name]
         if lag_histogram is not None and lag_histogram.any():
             values.append(Summary.Value(tag="lag/histogram", histo=_histogram(lag_histogram)))
         event = Event(wall_time=wall_time, step=step, summary=Summary(value=values))
-        if again and self._file.ends_with(_records(event)):
-            return
         if self._head_written:
             self._write(event)
         else:
@@ -147,15 +130,11 @@ class EventFile:
         ]
 
     def _write(self, *events: Event) -> None:
-        self._file.write(_records(*events))
-
-
-def _records(*events: Event) -> bytes:
-    records = io.BytesIO()
-    writer = RecordWriter(records)
-    for event in events:
-        writer.write(event.SerializeToString())
-    return records.getvalue()
+        records = io.BytesIO()
+        writer = RecordWriter(records)
+        for event in events:
+            writer.write(event.SerializeToString())
+        self._file.write(records.getvalue())
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | float | str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,15 +42,24 @@ class GrowingFile:
     """A file that grows by whole pieces: `write` appends all of its bytes or, raising OSError, none of them.
 
     Without this a disk that is full for a moment would leave a torn record, at which readers of event files stop for ever.
-    One writer. A writer killed inside `write` can leave a torn last piece; `whole_lines` repairs a file of lines.
+    One writer. A writer killed inside `write` can leave a torn last piece: whoever goes on knows how many bytes were confirmed, or
+    repairs a file of lines.
     """
 
-    def __init__(self, path: str | os.PathLike[str], whole_lines: bool = False):
-        """With `whole_lines`, a last line without its end, left by a writer that was killed, is cut off first."""
+    def __init__(self, path: str | os.PathLike[str], whole_lines: bool = False, keep: int | None = None):
+        """What was left beyond the first `keep` bytes is cut off; with `whole_lines`, so is a last line without its end."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = os.fstat(self._descriptor).st_size
+        if keep is not None and keep < self._size:
+            self._size = keep
+            self._truncate()
         if whole_lines:
             self._cut_torn_line()
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
 
     def write(self, data: bytes) -> None:
         """Append `data`; raises OSError and leaves the file as it was where there is no room."""
@@ -64,19 +71,6 @@ class GrowingFile:
             self._truncate()
             raise
         self._size += len(data)
-
-    def ends_with(self, data: bytes) -> bool:
-        """Whether these are its last bytes."""
-        return len(data) <= self._size and os.pread(self._descriptor, len(data), self._size - len(data)) == data
-
-    def cut(self, whole: Callable[[memoryview], int]) -> None:
-        """Keep only the first `whole(contents)` bytes, for what a writer that was killed has left half-written."""
-        if self._size:
-            with mmap.mmap(self._descriptor, self._size, prot=mmap.PROT_READ) as contents, memoryview(contents) as view:
-                size = whole(view)
-            if size < self._size:
-                self._size = size
-                self._truncate()
 
     def close(self) -> None:
         """Give back the descriptor; all bytes are with the operating system already."""

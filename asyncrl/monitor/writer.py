@@ -18,7 +18,7 @@ from asyncrl.errors import WorkerFailed
 from asyncrl.fork_server import Child, Context
 from asyncrl.interrupts import held
 from asyncrl.monitor.events import new_file_name
-from asyncrl.monitor.recorder import End, Report, writer_main
+from asyncrl.monitor.recorder import Answer, End, Open, Report, Sizes, writer_main
 from asyncrl.processes import start
 
 MOST_DEATHS = 3
@@ -45,10 +45,11 @@ class Writer:
         self._settings = dict(settings)
         self._queue: deque[Report] = deque()
         self._most_queued = most_queued
-        self._awaiting: Report | End | None = None
+        self._awaiting: Open | Report | End | None = None
         self._warned_of_error = False
         self._warnings: list[str] = []
         self._events_name = new_file_name()
+        self._confirmed: Sizes | None = None
         self._deaths = self._starts = 0
         self._process: Child | None = None
         self._connection: Connection | None = None
@@ -119,7 +120,7 @@ class Writer:
         while self._queue and self._awaiting is None and self._connection is not None:
             self._ship(self._queue.popleft())
 
-    def _ship(self, message: Report | End) -> None:
+    def _ship(self, message: Open | Report | End) -> None:
         assert self._connection is not None
         self._awaiting = message
         try:
@@ -127,9 +128,11 @@ class Writer:
         except OSError:
             self._died()
 
-    def _answered(self, error: str | None) -> None:
+    def _answered(self, answer: Answer) -> None:
         message, self._awaiting = self._awaiting, None
-        self._deaths = 0
+        error, self._confirmed = answer.error, answer.sizes or self._confirmed
+        if isinstance(message, Report):
+            self._deaths = 0
         if error is None:
             self.written += isinstance(message, Report)
             return
@@ -151,13 +154,14 @@ class Writer:
         arguments = (self._folder, self._events_name, self._settings)
         with held():
             self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
+        self._ship(Open(self._confirmed))
 
     def _died(self) -> None:
         """Settle the death of the process: a successor gets what it had in hand."""
         assert self._process is not None
         assert self._connection is not None
         if isinstance(self._awaiting, Report):
-            self._queue.appendleft(self._awaiting._replace(again=True))
+            self._queue.appendleft(self._awaiting)
         self._awaiting = None
         self._process.kill()  # whatever has closed the connection: two must not write to one file
         self._process.join(0.2)
