@@ -40,9 +40,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize(
-    ("mode", "algo", "alone"), [("sync", "a3c", [True]), ("async", "a3c", [True, False]), ("pipelined", "es", [False])]
-)
+@pytest.mark.parametrize(("mode", "algo", "alone"), [("sync", "a3c", [True, False]), ("pipelined", "es", [False])])
 def test_all_go_on_under_another_fork_server(tmp_path, mode, algo, alone):
     """Killed alone, or at the same moment as a worker: that is nobody's failure, and nothing is lost."""
     shared = set(os.listdir("/dev/shm"))
@@ -77,7 +75,7 @@ def test_a_fork_server_that_is_killed_as_processes_start_or_the_run_ends(tmp_pat
     original, kills = getattr(*place), []
 
     def killed(*arguments: Any) -> Any:
-        if len(kills) < 3:
+        if len(kills) < 2:
             kills.append(fork_server())
             kill(kills[-1])
         return original(*arguments)
@@ -86,7 +84,7 @@ def test_a_fork_server_that_is_killed_as_processes_start_or_the_run_ends(tmp_pat
     run = train(tmp_path, "CartPole-v1", mode="sync", workers=2, steps=400, evaluation_episodes=2)
     assert run.summary["evaluation_steps"] == run.summary["steps"] >= 400
     run.check_books(20)
-    assert len(kills) == (3 if moment == "start" else 1)
+    assert len(kills) == (2 if moment == "start" else 1)
 
 
 def test_whoever_is_told_dead_is_dead(monkeypatch):
