@@ -14,7 +14,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import psutil
 import test_search_runs
 import test_stream_runs
 from running import Jitter, Run, check_nothing_left, kill, patience, train, wait_for
@@ -142,15 +141,18 @@ class Storm:
         return kind == "tracker" or self._all_work()
 
     def _all_work(self) -> bool:
-        slots = self._launcher.slots
-        return all(slot.granted and slot.process is not None and psutil.pid_exists(slot.process.pid) for slot in slots)
+        pids = self._run.pids()
+        return all(slot.granted and pids.get(worker, 0) not in {0, *self._dead} for worker, slot in enumerate(self._launcher.slots))
 
     def _writers(self) -> list[int]:
         return [pid] if (pid := self.writer.process_id) else []
 
     def _evaluators(self) -> list[int]:
         process = self._evaluations._process
-        return [process.pid] if process is not None and self._evaluations._connection is not None else []
+        try:
+            return [process.pid] if process is not None and self._evaluations._connection is not None else []
+        except ValueError:  # closed this instant
+            return []
 
     def _trackers(self) -> list[int]:
         return [pid] if (pid := resource_tracker._resource_tracker._pid) else []
