@@ -9,13 +9,14 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from asyncrl.interrupts import ENDING
+from asyncrl.interrupts import ENDING, ignored_from_the_start
 
 
 def main() -> NoReturn:
     """Run the command line; signals are heard from before the first import until after the last line."""
     for number in ENDING:
-        signal.signal(number, _end_at_once)
+        if not ignored_from_the_start(number):
+            signal.signal(number, _end_at_once)
     _look_where_the_caller_is()
     from asyncrl.cli.main import main as run
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that neither get lost nor break anything.
+"""Ctrl-C, SIGTERM and SIGHUP that neither get lost nor break anything.
 
 What a signal's handler raises is raised wherever the main thread happens to be. Between two lines of ours that leaves half-made
 things behind; while Numba loads or compiles, its tables stay broken for the rest of the process; in a finaliser or in a callback
@@ -17,15 +17,20 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
-"""Signals that only the main process acts on. A terminal sends the first, and `timeout`, systemd or a container that is stopped the
-second, to every process of a run: it must still be there to save what it has learned."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that only the main process acts on. A terminal sends the first, `timeout`, systemd or a container that is stopped the
+second, and a terminal that is closed the third, to every process of a run: it must still be there to save what it has learned."""
 TOGETHER_SECONDS = 0.5
 """Signals that come within so many seconds of the first count as the same: `timeout` sends one to the process and one to its group."""
 
 
+def ignored_from_the_start(number: int) -> bool:
+    """Whether this is SIGHUP, and whoever started this process wants it to be ignored, as `nohup` does."""
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+
+
 class Interrupts:
-    """While it is entered: the handler of SIGINT and SIGTERM. It remembers the first one, and raises KeyboardInterrupt at the second.
+    """While it is entered: the handler of the signals of ENDING. It remembers the first one, and raises KeyboardInterrupt at the second.
 
     Within another's `with`, it goes on with what that one has seen, and leaves to it what it has seen itself. Without another one, what
     was not answered is raised as it ends. Outside the main thread it does nothing.
@@ -72,7 +77,8 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self) for number in self._numbers}
+            heeded = [number for number in self._numbers if not ignored_from_the_start(number)]
+            self._before = {number: signal.signal(number, self) for number in heeded}
             self.seen |= any(outer.seen for outer in self._outer())
         return self
 

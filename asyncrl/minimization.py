@@ -145,7 +145,7 @@ class _Minimization:
         self._searched, self._experiment = searched, experiment
         self._mode = parse_mode(experiment.mode)
         self._context = context()
-        warm_up(self._context)
+        warm_up()
         self._topology = SearchTopology(experiment, searched)
 
     def run(self, seconds: float | None, check: Callable[[], None]) -> Minimum:

@@ -9,23 +9,27 @@ import os
 import signal
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Iterator
 from multiprocessing import connection as mp_connection
-from multiprocessing import resource_tracker
-from multiprocessing.context import BaseContext
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
-from asyncrl.interrupts import ENDING, held
+from asyncrl.errors import WorkerFailed
+from asyncrl.fork_server import Child, Context, die_with_fork_server
+from asyncrl.interrupts import ENDING, held, ignored_from_the_start
 from asyncrl.scratch import shorten_socket_names
+from asyncrl.surroundings import THREAD_CAPS, Surroundings
 
-PR_SET_PDEATHSIG = 1
-THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 DISMISSAL = signal.SIGUSR2
 """The signal that ends a process of ours; see `dismiss`."""
 CLOSING_SECONDS = 5.0
 """How long a process may take to close what it has opened."""
 DISMISSED_SECONDS = CLOSING_SECONDS + 0.5
 """How long one is waited for that was dismissed, before it is killed: one that does not get to Python code does not hear."""
+TRIES = 20
+"""How often a process is tried to be started, where what should fork it is killed meanwhile."""
 PRELOADED = [
     "torch",
     "asyncrl.workers.actor_learner",
@@ -51,22 +55,17 @@ def core_numbers() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def context() -> BaseContext:
-    """The start method: a fork server with our modules loaded, or spawn where there is none."""
-    methods = multiprocessing.get_all_start_methods()
-    chosen = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        chosen.set_forkserver_preload(PRELOADED)
+def context() -> Context:
+    """How processes are started: by a fork server with our modules loaded, and with what surrounds the caller now."""
+    chosen = Context()
+    chosen.set_forkserver_preload(PRELOADED)
     return chosen
 
 
-def warm_up(chosen: BaseContext) -> None:
+def warm_up() -> None:
     """Start the fork server now, so that it loads while the caller goes on with something else."""
-    if chosen.get_start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        with for_children():
-            forkserver.ensure_running()
+    with for_children():
+        forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -82,10 +81,9 @@ def for_children() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in THREAD_CAPS}
     os.environ.update(dict.fromkeys(THREAD_CAPS, "1"))
     main = sys.modules["__main__"]
-    mask = None
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # first, because starting it unblocks the signals
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    _ensure_tracker()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # once more: starting it unblocks some of them
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if getattr(main, name, None) is not None}
     for name in hidden:
         setattr(main, name, None)
@@ -100,28 +98,57 @@ def for_children() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = old
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def start(chosen: BaseContext, target: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Any, mp_connection.Connection]:
-    """Start ``target(*arguments, connection)``; returns (process, our end of its connection). To be called and kept under `held`."""
-    ours, theirs = chosen.Pipe(duplex=True)
-    process = chosen.Process(target=target, name=name, args=(*arguments, theirs), daemon=True)  # type: ignore[attr-defined]
-    with for_children():
-        process.start()
-    theirs.close()
-    return process, ours
+def _ensure_tracker() -> None:
+    """Python's resource tracker, which the fork server's children inherit. Nothing of ours is in it: its death loses nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        resource_tracker.ensure_running()
+
+
+def start(chosen: Context, target: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Child, mp_connection.Connection]:
+    """Start ``target(*arguments, connection)``; returns (process, our end of its connection). To be called and kept under `held`.
+
+    Where the fork server or the new process is killed meanwhile, another is started. Raises WorkerFailed where that never ends.
+    """
+    _kill_at_exit()
+    for _ in range(TRIES):
+        ours, theirs = chosen.Pipe(duplex=True)
+        process = Child(target=_begin, name=name, args=(chosen.surroundings, target, (*arguments, theirs)), daemon=False)
+        try:
+            with for_children():
+                process.start()
+            return process, ours
+        except (EOFError, ConnectionError):
+            ours.close()
+            time.sleep(0.05)  # until the kernel has told that it is dead
+        finally:
+            theirs.close()
+    raise WorkerFailed(f"{name} could not be started: the process that was to fork it was killed {TRIES} times in a row")
+
+
+def _begin(surroundings: Surroundings, target: Any, arguments: tuple[Any, ...]) -> None:
+    surroundings.put_up()
+    target(*arguments)
+
+
+_exits: set[int] = set()
+"""Processes that will do `_kill_what_is_left`: a forked one forgets what its parent would do at its end, but not this."""
+
+
+def _kill_at_exit() -> None:
+    if os.getpid() not in _exits:
+        _exits.add(os.getpid())
+        multiprocessing.util.Finalize(None, _kill_what_is_left, exitpriority=100)
 
 
 def _kill_what_is_left() -> None:
-    """As Python exits: it would ask daemons to end by SIGTERM, which ours let pass, and wait for them."""
+    """As Python exits: it would wait for them."""
     for process in multiprocessing.active_children():
         if process.name.startswith("asyncrl-"):
             process.kill()
-
-
-multiprocessing.util.Finalize(None, _kill_what_is_left, exitpriority=100)
 
 
 def settle_in(core: int | None) -> None:
@@ -130,7 +157,7 @@ def settle_in(core: int | None) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-        _die_with_fork_server()
+        die_with_fork_server()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if core is not None and hasattr(os, "sched_setaffinity"):
@@ -140,37 +167,19 @@ def settle_in(core: int | None) -> None:
 def leave_signals_to_main() -> None:
     """Let the signals of ENDING pass without effect in this child.
 
-    SIGTERM has a handler that does nothing: unlike an ignored or a blocked one, that is not handed on to programs which an environment
-    starts, so those can be terminated.
+    All but SIGINT have a handler that does nothing: unlike an ignored or a blocked one, that is not handed on to programs which an
+    environment starts, so those can be terminated.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    for number in ENDING:
+        if number != signal.SIGINT and not ignored_from_the_start(number):
+            signal.signal(number, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def _end_with(sentinel: int) -> None:
     mp_connection.wait([sentinel])
     os._exit(1)
-
-
-def _die_with_fork_server() -> None:
-    """Let the kernel kill this process when the one that forked it is gone (Linux).
-
-    The thread of `_end_with` needs the interpreter; a simulator that hangs in C without giving it free would survive.
-    The fork server ends when nobody holds the other end of its pipe, so this child must not.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes
-    from multiprocessing import forkserver
-
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
-    alive = getattr(server, "_forkserver_alive_fd", None)
-    if alive is not None:
-        os.close(alive)
-        server._forkserver_alive_fd = None
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def dismiss(process: Any) -> None:
@@ -195,8 +204,6 @@ def stop_all(processes: list[Any], seconds: float) -> None:
 
 
 def _join(processes: list[Any], seconds: float) -> None:
-    import time
-
     deadline = time.monotonic() + seconds
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))

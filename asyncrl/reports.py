@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 from asyncrl.experiment import Experiment
+from asyncrl.fork_server import Context
 from asyncrl.monitor.aggregate import Aggregate
 from asyncrl.monitor.console import Console
 from asyncrl.monitor.memory import MemoryMeter
@@ -26,7 +26,7 @@ class Reports:
 
     def __init__(
         self,
-        context: BaseContext,
+        context: Context,
         folder: Path,
         experiment: Experiment,
         topology: Topology,

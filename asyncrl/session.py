@@ -59,7 +59,7 @@ class Session:
         experiment, checkpoint = self._experiment, self._checkpoint
         self._stages = Stages(experiment.mode, experiment.steps, experiment.run.checkpoint_every)
         self._context = context()
-        warm_up(self._context)
+        warm_up()
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import json
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -112,7 +114,9 @@ def gone(processes: list[psutil.Process], seconds: float) -> None:
 # Interruption.
 
 
-@pytest.mark.parametrize(("algo", "send"), [("a3c", "terminal"), ("a3c", "kill"), ("impala", "timeout"), ("es", "timeout")])
+@pytest.mark.parametrize(
+    ("algo", "send"), [("a3c", "terminal"), ("a3c", "kill"), ("a3c", "hang up"), ("impala", "timeout"), ("es", "timeout")]
+)
 def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     small = ["--population", "4"] if algo == "es" else []  # a search that has made no update has nothing to save
     process = begin(tmp_path, "train", algo, "CartPole-v1", "--mode", "sync", *small, *LONG)
@@ -121,6 +125,8 @@ def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     descendants = family(process)
     if send == "terminal":
         os.killpg(process.pid, signal.SIGINT)  # to all of them
+    elif send == "hang up":
+        os.killpg(process.pid, signal.SIGHUP)
     else:
         process.send_signal(signal.SIGTERM)
     if send == "timeout":  # twice to the main process; so do systemd and containers, once to all of them
@@ -136,6 +142,49 @@ def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     saved = int(newest(run).name.removeprefix("step-"))
     # A search saves after whole generations; what is under way goes into the checkpoint, but not into its number.
     assert 0 < saved <= summary["steps"] if algo == "es" else saved == summary["steps"]
+
+
+def test_a_terminal_that_is_closed_ends_a_run_in_order(tmp_path):
+    """The kernel sends SIGHUP to the program in front, and what is printed from then on is an error."""
+    main, terminal = os.openpty()
+    line = command(tmp_path, "train", "a3c", "CartPole-v1", *LONG[:4])
+    take_it = f"import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, {line!r})"
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    process = subprocess.Popen([sys.executable, "-c", take_it], start_new_session=True, **streams)
+    programs.append(process)
+    os.close(terminal)
+    reader = threading.Thread(target=swallow, args=(main,), daemon=True)
+    reader.start()
+    run = trains(tmp_path)
+    descendants = family(process)
+    os.close(main)
+    assert process.wait(90) == 130
+    gone(descendants, 20.0)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert newest(run).name == f"step-{summary['steps']}"
+
+
+def swallow(terminal: int) -> None:
+    """Whatever is shown, until the terminal is closed."""
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 65536):
+            continue
+
+
+def test_a_run_under_nohup_goes_on(tmp_path):
+    """SIGHUP is ignored as it begins, and stays so, in all of its processes and in what they start."""
+    process = begin(tmp_path, python="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + program(tmp_path, "'CartPole-v1'"))
+    run = trains(tmp_path)
+    everybody = [process.pid, *(one.pid for one in family(process))]
+    before = os.stat(run / "metrics.jsonl").st_size
+    os.killpg(process.pid, signal.SIGHUP)
+    wait_for(lambda: os.stat(run / "metrics.jsonl").st_size > before + 1000)
+    assert [pid for pid in everybody if not psutil.pid_exists(pid)] == []
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    assert "replaced" not in errors
 
 
 def test_two_quick_presses_end_it_as_one_does(tmp_path):

@@ -30,7 +30,7 @@ LAYERS = [
     {"algos"},
     {"blackbox"},
     {"heads", "envs", "progress", "trajectory", "video", "replay"},
-    {"shared", "processes", "interrupts"},
+    {"shared", "processes", "fork_server", "surroundings", "interrupts"},
     {"fields", "scratch"},
     {"errors"},
 ]

@@ -14,7 +14,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
 from asyncrl.monitor.aggregate import Aggregate
-from asyncrl.monitor.events import EventFile
+from asyncrl.monitor.events import EventFile, new_file_name
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.monitor.memory import MemoryMeter
 from asyncrl.progress import COLUMNS, LAG_BINS
@@ -238,7 +238,7 @@ def test_charts_show_names_that_reports_have_and_no_others(tmp_path):
     for worker in range(2):
         record(ledger, worker, (0, 1), started=1.0, ended=2.0, steps=5, rounds=1, updates=1, act_seconds=1.0, **losses)
         told(aggregate, worker, [1.0], [5], 5)
-    events = EventFile(tmp_path, {"algo": "a3c"})
+    events = EventFile(tmp_path / new_file_name(), {"algo": "a3c"})
     events.add_report(aggregate.report(2.0, updates=2) | {"evaluation/return": 1.0, "memory/rss_mb": 1.0}, None, time.time())
     events.close()
     seen = EventAccumulator(str(tmp_path)).Reload()

@@ -15,7 +15,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.util import tensor_util
 
-from asyncrl.monitor.events import CHARTS, EventFile, flat_settings
+from asyncrl.monitor.events import CHARTS, EventFile, flat_settings, new_file_name
 from asyncrl.monitor.files import GrowingFile, keep_lines_to, write_json_atomically
 from asyncrl.monitor.recorder import Recorder, Report
 from asyncrl.progress import LAG_BINS
@@ -72,7 +72,7 @@ def read_events(folder: Path) -> EventAccumulator:
 
 
 def test_tensorboard_reads_back_what_was_written(tmp_path):
-    events, lags = EventFile(tmp_path, SETTINGS), np.zeros(LAG_BINS)
+    events, lags = EventFile(tmp_path / new_file_name(), SETTINGS), np.zeros(LAG_BINS)
     lags[[1, 4]] = 3, 1
     for step in (10, 20):
         events.add_report({"step": step, "return/mean": step / 8, "lag/mean": 1.0}, lags, 1e9 + step)
@@ -102,8 +102,8 @@ def plugin_content(seen: EventAccumulator, tag: str) -> bytes:
 
 
 def test_steps_that_a_resumed_run_repeats_are_not_shown_twice(tmp_path):
-    for steps, after in (((10, 20, 30), None), ((26, 29), 20), ((28, 31), None)):  # the last is a writer that was started again
-        events = EventFile(tmp_path, SETTINGS, after)
+    for steps, after in (((10, 20, 30), None), ((26, 29), 20), ((28, 31), None)):  # the last purges nothing
+        events = EventFile(tmp_path / new_file_name(), SETTINGS, after)
         for step in steps:
             events.add_report({"step": step, "return/mean": len(steps)}, None, time.time())
         events.close()
@@ -116,7 +116,7 @@ def test_lines_of_steps_that_a_resumed_run_repeats_are_left_out(tmp_path, torn):
     path = tmp_path / "metrics.jsonl"
     lines = {step: json.dumps({"step": step, "return/mean": 1.0}).encode() + b"\n" for step in (10, 20, 30, 15, 31)}
     path.write_bytes(b"".join(lines.values()) + torn)  # 15: an evaluation that came in late
-    recorder = Recorder(tmp_path, SETTINGS, after=20)
+    recorder = Recorder(tmp_path, new_file_name(), SETTINGS, after=20)
     recorder.add(Report({"step": 22.0}, None, 0.0))
     recorder.close("completed")
     assert path.read_bytes() == lines[10] + lines[20] + lines[15] + b'{"step": 22}\n'

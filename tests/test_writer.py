@@ -14,8 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from asyncrl.monitor.writer import Writer
+from asyncrl import processes
+from asyncrl.monitor.events import new_file_name
+from asyncrl.monitor.recorder import Recorder, Report
+from asyncrl.monitor.writer import MOST_DEATHS, Writer
 from asyncrl.progress import LAG_BINS
 
 SETTINGS = {"algo": "a3c", "mode": "async", "workers": 2, "options": {"learning_rate": 7e-4, "shared": True, "clip": None}}
@@ -23,9 +29,7 @@ SETTINGS = {"algo": "a3c", "mode": "async", "workers": 2, "options": {"learning_
 
 @pytest.fixture
 def context():
-    chosen = multiprocessing.get_context("forkserver")
-    chosen.set_forkserver_preload(["asyncrl.monitor.recorder"])
-    return chosen
+    return processes.context()
 
 
 def read_events(folder: Path) -> EventAccumulator:
@@ -104,29 +108,82 @@ def test_closing_a_stopped_writer_keeps_its_deadline(tmp_path, context):
 
 
 @pytest.mark.stress
-def test_a_killed_writer_is_started_again_once(tmp_path, context):
+def test_whoever_follows_a_killed_writer_goes_on_with_its_files(tmp_path, context):
+    """Killed with reports in hand, or between two: every report is there once, in order, in both files."""
     writer = Writer(context, tmp_path, SETTINGS)
     warnings: list[str] = []
-    sent = 0
-    for kill in (True, True, False):
-        for _ in range(20):
-            writer.send({"step": sent, "return/mean": float(sent)})
-            sent += 1
-        warnings += wait_for(writer, sent)
-        if kill:
+    kills = 6
+    for step in range(40 * kills):
+        writer.send({"step": step, "return/mean": float(step), **{f"learn/{n}": 0.0 for n in range(200)}}, np.ones(LAG_BINS))
+        if step % 40 == 20:
+            if step % 80 == 20:
+                wait_for(writer, step + 1)
             os.kill(writer.process_id, signal.SIGKILL)
-            writer._process.join(30)  # the fork server has told how it ended
-    assert len(warnings) == 2
-    assert "started again" in warnings[0]
-    assert "signal 9" in warnings[0]
-    assert "without reports" in warnings[1]
+        if step % 40 == 39:
+            warnings += wait_for(writer, step + 1)
+    assert [warning for warning in warnings if "killed by signal 9) and is started again" not in warning] == []
+    assert len(warnings) == kills
+    assert writer.close(30) == []
+    assert (writer.written, writer.dropped) == (40 * kills, 0)
+    assert [line["step"] for line in lines_of(tmp_path)] == list(range(40 * kills))
+    assert [event.step for event in read_events(tmp_path).Scalars("return/mean")] == list(range(40 * kills))
+    assert len(list(tmp_path.glob("events.*"))) == 1
+
+
+def test_a_writer_that_is_killed_at_the_end_writes_the_end_all_the_same(tmp_path, context):
+    writer = Writer(context, tmp_path, SETTINGS)
+    os.kill(writer.process_id, signal.SIGSTOP)
+    for step in range(5):
+        writer.send({"step": step, "return/mean": 0.0})
+    os.kill(writer.process_id, signal.SIGKILL)
+    warnings = writer.close(30)
+    assert len(warnings) == 1 and "started again" in warnings[0]
+    assert [line["step"] for line in lines_of(tmp_path)] == [0, 1, 2, 3, 4]
+    end = HParamsPluginData.FromString(read_events(tmp_path).SummaryMetadata(SESSION_END_INFO_TAG).plugin_data.content)
+    assert end.session_end_info.status == api_pb2.STATUS_SUCCESS
+
+
+def test_a_writer_that_dies_without_writing_is_given_up(tmp_path, context):
+    writer = Writer(context, tmp_path, SETTINGS)
+    warnings: list[str] = []
+    for _ in range(MOST_DEATHS):
+        os.kill(writer.process_id, signal.SIGKILL)
+        writer._process.join(30)
+        writer.send({"step": 1})
+        warnings += writer.poll()
+    assert [("is started again" in warning, "without reports" in warning) for warning in warnings] == [(True, False)] * 2 + [(False, True)]
     assert writer.process_id is None
-    warnings = writer.close(5)
-    assert len(warnings) == 1
-    assert writer.written + writer.dropped == 60
-    steps = [line["step"] for line in lines_of(tmp_path)]
-    assert len(steps) == len(set(steps)) == writer.written >= 39
-    assert [event.step for event in read_events(tmp_path).Scalars("return/mean")] == steps
+    assert len(writer.close(5)) == 1
+    assert writer.written + writer.dropped == MOST_DEATHS
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 0.99, 1.0])
+def test_what_a_killed_writer_has_left_half_written_is_made_whole(tmp_path, share):
+    """The files are cut at every sort of place, as a kill within a write does; the report that was under way comes again."""
+    name = new_file_name()
+    report = {"step": 1.0, "return/mean": 0.5}
+    reports = [Report(report, np.ones(LAG_BINS), 1000.0 + number) for number in range(3)]  # equal but for the time: nothing is mixed up
+    recorder = Recorder(tmp_path, name, SETTINGS)
+    recorder.open(None)
+    sizes = [recorder.sizes]
+    for report in reports:
+        recorder.add(report)
+        sizes.append(recorder.sizes)
+    files = [tmp_path / name, tmp_path / "metrics.jsonl"]
+    whole = [path.read_bytes() for path in files]
+    for done in (0, 2):
+        for torn in (0, 1):
+            for number, path in enumerate(files):
+                after = sizes[done + 1][number]
+                kept = sizes[done][number] + share * (after - sizes[done][number]) if number == torn else after
+                path.write_bytes(whole[number][: int(kept)])
+            successor = Recorder(tmp_path, name, SETTINGS)
+            successor.open(sizes[done])
+            for report in reports[done:]:
+                successor.add(report)
+            assert [path.read_bytes() for path in files] == whole
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 1, 1]
+    assert [event.step for event in read_events(tmp_path).Scalars("return/mean")] == [1, 1, 1]
 
 
 def test_a_full_disk_is_one_warning_and_ends_when_there_is_room(tmp_path, context):
@@ -164,7 +221,7 @@ def test_a_folder_that_is_gone_is_one_warning(tmp_path, context):
 
 
 def be_a_main_process_and_die(folder: str, connection) -> None:
-    writer = Writer(multiprocessing.get_context("forkserver"), folder, SETTINGS)
+    writer = Writer(processes.context(), folder, SETTINGS)
     writer.send({"step": 1, "return/mean": 1.0})
     wait_for(writer, 1)
     connection.send(writer.process_id)

@@ -6,10 +6,10 @@ import contextlib
 import time
 from collections.abc import Callable
 from multiprocessing import connection as mp_connection
-from multiprocessing.context import BaseContext
 from typing import Any
 
 from asyncrl.estates import Estate, SharedGround
+from asyncrl.fork_server import Context
 from asyncrl.interrupts import held
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
@@ -32,7 +32,7 @@ class Crew:
     Crash:   it is the main process's: workers end with it.
     """
 
-    def __init__(self, context: BaseContext, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
+    def __init__(self, context: Context, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
         """`body_of(worker, generation)`: the function that a process runs, and what it is handed."""
         self._context = context
         self._ground = ground
@@ -152,8 +152,11 @@ class Crew:
         """A worker's process is confirmed dead: the launcher becomes the writer of its words."""
         slot, watch = self.slots[worker], self._watch
         slot.process.join()
-        code, was_built = slot.process.exitcode, slot.ready
-        slot.failures = 0 if slot.granted and self._rounds(worker) > slot.rounds_at_grant else slot.failures + 1
+        code, was_built, lost = slot.process.exitcode, slot.ready, slot.process.lost
+        if slot.granted and self._rounds(worker) > slot.rounds_at_grant:
+            slot.failures = 0
+        elif not lost:  # who ends with the fork server says nothing against the user's code
+            slot.failures += 1
         slot.vacate()
         self._estate.bury(worker, self.epoch_runs)
         self._ground.parking.wake_all()  # whoever waited for it need not any more
@@ -161,8 +164,7 @@ class Crew:
         slot.restarts += 1
         delay = min(BACK_OFF_SECONDS * 2 ** min(slot.failures - 2, 10), LONGEST_BACK_OFF_SECONDS) if slot.failures > 1 else 0.0
         slot.start_at = time.monotonic() + delay
-        how = f"failed: {slot.failed.text}" if slot.failed else f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"
-        watch.note(f"{watch.name_of(worker)} {how}; it is being replaced")
+        watch.note(f"{watch.name_of(worker)} {_how(slot.failed, code, lost)}; it is being replaced")
 
     def _rounds(self, worker: int) -> float:
         ledger = self._ground.ledger
@@ -197,3 +199,12 @@ class Crew:
             if slot.kill_at is not None and slot.kill_at <= time.monotonic():
                 slot.kill_at = None
                 slot.process.kill()
+
+
+def _how(failed: Failed | None, code: int, lost: bool) -> str:
+    """How a process ended, for the user."""
+    if failed:
+        return f"failed: {failed.text}"
+    if lost:
+        return "ended with the fork server, which was killed"
+    return f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from multiprocessing.context import BaseContext
 
 from asyncrl.estates import Estate, SharedGround
+from asyncrl.fork_server import Context
 from asyncrl.launcher.crew import Body, Crew
 from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
@@ -27,7 +27,7 @@ class Launcher:
     Stale:   a request may be seen by one worker a round earlier than by another; the modes provide for that.
     """
 
-    def __init__(self, context: BaseContext, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
+    def __init__(self, context: Context, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
         """`body_of(worker, generation)`: the function that a process runs, and what it is handed."""
         self._ground = ground
         self._estate = estate

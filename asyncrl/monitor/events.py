@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,19 +75,29 @@ FOREMOST = ("algo", "env", "mode", "seed", "workers")
 _numbers = count()
 
 
-class EventFile:
-    """One new events.out.tfevents.* file in a folder; every method writes whole records, or raises OSError and writes none."""
+def new_file_name() -> str:
+    """What the event file of a session is called; files are read in the order of their names."""
+    return f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], after: int | None = None):
+
+class EventFile:
+    """One events.out.tfevents.* file; every method writes whole records, or raises OSError and writes none."""
+
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], after: int | None = None, keep: int = 0):
         """Open the file; the first report is preceded by the layout of charts and the settings of the experiment.
 
         `after`: the step that a resumed run goes on from: what earlier files of the folder tell of later ones is not shown any more.
+        `keep`: so many bytes of it are there already, written by a writer that was killed; what is beyond is cut off.
         """
-        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-        self._file = GrowingFile(Path(folder) / name)
+        self._file = GrowingFile(path, keep=keep)
         self._settings = flat_settings(settings)
         self._after = after
-        self._head_written = False
+        self._head_written = keep > 0
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._file.size
 
     def add_report(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None, wall_time: float) -> None:
         """One event at ``report["step"]``: every name with a slash as a scalar, and the histogram of lag."""

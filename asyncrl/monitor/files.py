@@ -69,15 +69,24 @@ class GrowingFile:
     """A file that grows by whole pieces: `write` appends all of its bytes or, raising OSError, none of them.
 
     Without this a disk that is full for a moment would leave a torn record, at which readers of event files stop for ever.
-    One writer. A writer killed inside `write` can leave a torn last piece; `whole_lines` repairs a file of lines.
+    One writer. A writer killed inside `write` can leave a torn last piece: whoever goes on knows how many bytes were confirmed, or
+    repairs a file of lines.
     """
 
-    def __init__(self, path: str | os.PathLike[str], whole_lines: bool = False):
-        """With `whole_lines`, a last line without its end, left by a writer that was killed, is cut off first."""
+    def __init__(self, path: str | os.PathLike[str], whole_lines: bool = False, keep: int | None = None):
+        """What was left beyond the first `keep` bytes is cut off; with `whole_lines`, so is a last line without its end."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = os.fstat(self._descriptor).st_size
+        if keep is not None and keep < self._size:
+            self._size = keep
+            self._truncate()
         if whole_lines:
             self._cut_torn_line()
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
 
     def write(self, data: bytes) -> None:
         """Append `data`; raises OSError and leaves the file as it was where there is no room."""

@@ -7,20 +7,22 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.errors import WorkerFailed
+from asyncrl.fork_server import Child, Context
 from asyncrl.interrupts import held
-from asyncrl.monitor.recorder import End, Report, writer_main
+from asyncrl.monitor.events import new_file_name
+from asyncrl.monitor.recorder import Answer, End, Open, Report, Sizes, writer_main
 from asyncrl.processes import start
 
-RESTARTS = 1
-"""How often a writer process that died is started again."""
+MOST_DEATHS = 3
+"""A writer process that dies so often in a row, without having written anything in between, is not started again."""
 
 
 class Writer:
@@ -29,15 +31,14 @@ class Writer:
     So at most one message is ever in the pipe, an answered pipe is empty, and shipping cannot block. While the writer is
     slow or stopped, reports wait here; when more than `most_queued` wait, the oldest is dropped and counted. A writer
     that cannot write (a full disk) is reported once and goes on trying with each new report; one that died is reported
-    and started again once. Neither stops a run.
+    and started again, goes on with the same files, and writes what the dead one had in hand. Neither stops a run.
 
-    Used by one thread. `context` says how processes start; preloading ``asyncrl.monitor.recorder`` in its fork server
-    makes the start fast.
+    Used by one thread. `context` says how processes start.
     """
 
     def __init__(
         self,
-        context: BaseContext,
+        context: Context,
         folder: str | os.PathLike[str],
         settings: Mapping[str, Any],
         most_queued: int = 100,
@@ -50,11 +51,13 @@ class Writer:
         self._settings = dict(settings)
         self._queue: deque[Report] = deque()
         self._most_queued = most_queued
-        self._awaiting: Report | End | None = None
+        self._awaiting: Open | Report | End | None = None
         self._warned_of_error = False
         self._warnings: list[str] = []
-        self._restarts_left = RESTARTS
-        self._process: BaseProcess | None = None
+        self._events_name = new_file_name()
+        self._confirmed: Sizes | None = None
+        self._deaths = self._starts = 0
+        self._process: Child | None = None
         self._connection: Connection | None = None
         self.dropped = 0
         """Reports that were not written and never will be."""
@@ -91,13 +94,18 @@ class Writer:
         `status` is for the page HPARAMS. A process that does not make it in time is killed.
         """
         deadline = time.monotonic() + seconds
-        while self._process is not None and (self._queue or self._awaiting):
-            if not self._wait(deadline):
+        while self._process is not None and time.monotonic() < deadline:
+            starts = self._starts
+            self._ship_next()
+            if self._awaiting is None:
+                self._ship(End(status))
+            ending = isinstance(self._awaiting, End)
+            if self._starts == starts:
+                self._wait(deadline)
+            if self._starts > starts:  # it died: its successor has as long
+                deadline = time.monotonic() + seconds
+            elif ending and self._awaiting is None:
                 break
-        if self._process is not None and self._awaiting is None:
-            self._ship(End(status))
-            while self._awaiting is not None and self._wait(deadline):
-                continue
         self._end(deadline)
         if self.dropped:
             self._warnings.append(f"{self.dropped} reports are missing in the event file and metrics.jsonl of {self._folder}")
@@ -118,7 +126,7 @@ class Writer:
         while self._queue and self._awaiting is None and self._connection is not None:
             self._ship(self._queue.popleft())
 
-    def _ship(self, message: Report | End) -> None:
+    def _ship(self, message: Open | Report | End) -> None:
         assert self._connection is not None
         self._awaiting = message
         try:
@@ -126,8 +134,11 @@ class Writer:
         except OSError:
             self._died()
 
-    def _answered(self, error: str | None) -> None:
+    def _answered(self, answer: Answer) -> None:
         message, self._awaiting = self._awaiting, None
+        error, self._confirmed = answer.error, answer.sizes or self._confirmed
+        if isinstance(message, Report):
+            self._deaths = 0
         if error is None:
             self.written += isinstance(message, Report)
             return
@@ -136,45 +147,42 @@ class Writer:
             self._warned_of_error = True
             self._warnings.append(f"cannot write reports to {self._folder}: {error}; training goes on, reports are lost while this lasts")
 
-    def _wait(self, deadline: float) -> bool:
-        """Wait for the next answer; False when time is up or there is nobody to answer."""
+    def _wait(self, deadline: float) -> None:
+        """Wait for the next answer, or until time is up."""
         left = deadline - time.monotonic()
-        if left <= 0 or self._connection is None:
-            return False
-        try:
-            answered = self._connection.poll(left)
-        except OSError:
-            answered = True  # _advance meets the same error and settles it
-        self._advance()
-        return answered
+        if left > 0 and self._connection is not None:
+            with suppress(OSError):  # _advance meets the same error and settles it
+                self._connection.poll(left)
+            self._advance()
 
     def _start(self) -> None:
-        arguments = (self._folder, self._settings, None if self.written else self._after)
+        self._starts += 1
+        arguments = (self._folder, self._events_name, self._settings, self._after)
         with held():
             self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
+        self._ship(Open(self._confirmed))
 
     def _died(self) -> None:
-        """Settle the death of the process: what it held is lost, a report that it may have half-written is not repeated."""
+        """Settle the death of the process: a successor gets what it had in hand."""
         assert self._process is not None
         assert self._connection is not None
-        self.dropped += isinstance(self._awaiting, Report)
-        at_the_end = isinstance(self._awaiting, End)
+        if isinstance(self._awaiting, Report):
+            self._queue.appendleft(self._awaiting)
         self._awaiting = None
+        self._process.kill()  # whatever has closed the connection: two must not write to one file
         self._process.join(0.2)
         code = self._process.exitcode
         reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        self._deaths += not self._process.lost  # the fork server's death says nothing against what it was to write
         self._release()
-        if at_the_end:
-            self._warnings.append(f"the process that writes reports died at the end ({reason})")
-        elif self._restarts_left > 0:
-            self._restarts_left -= 1
-            self._warnings.append(f"the process that writes reports died ({reason}) and is started again")
-            try:
-                self._start()
-            except (OSError, EOFError) as error:
-                self._give_up(f"cannot be started again ({error})")
-        else:
-            self._give_up(f"died again ({reason})")
+        if self._deaths == MOST_DEATHS:
+            self._give_up(f"died {MOST_DEATHS} times in a row ({reason})")
+            return
+        self._warnings.append(f"the process that writes reports died ({reason}) and is started again")
+        try:
+            self._start()
+        except (OSError, WorkerFailed) as error:
+            self._give_up(f"cannot be started again ({error})")
 
     def _give_up(self, why: str) -> None:
         self._release()
