@@ -20,10 +20,11 @@ import asyncrl
 from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.blackbox.settings import parse_settings
+from asyncrl.blackbox.space import Space
 from asyncrl.checkpoint import check, newest, read_part, seal, write_part
 from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
-from asyncrl.topologies.search import SearchTopology
+from asyncrl.topologies.search import Searched, SearchTopology
 from asyncrl.workers.limits import MOST, EpisodeLimit, evaluation_limit
 from asyncrl.workers.search_learner import WASTE_UPDATES
 from asyncrl.workers.search_plan import learner_record
@@ -229,7 +230,8 @@ def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_pat
 
 
 def test_the_books_of_a_learner_that_died_before_its_version_was_there_do_not_count():
-    topology = SearchTopology(Experiment("es", "", workers=1, options=EsOptions(**SMALL)), (lambda x: 0.0, np.zeros(2, np.float32)))
+    searched = Searched(lambda x: 0.0, np.zeros(2), Space(of_function=True), 1000)
+    topology = SearchTopology(Experiment("es", "", workers=1, options=EsOptions(**SMALL)), searched)
     topology.begin()
     ground = topology.ground
     books = Books(ground.ledger, ground.learner)
@@ -240,7 +242,7 @@ def test_the_books_of_a_learner_that_died_before_its_version_was_there_do_not_co
         told, counted = (learner_record(ground)[ground.ledger.position(name)] for name in ("rounds", "lag_count"))
         assert (told, counted) == (version - 1, 8 * (version - 1)), "killed here, it makes the version again"
         assert topology.gather()[1]["ledger"][ground.learner].tobytes() == learner_record(ground).tobytes()
-        ground.snapshots.publish(np.zeros(3, np.float32))
+        ground.snapshots.publish(np.zeros(3))
         assert learner_record(ground)[ground.ledger.position("lag_count")] == 8 * version
     ground.parking.close()
     topology.memory.close()
