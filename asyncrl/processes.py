@@ -82,13 +82,15 @@ def for_children() -> Iterator[None]:
     os.environ.update(dict.fromkeys(THREAD_CAPS, "1"))
     main = sys.modules["__main__"]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    _ensure_tracker()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # once more: starting it unblocks some of them
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if getattr(main, name, None) is not None}
     for name in hidden:
         setattr(main, name, None)
     try:
-        with held():
+        with held(), warnings.catch_warnings():
+            # Python's resource tracker, which children inherit: nothing of ours is in it, so its death loses nothing.
+            warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # once more: starting it unblocks some of them
             yield
     finally:
         for name, value in hidden.items():
@@ -99,13 +101,6 @@ def for_children() -> Iterator[None]:
             else:
                 os.environ[name] = old
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _ensure_tracker() -> None:
-    """Python's resource tracker, which the fork server's children inherit. Nothing of ours is in it: its death loses nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        resource_tracker.ensure_running()
 
 
 def start(chosen: Context, target: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Child, mp_connection.Connection]:

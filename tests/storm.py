@@ -68,6 +68,7 @@ class Storm:
         self.killed: Counter[str] = Counter()
         self.phases: Counter[str] = Counter()
         self._dead: set[int] = set()
+        self._written = 0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -100,7 +101,7 @@ class Storm:
             for pid in pids:
                 kill(pid)
             self._dead.update(pids)
-            before = self._steps()
+            before, self._written = self._steps(), self.writer.written
             self.killed[kind] += 1
             if waits or kind in ("writer", "evaluator", "fork server", "all at once"):
                 wait_for(lambda kind=kind, pids=pids: self._successors(kind, pids), 120)
@@ -135,7 +136,8 @@ class Storm:
         if kind in ("fork server", "all at once"):
             return bool(self._servers()) and self._servers() != pids[:1] and self._all_work()
         if kind == "writer":
-            return bool(self._writers()) and self._writers() != pids
+            # One that dies three times in a row without having written anything is given up: its successor has written.
+            return bool(self._writers()) and self._writers() != pids and self.writer.written > self._written
         if kind == "evaluator":
             return bool(self._evaluators()) and self._evaluators() != pids
         return kind == "tracker" or self._all_work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from environments import CountingEnv
 from running import Run, check_nothing_left, interrupt, jittery_cartpole, kill, patience, train, wait_for
 
 from asyncrl import processes
@@ -184,3 +186,37 @@ def test_a_killed_resource_tracker_is_of_no_consequence(tmp_path):
     run = train(tmp_path, "CartPole-v1", kill_it, mode="sync", workers=2, steps=10**9)
     assert run.summary["restarts"] == 1
     run.check_books(20)
+
+
+class Leaves(CountingEnv):
+    """In processes of ours it starts one that holds on to everything that they had open, and outlives them."""
+
+    def __init__(self, main: int, over: str) -> None:
+        super().__init__()
+        if os.getpid() != main and os.fork() == 0:
+            for _ in range(1200):
+                if os.path.exists(over):
+                    break
+                time.sleep(0.1)
+            os._exit(0)
+
+
+def test_a_dead_evaluator_is_noticed_though_its_connection_is_held_open(tmp_path, monkeypatch):
+    original, killed, over = Evaluations._advance, [], tmp_path / "over"
+
+    def advance(evaluations: Evaluations, topology: Any) -> bool:
+        taken = original(evaluations, topology)
+        if evaluations._sent and not killed:
+            killed.append(evaluations._process.pid)
+            kill(killed[0])
+        return taken
+
+    monkeypatch.setattr(Evaluations, "_advance", advance)
+    main = os.getpid()
+    try:
+        source = functools.partial(Leaves, main, str(over))
+        run = train(tmp_path / "runs", source, mode="sync", workers=1, steps=40, evaluation_episodes=1)
+    finally:
+        over.touch()
+    assert killed
+    assert run.summary["evaluation_return"] == 10.0
