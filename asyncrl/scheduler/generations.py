@@ -191,8 +191,10 @@ class LearnerPace:
 
     def batch(self) -> NDArray[np.int64] | None:
         """Wait until an update can be made; returns its tickets in order, or None when it is time for the gate."""
-        self._set_limit()
-        self._ground.parking.wait(self._ground.learner, self._look)
+        self._numbers = None
+        if load_acquire(self._ground.over, 0) < self._ground.board.order(OPENED):  # else a predecessor has ended it, and nobody works
+            self._set_limit()
+            self._ground.parking.wait(self._ground.learner, self._look)
         if self._numbers is None:
             store_release(self._ground.over, 0, self._ground.board.order(OPENED))
             self._ground.parking.wake_all()

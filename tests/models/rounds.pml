@@ -66,7 +66,7 @@
 /* Words of `orders`, `base` and `station`; `go` stands for the launcher's message that grants the slot. */
 byte opened, request, delay, mark, first;
 byte base[N], arrived[N], clk[N], applied[N];
-bool stop, go[N], finished;
+bool stop, go[N], asks, finished;
 /* The ledger's entries, gradient slots and shards of the buffers, by what they hold: clock, version. */
 byte tag[N * DEPTH], weight[N * DEPTH], gate[N * DEPTH], steps[N * DEPTH];
 byte grad[N * 2], vec[2 * N];
@@ -285,7 +285,7 @@ open:  /* Launcher.open_gate: the orders, RoundsEstate.open; REQUEST, OPENED; Ro
         epochs = epochs + 1
     }
     do  /* Session._await_gate, Crew.turn: in whatever order */
-    :: d_step { !asked -> asked = 1; request = opened + 1 }  /* an interruption, or the end of the time */
+    :: d_step { asks && !asked -> asked = 1; request = opened + 1 }  /* an interruption, or the end of the time */
     :: TO_BURY(0) -> bury(0)
     :: TO_BURY(1) -> bury(1)
     :: TO_GRANT(0) -> grant(0)
@@ -319,6 +319,10 @@ open:  /* Launcher.open_gate: the orders, RoundsEstate.open; REQUEST, OPENED; Ro
 init {
     byte w;
     atomic {
+        if  /* whether a gate is asked for before the mark */
+        :: asks = 0
+        :: asks = 1
+        fi;
         for (w : 0 .. N - 1) {  /* clocks need not be equal: an epoch in place may have come before */
             clk[w] = w; base[w] = w; tag[ENTRY(w, 0)] = w; granted[w] = 1
         }
