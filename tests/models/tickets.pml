@@ -211,7 +211,7 @@ inline newest_begun(answer) {  /* in generations, plus one */
 #endif
 
 proctype Learner() {
-    byte v, s, m, n, begun, rounds, took;
+    byte v, s, m, n, begun, rounds;
     short batch;
 begin:
 end_without_successor:
@@ -222,22 +222,14 @@ end_without_successor:
             v = newest;
             assert(kept[v % 2] == v);
             rounds = told[clk % DEPTH];
-            if
-            :: rounds > v ->
-                rounds = told[(clk + DEPTH - 1) % DEPTH]
-            :: else -> took = 1
+            if  /* learner_record */
+            :: rounds > v -> rounds = told[(clk + DEPTH - 1) % DEPTH]
+            :: else
             fi;
             batch = kept_used[v % 2]
         }
 #if BROKEN != 5
-        if
-        :: took == 0 ->  /* told again: the next one to die must not find what was abandoned in its place */
-            told[(clk + 1) % DEPTH] = rounds;
-            clk = clk + 1
-        :: else -> took = 0
-        fi;
-#else
-        took = 0;
+        d_step { told[(clk + 1) % DEPTH] = rounds; clk = clk + 1 }  /* take_over_books: the next one to die must find it there */
 #endif
         d_step {  /* window.finish_using: of these, those that are still done */
             for (s : 0 .. SLOTS - 1) { begun = begun | (HOLDER(states[s]) == DONE && batch & BIT(NUMBER(states[s])) -> BIT(s) : 0) }
@@ -342,7 +334,7 @@ leave:
     :: stop -> goto home
     :: else
     fi;
-    d_step { v = 0; s = 0; m = 0; n = 0; begun = 0; rounds = 0; batch = 0; took = 0; killed[LEARNER] = 0; go[LEARNER] = 0; dead[LEARNER] = 1 }
+    d_step { v = 0; s = 0; m = 0; n = 0; begun = 0; rounds = 0; batch = 0; killed[LEARNER] = 0; go[LEARNER] = 0; dead[LEARNER] = 1 }
     goto begin;  /* as the successor */
 home:
     skip
