@@ -25,6 +25,7 @@ SOUND = {
         "-DN=3 -DMODE=0 -DVERSIONS=1 -DKILLS=1",
     ],
     "ring": ["-DN=2", "-DN=3", "-DN=2 -DSURVIVES=1 -DKILLS=2", "-DN=3 -DSURVIVES=1"],
+    "gate": ["-DN=2", "-DN=3"],
 }
 WRONG = {
     "rounds": [f"-DN=2 -DEPOCHS=1 -DBROKEN={n}" for n in range(1, 6)],
@@ -41,6 +42,7 @@ WRONG = {
         "-DN=3 -DBROKEN=5",
         "-DN=2 -DSURVIVES=1 -DBROKEN=6",
     ],
+    "gate": [f"-DN=2 -DBROKEN={n}" for n in range(1, 5)],
 }
 LIVENESS = "-DCOLLAPSE", "-DNFAIR=4"
 SAFETY = "-DCOLLAPSE", "-DSAFETY", "-DNOCLAIM"

@@ -29,7 +29,7 @@
 #if N == 2
 #define MARK 4
 #else
-#define MARK 2
+#define MARK 1
 #endif
 #endif
 #ifndef KILLS
