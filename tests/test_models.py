@@ -39,7 +39,7 @@ WRONG = {
         "-DN=2 -DBROKEN=2",
         "-DN=2 -DBROKEN=3",
         "-DN=3 -DBROKEN=4",
-        "-DN=3 -DBROKEN=5",
+        "-DN=3 -DUNITS=3 -DBROKEN=5",
         "-DN=2 -DSURVIVES=1 -DBROKEN=6",
     ],
     "gate": [f"-DN=2 -DBROKEN={n}" for n in range(1, 5)],

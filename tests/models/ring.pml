@@ -16,7 +16,7 @@
  * Twins (-DBROKEN=n) 1 the consumer releases a slot before it has read it
  *                    2 the producer publishes before the payload is whole
  *                    3 a full ring is taken for one with room
- *                    4 an announced round is not looked at once more
+ *                    4 the learner does not wait for what is due
  *                    5 what a dead actor had announced is not taken back
  *                    6 (SURVIVES) the consumed indices move before the version is announced
  */
@@ -89,12 +89,10 @@ start:  /* start_unit, permission */
         atomic { head[i] < UNITS && !FULL(i) && newest + K >= closed -> round = newest }
         rounds[AT(i, head[i])] = round;  /* announce */
         begun[i] = head[i] + 1;
-#if BROKEN != 4
         if  /* _confirmed */
         :: round + K >= closed
         :: else -> atomic { round = 0; begun[i] = head[i]; goto start }  /* _withdraw */
         fi;
-#endif
         /* _copy: the newest version */
         d_step { acted[AT(i, head[i])] = newest; round = newest }
         rounds[AT(i, head[i])] = round;
@@ -172,7 +170,7 @@ begin:
 #if N == 3
             :: IS_DUE(1) && PUBLISHED(1) -> take(1)
 #endif
-            :: !ANY(IS_DUE) -> break
+            :: !ANY(IS_DUE) || BROKEN == 4 -> break
             od;
 #if SURVIVES
             atomic {  /* States.save; saved twice, so that a part of it does no harm */
