@@ -63,6 +63,7 @@ def tres(settings: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Variant]:
     es-k: the first epoch of TRES is a step of ES (sgd) with learning rate learning_rate sigma, so K epochs that all went the same
     way would be one with K times that. es-length: TRES ends its epochs where a step has a length of sqrt(2 mean_kl) sigma in each
     parameter; this ES has steps of about that length (with ranks, the gradient's variance in each is that of ranks / (P - 1)).
+    tres-straight: in every update exactly as long as TRES's move on these evaluations, along the gradient of ES.
     """
     defaults = TresOptions(**settings)
     sigma, population = defaults.sigma, defaults.population
@@ -74,7 +75,8 @@ def tres(settings: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Variant]:
         "es-length": float(np.sqrt(2 * defaults.mean_kl) * sigma / gradient),
     }
     controls = {label: Variant("es", control | {"learning_rate": round(rate, 4)}) for label, rate in rates.items()}
-    return {"tres": Variant("tres", settings), "es": Variant("es", tuned), **controls}
+    straight = Variant("tres", settings | {"straight": True})
+    return {"tres": Variant("tres", settings), "es": Variant("es", tuned), **controls, "tres-straight": straight}
 
 
 STUDIES = {

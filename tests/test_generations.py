@@ -21,7 +21,7 @@ from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.states import States
-from asyncrl.shared.tickets import Tickets
+from asyncrl.shared.tickets import STRIDE, Tickets
 
 P = 4
 WORKERS = 3
@@ -352,6 +352,21 @@ def test_a_claim_made_while_the_limit_is_lowered_is_used_up_too(hands, killed):
     one.finish()
     one.check_used_up()
     assert one.ground.version == 2
+
+
+def test_the_successor_of_a_learner_that_had_ended_the_epoch_waits_for_nobody(hands, monkeypatch):
+    """A worker has claimed beyond the lowered limit, and is about to see that and to give the ticket back."""
+    one = hands()
+    one.open("async", P, drain=P)
+    one.learner._set_limit()
+    one.do(P)
+    one.publish(one.looks())
+    assert one.learner.batch() is None
+    one.tickets.states[one.tickets.slot(P)] = P * STRIDE + 3
+    learner = one.successor()  # it was killed on its way to the gate
+    monkeypatch.setattr(Parking, "wait", lambda *arguments: arguments[2]() or pytest.fail("waits for what nobody does any more"))
+    assert learner.batch() is None
+    assert one.tickets.limit == P
 
 
 @pytest.mark.parametrize("mode", ["async", "pipelined", "sync"])

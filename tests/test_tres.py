@@ -228,3 +228,16 @@ def test_an_update_is_quick():
         search.update(version, evaluations)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.02
+
+
+@pytest.mark.parametrize("limits", [{}, {"mean_kl": 1e-3}, {"max_kl": 1e-3}, {"mean_kl": 1e9, "max_kl": 1e9}])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_straight_control_goes_exactly_as_far_along_the_gradient(limits, seed):
+    s = samples(seed=seed, stale=np.zeros((1, N)))
+    options = replace(OPTIONS, sigma=s.sigma, **limits)
+    move, epochs, norm = Tres(options, N, SEED)._epochs(s)
+    straight, as_many, same = Tres(replace(options, straight=True), N, SEED)._epochs(s)
+    assert (epochs, norm) == (as_many, same)
+    assert np.linalg.norm(straight) == pytest.approx(np.linalg.norm(move), rel=1e-14)
+    np.testing.assert_allclose(straight / np.linalg.norm(straight), gradient(s) / norm, rtol=1e-12)
+    assert epochs == 1 or not np.allclose(straight, move, rtol=1e-6), "the epochs have turned"

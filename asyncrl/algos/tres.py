@@ -13,6 +13,8 @@ What the seed leaves open, and what is done here:
   together are about the same step `epochs` times as long, plus what the curvature along each axis says: compare
   with ES at that learning rate. The curvature is in V+ + V-, so both are kept. Directions whose entries are not normal (hadamard,
   discrete, orthogonal-fixed) have no ratio and show none of it: all epochs then have the gradient of the first.
+- Where the limit on the mean divergence ends the epochs, every move is sqrt(2 mean_kl N) sigma long, whatever the gradient's length:
+  that is ES with a normalised gradient, as far as the epochs' directions agree. `straight` is exactly that, move by move as long.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class TresOptions(SearchOptions):
     """Epochs end where the divergence per parameter, (move / sigma)^2 / 2, reaches this mean."""
     max_kl: float = 0.5
     """Epochs end where the divergence of one parameter reaches this."""
+    straight: bool = False
+    """For studies: go as far as the epochs went, along the gradient of the first, which is that of ES. What the epochs are good for."""
 
 
 class Tres(Perturbed):
@@ -75,13 +79,16 @@ class Tres(Perturbed):
     def _epochs(self, samples: Samples) -> tuple[Vector, int, float]:
         """The move [N], the epochs that it took, and the norm of the first gradient."""
         options, norm = self._tres, 0.0
-        move = np.zeros(self.published_size)
+        move, first = np.zeros(self.published_size), np.zeros(self.published_size)
         for epoch in range(options.epochs):
             g = gradient(samples, move if epoch else None, options.clip)
-            norm = norm if epoch else float(np.linalg.norm(g))
+            if not epoch:
+                first, norm = g, float(np.linalg.norm(g))
             move += options.learning_rate * self._sigma * g
             largest, mean, _ = divergence(move, self._smallest_sigma)
             if largest > options.max_kl or mean > options.mean_kl:
                 move *= np.sqrt(min(options.max_kl / largest, options.mean_kl / mean))
-                return move, epoch + 1, norm
-        return move, options.epochs, norm
+                break
+        if options.straight and norm:
+            move = first * (np.linalg.norm(move) / norm)
+        return move, epoch + 1, norm

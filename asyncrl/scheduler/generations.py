@@ -213,9 +213,9 @@ class LearnerPace:
 
     def batch(self) -> NDArray[np.int64] | None:
         """Wait until an update can be made; returns its tickets in order, or None when it is time for the gate."""
-        if self.has_ended:
-            self._numbers = None
-        else:
+        self._numbers = None
+        # Where a predecessor has ended the epoch, nobody works any more: there is nothing to wait for.
+        if not self.has_ended and load_acquire(self._ground.over, 0) < self._ground.board.order(OPENED):
             self._set_limit()
             self._ground.parking.wait(self._ground.learner, self._look)
         if self._numbers is None:

@@ -26,9 +26,9 @@ from asyncrl.workers.search_plan import (
     SearchTask,
     episode_limit,
     ground_of,
-    learner_record,
     learner_state,
     record_fields,
+    take_over_books,
 )
 
 WASTE_UPDATES, WASTE_SHARE = 30, 0.25
@@ -148,8 +148,7 @@ class SearchLearner:
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground = self._ground
-        self._books = Books(ground.ledger, self._index)
-        self._books.draft[:] = learner_record(ground)
+        self._books = take_over_books(ground)
         gate = Gate(ground.board, ground.parking, self._index)
         ground.states.load(ground.version, self._state.arrays)
         finish_using(ground.tickets, self._state.arrays["used"])

@@ -19,6 +19,7 @@ from asyncrl.heads.deterministic import SearchPolicy
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.scheduler.board import Board
 from asyncrl.scheduler.generations import MOST_ATTEMPTS, SearchGround
+from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
@@ -211,6 +212,15 @@ def learner_record(ground: SearchGround) -> NDArray[np.float64]:
     if ledger.column(record, "rounds")[0] > ground.version:
         return ledger.entry(learner, ledger.clock(learner) - 1).copy()
     return record
+
+
+def take_over_books(ground: SearchGround) -> Books:
+    """The books of a learner that begins, told at once: of a row of learners that die between telling of a version and announcing
+    it, each then finds the record of the newest version right before what its predecessor told in vain."""
+    books = Books(ground.ledger, ground.learner)
+    books.draft[:] = learner_record(ground)
+    ground.ledger.publish(ground.learner, books.draft)
+    return books
 
 
 def episode_limit(task: SearchTask) -> EpisodeLimit:
