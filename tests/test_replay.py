@@ -297,7 +297,8 @@ def test_a_half_written_transition_is_never_drawn(alpha):
     short = np.full(10, 255, np.uint8)  # writing it raises in the midst of the record
     places, floats = np.zeros(PLACES, np.int64), arrays["rows"].view(np.float32)
     with pytest.raises(IndexError):
-        _emit.py_func(arrays["rows"], floats, arrays["words"], arrays["numbers"], arrays["tree"], places, short, short, 0.0, 0.0)
+        store = (arrays["rows"], floats, arrays["words"], arrays["numbers"], arrays["tree"])
+        _emit.py_func(*store, places, arrays["undo"], np.zeros(2, np.int64), short, short, 0.0, 0.0)
     assert (arrays["words"][WRITTEN], arrays["words"][BEGUN]) == (before, before + 1)
     if alpha:
         arrays["tree"][1] = 1e9

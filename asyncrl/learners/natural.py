@@ -21,7 +21,7 @@ from asyncrl.algos.npg import (
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import feed_forward
-from asyncrl.learners.updater import draws
+from asyncrl.learners.updater import Small, draws
 from asyncrl.shared.optimizers import Adam
 from asyncrl.trajectory import Trajectory
 
@@ -29,7 +29,7 @@ SHUFFLES = 0x4B6
 """What a stream of random numbers is for: part of its key."""
 
 
-class NaturalUpdater:
+class NaturalUpdater(Small):
     """NPG; see `updater.Updater`. For policies without a memory.
 
     The value network is fitted after the policy's step, which must keep its divergence: so the fit leaves every parameter alone on
@@ -43,7 +43,7 @@ class NaturalUpdater:
     needs_log_prob = False
 
     @staticmethod
-    def check(task: Any) -> None:
+    def check(task: Any, units: int) -> None:
         """See `Updater.check`."""
         if task.network.recurrent:
             raise UserError(f"recurrent = {task.network.recurrent} cannot be used with npg (allowed: 0; a3c can)")
@@ -53,7 +53,7 @@ class NaturalUpdater:
         """See `Updater`."""
         return 0
 
-    def __init__(self, task: Any, policy: Policy):
+    def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
         self._options: NpgOptions = task.options
         self._seed, self._policy = task.seed, policy
         self._vector = policy.initial(task.seed)
@@ -82,8 +82,7 @@ class NaturalUpdater:
 
     def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
         """See `Updater`."""
-        names = ("observation", "action", "reward", "ended", "final_observation", "memory")
-        self._trajectories.append(Trajectory.over({name: getattr(trajectory, name).copy() for name in names}))
+        self._trajectories.append(trajectory)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """See `Updater`."""

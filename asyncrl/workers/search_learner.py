@@ -20,6 +20,7 @@ from asyncrl.scheduler.window import finish_using
 from asyncrl.shared.statistics import standardise
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go, Note
+from asyncrl.workers.plan import go_on_from
 from asyncrl.workers.search_plan import (
     Published,
     SearchPlan,
@@ -133,7 +134,7 @@ class SearchLearner:
         """Take over the slot and work until the gate says stop."""
         ground = self._ground
         self._books = Books(ground.ledger, self._index)
-        self._books.draft[:] = learner_record(ground)
+        go_on_from(self._books, ground.ledger, self._index, learner_record(ground))
         gate = Gate(ground.board, ground.parking, self._index)
         ground.states.load(ground.version, self._state.arrays)
         finish_using(ground.tickets, self._state.arrays["used"])

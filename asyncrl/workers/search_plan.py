@@ -25,7 +25,7 @@ from asyncrl.shared.parking import PipesToCarry
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 from asyncrl.workers.limits import EpisodeLimit
-from asyncrl.workers.plan import common_layout, learner_columns, parking_of
+from asyncrl.workers.plan import common_layout, learner_columns, parking_of, record_of_version
 
 if TYPE_CHECKING:
     from asyncrl.workers.evaluator import Playing
@@ -192,12 +192,8 @@ def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: Pip
 
 
 def learner_record(ground: SearchGround) -> NDArray[np.float64]:
-    """The learner's ledger record as of the newest version: a learner may have died between that and telling of the next one."""
-    ledger, learner = ground.ledger, ground.learner
-    record = ledger.read(learner)
-    if ledger.column(record, "rounds")[0] > ground.version:
-        return ledger.entry(learner, ledger.clock(learner) - 1).copy()
-    return record
+    """The learner's ledger record as of the newest version."""
+    return record_of_version(ground.ledger, ground.learner, ground.version)
 
 
 def episode_limit(task: SearchTask) -> EpisodeLimit:
