@@ -93,6 +93,7 @@ class Journal:
             turn = load_acquire(self._words, line)
             ring, number = int(self._words[line + 1]), int(self._words[line + 2])
             if turn <= kept or number >= consumed(ring):
+                store_release(self._words, line, 0)  # it is taken again, perhaps to another place: then it must not count here too
                 break
             found.append(Entry(ring, number, turn, self._views(index)))
         self._next = len(found)

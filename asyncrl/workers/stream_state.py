@@ -159,9 +159,10 @@ class Keeper:
 
     def recover(self, beat: Callable[[], None] = lambda: None) -> list[Unit]:
         """Bring the state to where the predecessor's was; returns the units that are taken for the version at hand."""
-        kept, announced = self._states.copies(self.number), self._streams.snapshots.version
+        number, announced = self.number, self._streams.snapshots.version
+        kept = self._states.copies(number)
         self._version = int(kept.pop("version")[0])
-        self._state.recover(kept, self.number)
+        self._state.recover(kept, number)
         words = self._streams.rings.words
         entries = self._journal.recover(self._version, lambda ring: load_acquire(words, ring * WORDS + CONSUMED))
         for turn in range(self._version + 1, announced + 1):
@@ -171,6 +172,8 @@ class Keeper:
         held = [self._unit(entry, entry.turn) for entry in entries if entry.turn > announced]
         for unit in held:
             self._state.take(unit)
+        if not held:  # else the predecessor had seen to it that there is room for this version's units
+            self.keep()
         return held
 
     def _unit(self, entry: Entry, turn: int) -> Unit:
