@@ -18,7 +18,8 @@ import pytest
 import torch
 from test_stream_runs import check_replay
 
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, devices
+from asyncrl.algos.devices import Device
 from asyncrl.checkpoint import read_part
 from asyncrl.experiment import Experiment
 from asyncrl.heads.options import NetworkOptions
@@ -224,6 +225,13 @@ def test_learners_that_die_leave_the_same_bits(tmp_path, monkeypatch, kind, mode
     stage.check_books()
 
 
+@pytest.mark.parametrize("kind", ["td3", "sac"])
+def test_a_learner_on_a_device_is_succeeded_by_another(tmp_path, monkeypatch, kind):
+    """The device's code, on the processor: there too the same bits."""
+    monkeypatch.setattr(devices, "place_of", lambda name: Device(torch.device("cpu")))
+    test_learners_that_die_leave_the_same_bits(tmp_path, monkeypatch, kind, "sync", "seldom")
+
+
 @pytest.mark.parametrize(
     ("kind", "mode"), [*((kind, "async") for kind in KINDS if kind != "npg"), ("impala", "bounded:1"), ("td3", "bounded:1")]
 )
@@ -237,7 +245,7 @@ def test_learners_that_die_leave_exact_books(tmp_path, monkeypatch, kind, mode):
 
 INSTANTS = {
     "Keeper.keep": 3,  # between the copy of the state, the word that says it counts, and what follows
-    "Journal.hold": 5,
+    "Journal.hold": 4,
     "LearnerPace._consume": 1,  # between a unit's place in the journal and its release
     "LearnerPace.publish": 1,  # between the books and the version
     "LearnerPace.close": 2,
