@@ -45,8 +45,8 @@ class Estate(Protocol):
     def bury(self, worker: int, epoch_runs: bool) -> None:
         """Worker i is confirmed dead; the launcher is the writer of its words from now on."""
 
-    def irreplaceable(self, worker: int) -> bool:
-        """Whether what worker i knew is gone with it, so that the run has to end."""
+    def may_be_silent(self, worker: int) -> bool:
+        """Whether worker i may work for minutes without a sign of life: its successor would only begin the same again."""
 
     def stand_in(self) -> bool:
         """Make the moves that the dead owe the living. Returns whether any was made."""
@@ -111,7 +111,7 @@ class RoundsEstate:
         if epoch_runs and self._ground.board.mode().delay is not None:
             self._stand_ins[worker] = self._pace(worker)
 
-    def irreplaceable(self, worker: int) -> bool:
+    def may_be_silent(self, worker: int) -> bool:
         """See `Estate`."""
         return False
 
@@ -156,7 +156,7 @@ class RoundsEstate:
 
 
 class StreamsEstate:
-    """Actors -> rings -> learner: a dead actor's unit that was not published was never begun. Without its learner a run ends."""
+    """Actors -> rings -> learner: a dead actor's unit that was not published was never begun. Nobody stands in for a dead learner."""
 
     def __init__(self, streams: Streams, board: Board, ledger: Ledger):
         self._streams, self._board, self._ledger = streams, board, ledger
@@ -178,8 +178,8 @@ class StreamsEstate:
         if worker < self._board.workers - 1:
             self._streams.settle(worker)
 
-    def irreplaceable(self, worker: int) -> bool:
-        """See `Estate`: the learner."""
+    def may_be_silent(self, worker: int) -> bool:
+        """See `Estate`: the learner, whose updates may be long."""
         return worker == self._board.workers - 1
 
     def stand_in(self) -> bool:
@@ -241,7 +241,7 @@ class TicketsEstate:
         """See `Estate`."""
         self._ground.tickets.release(worker)
 
-    def irreplaceable(self, worker: int) -> bool:
+    def may_be_silent(self, worker: int) -> bool:
         """See `Estate`."""
         return False
 

@@ -30,7 +30,7 @@ from asyncrl.validate import check_experiment
 from asyncrl.workers.evaluator import Evaluation
 
 GATE_SECONDS = 2.0
-"""After an interruption, how long workers may take to finish their round; one who alone knows what was learned, longer."""
+"""After an interruption, how long workers may take to finish their round; the learner of a stream, longer."""
 
 
 def core_of(worker: int, workers: int, cores: list[int]) -> int | None:
@@ -69,12 +69,12 @@ class Session:
         except UserError:
             self._close()
             raise
-        self.state = RunState(self._topology, experiment.steps, essential_part(experiment.algo))
+        self.state = RunState(self._topology, experiment.steps)
         saved = read_part(checkpoint, "run") if checkpoint is not None else None
-        if saved is None:
+        if saved is None or checkpoint is None:
             self._topology.begin()
         else:
-            self.state.restore(*saved)
+            self.state.restore(*saved, checkpoint)
         self._saved_report = None if saved is None else saved[0].get("monitor")
 
     @property

@@ -18,11 +18,9 @@ from asyncrl.topologies.topology import Arrays, Topology
 class RunState:
     """Everything that all workers share, as the main process sees it. Writes it only while no worker runs."""
 
-    def __init__(self, topology: Topology, target_steps: int, essential: str | None = None):
-        """`essential`: the part of a checkpoint without which it can be evaluated, but nobody can go on from it."""
+    def __init__(self, topology: Topology, target_steps: int):
         self._topology = topology
         self._target_steps = target_steps
-        self._essential = essential
         self.saved_steps = 0
         self.generations = 0
         """Processes per slot that earlier sessions of this run had: random streams are never used twice."""
@@ -34,9 +32,9 @@ class RunState:
         """Steps that the present parameters are made from."""
         return self._topology.steps
 
-    def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
-        """Take up a checkpoint's part "run". Raises UserError where it does not fit this experiment."""
-        self._topology.restore(state, arrays)
+    def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
+        """Take up a checkpoint: its part "run", and what else is in its folder. Raises UserError where it does not fit."""
+        self._topology.restore(state, arrays, folder)
         self.saved_steps, self.generations = self.steps, state["generations"]
         if state["best"] is not None:
             self._best, self._best_steps = state["best"]
@@ -59,6 +57,7 @@ class RunState:
     def _write(self, folder: Path, run: Path, launcher: Launcher, monitor: Aggregate, manifest: dict[str, Any], keep: int) -> str:
         steps = self.steps
         launcher.save_workers(steps)
+        self._topology.complete(folder)
         shared, arrays = self._topology.gather()
         state = {
             **shared,
@@ -77,15 +76,9 @@ class RunState:
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps
         self._best, self._best_steps = best, best_steps  # only now: a checkpoint that failed is not the best
-        resumable = self._essential is None or self._essential in written
-        if resumable:  # else the older ones are what can be gone on from
-            drop_after(run, steps)
-            prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
-            missing = ", ".join(str(worker) for worker in self._topology.parts() if f"worker-{worker}" not in written)
-            return missing and (
-                f"lacks the episodes of worker {missing}; if the run is resumed from it, they begin anew, with new random streams"
-            )
-        return (
-            "lacks what the learner alone knows: it can be evaluated and played, "
-            "and `asyncrl resume` goes on from an older one, if there is one"
+        drop_after(run, steps)
+        prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
+        missing = ", ".join(str(worker) for worker in self._topology.parts() if f"worker-{worker}" not in written)
+        return missing and (
+            f"lacks the episodes of worker {missing}; if the run is resumed from it, they begin anew, with new random streams"
         )

@@ -42,6 +42,17 @@ def test_arrays_are_as_declared_zeroed_and_apart():
     assert arrays["words"].size == 2 * CACHE_LINE // 8
 
 
+def test_memory_is_taken_at_once_or_where_it_is_written():
+    layout = {"large": ((2**20,), np.uint8)}
+    made = [SharedArrays.allocate(layout, reserve=reserve) for reserve in (True, False)]
+    assert [os.fstat(one._descriptor).st_blocks * 512 for one in made] == [2**20, 0]
+    arrays = SharedArrays.allocate(layout, reserve=False)
+    arrays["large"][5000] = 1
+    assert 0 < os.fstat(arrays._descriptor).st_blocks * 512 <= 2**16
+    with pytest.raises(SharedMemoryError, match="are needed"):
+        SharedArrays.allocate({"large": ((2**50,), np.uint8)}, reserve=False)
+
+
 def test_parts_are_views_of_the_whole():
     arrays = SharedArrays.allocate({**prefixed("a", LAYOUT), **prefixed("ab", LAYOUT)})
     part = arrays.part("a")

@@ -297,7 +297,8 @@ def test_a_half_written_transition_is_never_drawn(alpha):
     short = np.full(10, 255, np.uint8)  # writing it raises in the midst of the record
     places, floats = np.zeros(PLACES, np.int64), arrays["rows"].view(np.float32)
     with pytest.raises(IndexError):
-        _emit.py_func(arrays["rows"], floats, arrays["words"], arrays["numbers"], arrays["tree"], places, short, short, 0.0, 0.0)
+        store = (arrays["rows"], floats, arrays["words"], arrays["numbers"], arrays["tree"])
+        _emit.py_func(*store, places, arrays["undo"], np.zeros(2, np.int64), short, short, 0.0, 0.0)
     assert (arrays["words"][WRITTEN], arrays["words"][BEGUN]) == (before, before + 1)
     if alpha:
         arrays["tree"][1] = 1e9
@@ -314,6 +315,37 @@ def test_a_half_written_transition_is_never_drawn(alpha):
     successor.add(trajectory_of(streams, np.zeros((3, 2), np.uint8), 2))
     assert len(successor) == 20
     check_against(successor, streams, 1)
+
+
+@pytest.mark.parametrize("when", ["between", "in a row", "keeping"])
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_successor_finds_it_as_it_was_kept(alpha, n, when):
+    """Its learner is killed after it has fed and drawn since, in the midst of a row, or between the copy of its words and the rest."""
+    arrays = SharedArrays.allocate(Replay.layout(20, FIELDS, 2, n, alpha > 0, ahead=60), reserve=False)
+    replay, streams = filled(steps=25, capacity=20, n=n, alpha=alpha, arrays=arrays)
+    replay.reprioritise(np.arange(replay.written - 10, replay.written), np.arange(10.0))
+    kept = {name: array.copy() for name, array in replay.state().items()}
+    if when != "keeping":
+        replay.keep(1)
+    before = {name: array.tobytes() for name, array in replay.saved().items()}
+    if when != "keeping":
+        replay.add(trajectory_of(streams, np.zeros((30, 2), np.uint8), 3))  # three times round
+        replay.reprioritise(np.arange(replay.written - 5, replay.written), np.full(5, 9.0))
+    if when == "in a row":
+        arrays["words"][BEGUN] += 1
+        arrays["undo"][replay.written - kept["words"][WRITTEN]] = arrays["rows"][replay.written % 20]
+        arrays["rows"][replay.written % 20, ::2] = 255
+        if alpha:
+            arrays["tree"][1:9] = 1e9  # of the sums, some are those of other leaves
+    for _ in range(2):  # its successor may be killed too, and followed by another
+        successor = Replay(arrays, FIELDS, GAMMA, n, alpha)
+        successor.recover(kept, 1)
+    assert {name: array.tobytes() for name, array in successor.saved().items()} == before
+    check_against(successor, streams, n)
+    with pytest.raises(RuntimeError, match="`keep` comes too late"):
+        for _ in range(4):
+            successor.add(trajectory_of(streams, np.zeros((10, 2), np.uint8), 4))
 
 
 def test_images_and_fields_of_the_algorithms_own():

@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from running import Jitter, Run, figures, interrupt, kill, patience, resume, train, wait_for
 
-import asyncrl
 from asyncrl.checkpoint import newest, read_part
 from asyncrl.errors import UserError
 from asyncrl.experiment import usable_cores
@@ -131,27 +131,106 @@ def check_replay(arrays: dict[str, Any]) -> None:
     assert np.isfinite(floats).all()
 
 
-def test_the_death_of_the_learner_ends_the_run_which_goes_on_from_the_newest_checkpoint_with_its_part(tmp_path):
-    def kill_learner(run: Run) -> None:
-        launcher = wait_for(lambda: run.launcher)
-        wait_for(lambda: launcher.epoch_runs and list(tmp_path.glob("*/checkpoints/*/done")))
-        version = launcher.version()
-        wait_for(lambda: launcher.epoch_runs and launcher.version() > version + 20)
-        kill(run.pids()[2])
+LONG = {"impala": 2400, "td3": 1000}
+"""Steps in which a few learners can be killed, one after the other."""
 
-    run = stream(tmp_path, "impala", kill_learner, steps=10**7, checkpoint_every=5000, keep_checkpoints=1)
-    assert "the learner (CartPole-v1, seed 0) died" in str(run.error)
-    assert "asyncrl resume" in str(run.error)
-    assert any("lacks what the learner alone knows" in note for note in run.notes)
+
+def killer(victims: list[list[int]], apart: int = 5) -> Any:
+    """Kills these workers (2 is the learner), some at a time, each time after so many versions more."""
+
+    def beside(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        for workers in victims:
+            before = launcher.version()
+            wait_for(lambda before=before: run.over or (launcher.epoch_runs and launcher.version() > before + apart))
+            assert not run.over, "it was too short"
+            pids = wait_for(lambda: run.pids() if all(slot.granted for slot in launcher.slots) else None)
+            for worker in workers:
+                kill(pids[worker])
+            wait_for(lambda workers=workers: not any(launcher.slots[worker].granted for worker in workers))
+
+    return beside
+
+
+@pytest.mark.parametrize("mode", ["sync", "pipelined"])
+@pytest.mark.parametrize("algo", TINY)
+def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path, algo, mode):
+    settings = {"mode": mode, "steps": LONG[algo], "explore": ANNEALED[algo], "max_failures": 100}
+    whole = stream(tmp_path, algo, **settings)
+    run = stream(tmp_path, algo, killer([[2]] * 4), env=jittery(ENVIRONMENTS[algo]), **settings)
+    assert run.error is None
+    assert run.summary["status"] == "completed"
+    assert run.summary["restarts"] == 4
+    assert learned(run) == learned(whole)
+    assert run.summary["updates"] == whole.summary["updates"]
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize(("algo", "mode"), [("impala", "bounded:2"), ("impala", "async"), ("td3", "sync"), ("td3", "async")])
+def test_a_run_survives_the_death_of_its_learner_and_of_everybody(tmp_path, algo, mode):
+    settings = {"mode": mode, "steps": LONG[algo], "max_failures": 100, "checkpoint_every": LONG[algo] // 4}
+    run = stream(tmp_path, algo, killer([[2], [0, 1, 2], [2, 0], [2]]), env=jittery(ENVIRONMENTS[algo]), **settings)
+    assert run.error is None
+    assert run.summary["status"] == "completed"
+    assert run.summary["restarts"] == 7
+    if algo == "td3":
+        check_replay(learner_part(run))
+        assert run.summary["updates"] == int(learner_part(run)["own/steps"][0]) - 40
+
+
+def test_a_learner_that_raises_is_replaced_until_it_raises_too_often(tmp_path):
+    def network(spec: Any, outputs: int) -> Any:
+        return Raising(spec.observation_size, outputs, str(tmp_path / "raised"))
+
+    for always in (False, True):
+        (tmp_path / "raised").write_text("0" if not always else "-1000")
+        run = stream(tmp_path / "runs", "impala", steps=2000, network_function=network)
+        assert ("the learner" in str(run.error) and "(3 times)" in str(run.error)) == always
+        assert any("the learner" in note and "it had enough" in note and "being replaced" in note for note in run.notes)
+        folder = max((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
+        assert newest(folder, "learner") == newest(folder), "what was learned before is not lost"
+
+
+class Raising(torch.nn.Module):
+    """Raises in the learner, which alone has gradients: at the tenth time, or below 0 every time from the tenth on."""
+
+    def __init__(self, inputs: int, outputs: int, file: str):
+        super().__init__()
+        self.policy, self.value, self.file, self.calls = torch.nn.Linear(inputs, outputs), torch.nn.Linear(inputs, 1), Path(file), 0
+
+    def forward(self, x: Any) -> Any:
+        if torch.is_grad_enabled() and x.dim() == 2 and len(x) > 2:
+            self.calls += 1
+            raised = int(self.file.read_text())
+            if raised <= 0 and self.calls >= 10:
+                self.file.write_text(str(raised + 1))
+                raise RuntimeError("it had enough")
+        return self.policy(x), self.value(x).squeeze(-1)
+
+
+def test_a_run_that_fails_keeps_what_its_learner_knew(tmp_path):
+    run = stream(tmp_path, "impala", steps=10**6, env=lambda: Breaks(gymnasium.make("CartPole-v1")))
+    assert "it is broken" in str(run.error)
     folder = next(tmp_path.iterdir())
-    last, whole = newest(folder), newest(folder, "learner")
-    assert last.name != whole.name
-    assert asyncrl.evaluate(folder, episodes=1)["steps"] == read_part(last, "run")[0]["steps"]
-    target = read_part(whole, "run")[0]["steps"] + 40
-    assert resume(folder, steps=target).summary["status"] == "completed"
-    assert newest(folder) == newest(folder, "learner"), "what was learned beyond it is of another past"
+    part = read_part(newest(folder, "learner"), "learner")
+    assert newest(folder, "learner") == newest(folder)
+    assert 0 < part[0]["steps"] <= read_part(newest(folder), "run")[0]["steps"]
+    second = resume(folder, steps=read_part(newest(folder), "run")[0]["steps"] + 400, env=lambda: gymnasium.make("CartPole-v1"))
+    assert second.summary["status"] == "completed"
     with pytest.raises(UserError, match="can be evaluated, not gone on from"):
         newest(folder, "nobody")
+
+
+class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Raises at the 300th step."""
+
+    steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        if self.steps == 300:
+            raise RuntimeError("it is broken")
+        return super().step(action)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
     gate     `Launcher`: epochs, checkpoints, the end; the one writer of the board's orders
     crew     the workers' processes: started, heard, buried, replaced; the writer of words that no process owns
     slots    a worker's place, and who has it
-    patience how long an end waits for the one who cannot be replaced; writes no shared word
+    patience how long an end waits for one whose rounds may be long; writes no shared word
     watch    which failures end a run, and who is hung; writes no shared word
 
 It runs in the main process. Everything happens in `Launcher.turn`, which sleeps until a process ends, a worker says

@@ -160,7 +160,7 @@ class Crew:
         slot.vacate()
         self._estate.bury(worker, self.epoch_runs)
         self._ground.parking.wake_all()  # whoever waited for it need not any more
-        watch.judge(worker, slot, code, was_built, self._estate.irreplaceable(worker))
+        watch.judge(worker, slot, code, was_built)
         slot.restarts += 1
         delay = min(BACK_OFF_SECONDS * 2 ** min(slot.failures - 2, 10), LONGEST_BACK_OFF_SECONDS) if slot.failures > 1 else 0.0
         slot.start_at = time.monotonic() + delay
@@ -188,8 +188,8 @@ class Crew:
             return
         self._next_hang_check = now + 0.5
         for worker, slot in enumerate(self.slots):
-            alone_knows = self._estate.irreplaceable(worker)
-            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now, alone_knows):
+            may_be_silent = self._estate.may_be_silent(worker)
+            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now, may_be_silent):
                 dismiss(slot.process)  # its sentinel tells, and it is buried
                 slot.kill_at = now + DISMISSED_SECONDS
 

@@ -109,13 +109,9 @@ class Launcher:
         return any(slot.granted for slot in self.slots)
 
     def waits_on(self) -> bool:
-        """The end has been asked for and was waited for: whether to wait on, for one who alone knows what the run has learned."""
-        keeper = self._irreplaceable()
-        return keeper is not None and self._patience.waits(keeper)
-
-    def _irreplaceable(self) -> int | None:
-        found = [worker for worker, slot in enumerate(self.slots) if slot.granted and self._estate.irreplaceable(worker)]
-        return found[0] if found else None
+        """The end has been asked for and was waited for: whether to wait on, for one whose round may be long."""
+        silent = [worker for worker in range(len(self.slots)) if self._estate.may_be_silent(worker)]
+        return bool(silent) and self._patience.waits(silent[0])
 
     def close_epoch(self) -> None:
         """To be called when all are at the gate."""
@@ -125,8 +121,8 @@ class Launcher:
     def save_workers(self, steps: int, seconds: float = 60.0) -> None:
         """Order all at the gate to write their parts of the checkpoint of this step, and wait for it.
 
-        Who gives no sign of life for `seconds` is replaced: it must not go on when the checkpoint is sealed. One that cannot be
-        replaced is waited for in any case: without it there is nothing to save.
+        Who gives no sign of life for `seconds` is replaced: it must not go on when the checkpoint is sealed. One that may be silent
+        is waited for in any case: what it writes is much, and another would have to write the same.
         """
         self._ground.board.set_order(COMMAND, steps)
         self._ground.parking.wake_all()
@@ -134,7 +130,7 @@ class Launcher:
         while writing := [worker for worker in range(len(self.slots)) if self._writes(worker, steps)]:
             for worker in writing:
                 silent = time.monotonic() - max(began, self._ground.board.stands(worker, HEARTBEAT) / 1e9)
-                if silent > seconds and not self._estate.irreplaceable(worker):
+                if silent > seconds and not self._estate.may_be_silent(worker):
                     self._kill_saver(worker)
                 elif silent > seconds and not told:
                     told = True

@@ -1,4 +1,4 @@
-"""How long the end of an epoch is waited for, where one worker alone knows what the run has learned. Writes no shared word."""
+"""How long the end of an epoch is waited for, where one worker's rounds may be long. Writes no shared word."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from asyncrl.launcher.watch import Watch
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 
 SILENT_SECONDS = 5.0
-"""An actor that has given no sign of life for so long is not waited for: its unit is given up, the learner's knowledge is not."""
+"""An actor that has given no sign of life for so long is not waited for: its unit is given up, the learner's round is not."""
 
 
 class Patience:
-    """From when an end was asked for: whether to wait on for the worker that cannot be replaced (a stream's learner).
+    """From when an end was asked for: whether to wait on for a worker whose rounds may be long (a stream's learner).
 
+    Without it the run would end with units that nobody has learned from, and so not resume with the same bits.
     It is waited for as long as anybody works on what it needs: itself, told by its processor time (one update may take minutes
     without a sign), or actors, told by their heartbeats. Actors that hang are killed, so that it need not wait for their units.
     """
@@ -35,7 +36,7 @@ class Patience:
         if not self._told:
             self._told = True
             name = self._watch.name_of(keeper)
-            self._watch.note(f"{name} finishes its last round and is waited for; a second Ctrl-C ends the run without what it learned")
+            self._watch.note(f"{name} finishes its last round and is waited for; a second Ctrl-C ends the run without it")
         if signs != self._signs:
             self._signs, self._alive = signs, now
         self._end_silent(now)
@@ -46,8 +47,11 @@ class Patience:
         beats = [self._board.stands(worker, HEARTBEAT) for worker in range(self._board.workers)]
         if self._phase(keeper) != "learning":
             return beats  # it sleeps, and others are to move
+        process = self._crew.slots[keeper].process
+        if process is None:
+            return beats  # it is being replaced
         try:
-            spent = psutil.Process(self._crew.slots[keeper].process.pid).cpu_times()
+            spent = psutil.Process(process.pid).cpu_times()
         except psutil.NoSuchProcess:
             return beats  # the crew is about to hear of it
         return beats, spent.user + spent.system

@@ -30,27 +30,22 @@ class Watch:
     same_place: dict[str, int] = field(default_factory=dict)
     """Where workers raised, and how often."""
 
-    def judge(self, worker: int, slot: Slot, code: int, was_built: bool, irreplaceable: bool) -> None:
+    def judge(self, worker: int, slot: Slot, code: int, was_built: bool) -> None:
         """A process has ended with exit code `code`. Raises UserError or WorkerFailed where replacing it would not help."""
         failed, name, count = slot.failed, self.name_of(worker), slot.failures
-        if failed is None and irreplaceable:
-            raise WorkerFailed(
-                f"{name} died (exit code {code}), and with it what it had learned since the last checkpoint; "
-                "go on from there with `asyncrl resume`"
-            )
         if failed is not None:
             count = max(count, self.same_place.get(failed.where, 0) + 1)
             self.same_place[failed.where] = count
         never_built = failed is not None and not was_built and slot.generation == 1
         hopeless = failed is not None and failed.hopeless
-        if count < self.max_failures and not never_built and not hopeless and not irreplaceable:
+        if count < self.max_failures and not never_built and not hopeless:
             return
         raise WorkerFailed(f"{name} died {count} times in a row (exit code {code})") if failed is None else _error(name, failed, count)
 
-    def is_to_be_killed(self, worker: int, slot: Slot, board: Board, now: float, irreplaceable: bool) -> bool:
+    def is_to_be_killed(self, worker: int, slot: Slot, board: Board, now: float, may_be_silent: bool) -> bool:
         """Say once when a worker hangs; whether it is to be killed for it. `now`: time.monotonic().
 
-        One that is irreplaceable is only spoken of: an update may take that long, and the run would end with it.
+        One that may be silent is only spoken of: an update may take that long, and another would have to make the same.
         """
         idle = now - board.stands(worker, HEARTBEAT) / 1e9
         phase = PHASES[board.stands(worker, PHASE)]
@@ -60,8 +55,8 @@ class Watch:
         if slot.told_hung:
             return False
         slot.told_hung = True
-        kills = self.replace_hung and not irreplaceable
-        otherwise = "it cannot be replaced, and is waited for" if irreplaceable else "replace such workers with --replace-hung"
+        kills = self.replace_hung and not may_be_silent
+        otherwise = "its updates may be long, and it is waited for" if may_be_silent else "replace such workers with --replace-hung"
         doing = "it is being replaced" if kills else otherwise
         self.note(f"{self.name_of(worker)} has made no progress for {idle:.0f} s (while {phase}); {doing}")
         return kills

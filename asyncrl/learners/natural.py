@@ -22,7 +22,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import feed_forward
 from asyncrl.learners.return_scale import ReturnScale
-from asyncrl.learners.updater import draws
+from asyncrl.learners.updater import Small, draws
 from asyncrl.shared.optimizers import Adam
 from asyncrl.trajectory import Trajectory
 
@@ -30,7 +30,7 @@ SHUFFLES = 0x4B6
 """What a stream of random numbers is for: part of its key."""
 
 
-class NaturalUpdater:
+class NaturalUpdater(Small):
     """NPG; see `updater.Updater`. For policies without a memory.
 
     The value network is fitted after the policy's step, which must keep its divergence: so the fit leaves every parameter alone on
@@ -44,7 +44,7 @@ class NaturalUpdater:
     needs_log_prob = False
 
     @staticmethod
-    def check(task: Any) -> None:
+    def check(task: Any, units: int) -> None:
         """See `Updater.check`."""
         if task.network.recurrent:
             raise UserError(f"recurrent = {task.network.recurrent} cannot be used with npg (allowed: 0; a3c can)")
@@ -54,7 +54,7 @@ class NaturalUpdater:
         """See `Updater`."""
         return 0
 
-    def __init__(self, task: Any, policy: Policy):
+    def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
         self._options: NpgOptions = task.options
         self._seed, self._policy = task.seed, policy
         self._vector = policy.initial(task.seed)
@@ -84,8 +84,7 @@ class NaturalUpdater:
 
     def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
         """See `Updater`."""
-        names = ("observation", "action", "reward", "ended", "final_observation", "memory")
-        self._trajectories.append(Trajectory.over({name: getattr(trajectory, name).copy() for name in names}))
+        self._trajectories.append(trajectory)
         if self._returns is not None:
             self._returns.fold(actor, trajectory, fresh)
 
@@ -96,8 +95,7 @@ class NaturalUpdater:
         if not self._trajectories:
             return []
         if self._returns is not None:
-            for trajectory in self._trajectories:
-                trajectory.reward /= self._returns.scale
+            self._trajectories = [self._returns.scaled(trajectory) for trajectory in self._trajectories]
         parts = [self._advantages(trajectory) for trajectory in self._trajectories]
         observation = torch.cat([torch.from_numpy(one.observation[:-1]).flatten(0, 1) for one in self._trajectories])
         action = torch.cat([torch.from_numpy(one.action.reshape(one.reward.size, -1)) for one in self._trajectories])

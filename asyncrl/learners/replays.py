@@ -17,7 +17,7 @@ from asyncrl.learners.updater import draws
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.sizes import bytes_needed, check_batch, check_size
 from asyncrl.replay.store import Replay
-from asyncrl.shared.arrays import free_bytes
+from asyncrl.shared.arrays import Layout, free_bytes
 from asyncrl.trajectory import Trajectory
 
 DRAWS = 0x4E9
@@ -67,16 +67,18 @@ class ReplayUpdater:
     figures: tuple[str, ...] = REPLAY
     needs_log_prob = False
 
-    def __init__(self, task: Any, policy: Policy):
+    def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
         options: OffPolicyOptions = task.options
         self._options, self._task = options, task
         self._warm_up_steps = options.warm_up_for(task.target_steps)
         self._learner = self.learner(task)
-        spec = task.spec
-        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
         self._envs = task.envs_per_worker
-        streams = task.workers * self._envs
-        self._replay = Replay.private(options.replay, fields, options.gamma, streams, options.n_step, options.priority_alpha)
+        fields = _fields(task)
+        if arrays is None:
+            numbers = (options.gamma, task.workers * self._envs, options.n_step, options.priority_alpha)
+            self._replay = Replay.private(options.replay, fields, *numbers)
+        else:
+            self._replay = Replay(arrays, fields, options.gamma, options.n_step, options.priority_alpha)
         self._updates = np.zeros(1, np.int64)
         self._ratio = written(options.replay_ratio)
 
@@ -85,31 +87,33 @@ class ReplayUpdater:
         raise NotImplementedError
 
     @staticmethod
-    def check(task: Any) -> None:
+    def check(task: Any, units: int) -> None:
         """See `Updater.check`: the replay is not smaller than a batch and fits in memory, there are updates, the device is there."""
         from asyncrl.algos.devices import check_device
 
-        options, spec = task.options, task.spec
+        options = task.options
         check_device(options.learner_device)
         streams = task.workers * task.envs_per_worker
-        check_ratio(options.replay_ratio, task.target_steps, options.warm_up_for(task.target_steps), options.batch, options.n_step, streams)
-        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
-        free = check_batch(options.batch, free_bytes(None), fields, sum(task.network.hidden or HIDDEN))
-        check_size(options.replay, options.batch, free, fields, streams, options.n_step, options.priority_alpha > 0)
+        warm_up = options.warm_up_for(task.target_steps)
+        check_ratio(options.replay_ratio, task.target_steps, warm_up, options.batch, options.n_step, streams)
+        free = check_batch(options.batch, free_bytes(None), _fields(task), sum(task.network.hidden or HIDDEN))
+        check_size(options.replay, options.batch, free, *_kinds(task), units * options.t_max * task.envs_per_worker)
+
+    @staticmethod
+    def layout(task: Any, units: int) -> Layout:
+        """See `Updater`: the replay."""
+        return Replay.layout(task.options.replay, *_kinds(task), units * task.options.t_max * task.envs_per_worker)
 
     @staticmethod
     def saved_bytes(task: Any, steps: int) -> int:
         """See `Updater`: the transitions that there are by then."""
-        options, spec = task.options, task.spec
-        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
-        filled = max(min(options.replay, steps), 1)
-        return bytes_needed(filled, fields, task.workers * task.envs_per_worker, options.n_step, options.priority_alpha > 0)
+        return bytes_needed(max(min(task.options.replay, steps), 1), *_kinds(task))
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
         """See `Updater`: on a small replay of its own."""
-        self.check(self._task)
-        options, spec = self._options, self._task.spec
-        fields = fields_of((spec.observation_shape, spec.observation_dtype), spec.action_size)
+        options = self._options
+        fields = _fields(self._task)
+        check_batch(options.batch, free_bytes(None), fields, sum(self._task.network.hidden or HIDDEN))
         replay = Replay.private(options.batch, fields, options.gamma, self._envs, options.n_step, options.priority_alpha)
         for _ in range(-(-options.n_step // len(trajectory.reward))):
             replay.add(trajectory, 0)
@@ -163,9 +167,42 @@ class ReplayUpdater:
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Updater`."""
-        self._learner.restore({name.removeprefix("learner/"): state[name] for name in state if name.startswith("learner/")})
-        self._replay.restore({name.removeprefix("replay/"): state[name] for name in state if name.startswith("replay/")})
+        self._learner.restore(_part(state, "learner/"))
+        self._replay.restore(_part(state, "replay/"))
         self._updates[...] = state["updates"]
+
+    def kept(self) -> dict[str, NDArray[Any]]:
+        """See `Updater`: of the replay its words, and what waits; transitions and priorities stay where they are."""
+        return {
+            **{f"learner/{name}": array for name, array in self._learner.state.items()},
+            **{f"replay/{name}": array for name, array in self._replay.state().items()},
+            "updates": self._updates,
+        }
+
+    def keep(self, number: int) -> None:
+        """See `Updater`."""
+        self._replay.keep(number)
+
+    def recover(self, kept: Mapping[str, NDArray[Any]], number: int) -> None:
+        """See `Updater`."""
+        self._learner.restore(_part(kept, "learner/"))
+        self._replay.recover(_part(kept, "replay/"), number)
+        self._updates[...] = kept["updates"]
+
+
+def _fields(task: Any) -> Layout:
+    """Of a transition."""
+    return fields_of((task.spec.observation_shape, task.spec.observation_dtype), task.spec.action_size)
+
+
+def _kinds(task: Any) -> tuple[Layout, int, int, bool]:
+    """(fields, streams, steps of a return, whether there are priorities): what a replay is laid out for."""
+    return _fields(task), task.workers * task.envs_per_worker, task.options.n_step, task.options.priority_alpha > 0
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
 
 
 class DdpgUpdater(ReplayUpdater):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numba import njit
@@ -98,6 +99,10 @@ class ReturnScale:
     def scale(self) -> np.float32:
         """What rewards are to be divided by."""
         return np.float32(scale_of(self._moments))
+
+    def scaled(self, trajectory: Trajectory) -> Trajectory:
+        """The same with rewards divided by the scale, in an array of their own: a unit's arrays are not to be written to."""
+        return replace(trajectory, reward=trajectory.reward / self.scale)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """What a checkpoint keeps."""

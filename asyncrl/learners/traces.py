@@ -17,27 +17,19 @@ from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.learners.return_scale import ReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.learners.updater import Small
 from asyncrl.shared.optimizers import clip_scale, norm
 from asyncrl.trajectory import Trajectory
 
 
 class Trace:
-    """A unit in the learner's own memory, with what later epochs need of the first: `first`, the log-probabilities [N] there.
+    """A unit, with what later epochs need of the first: `first`, the log-probabilities [N] there.
 
     V-trace corrects from the policy that acted to that of the first epoch, the clipped ratio from there on; so no ratio counts twice.
     """
 
     def __init__(self, trajectory: Trajectory, log_prob: NDArray[np.float32]):
-        self.trajectory = Trajectory(
-            trajectory.observation.copy(),
-            trajectory.action.copy(),
-            trajectory.reward.copy(),
-            trajectory.ended.copy(),
-            trajectory.final_observation.copy(),
-            trajectory.memory.copy(),
-            trajectory.version,
-        )
-        self.acted = log_prob.copy()
+        self.trajectory, self.acted = trajectory, log_prob
         self.first: NDArray[np.float32] | None = None
 
 
@@ -143,7 +135,7 @@ class AutogradTraces:
         return {**losses, **importance_figures(since_acted)}
 
 
-class TraceUpdater:
+class TraceUpdater(Small):
     """IMPALA and APPO; see `updater.Updater`. One update of several traces is the mean of their gradients, in the order of actors."""
 
     figures = (
@@ -154,7 +146,7 @@ class TraceUpdater:
     needs_log_prob = True
 
     @staticmethod
-    def check(task: Any) -> None:
+    def check(task: Any, units: int) -> None:
         """See `Updater.check`: nothing is large."""
 
     @staticmethod
@@ -162,7 +154,7 @@ class TraceUpdater:
         """See `Updater`."""
         return 0
 
-    def __init__(self, task: Any, policy: Policy):
+    def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
         options = self._options = task.options
         self._vector = policy.initial(task.seed)
         kind = WrittenTraces if policy.light else AutogradTraces
@@ -195,7 +187,7 @@ class TraceUpdater:
             return []
         if self._returns is not None:
             for trace in self._traces:
-                trace.trajectory.reward /= self._returns.scale
+                trace.trajectory = self._returns.scaled(trace.trajectory)
         epochs = [self._epoch(steps) for _ in range(self._options.epochs)]
         self._traces.clear()
         return epochs

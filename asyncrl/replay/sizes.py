@@ -10,17 +10,21 @@ SHARE = 0.8
 """Of the free memory, what a suggested size uses."""
 
 
-def bytes_needed(capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False) -> int:
-    """Bytes of a replay of `capacity` transitions of `fields` (see `records.fields_of`)."""
-    return offsets_of(Replay.layout(capacity, fields, streams, n_steps, prioritised))[1]
+def bytes_needed(
+    capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False, ahead: int = 0
+) -> int:
+    """Bytes of a replay of `capacity` transitions of `fields` (see `Replay.layout`)."""
+    return offsets_of(Replay.layout(capacity, fields, streams, n_steps, prioritised, ahead))[1]
 
 
-def largest_that_fits(free: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False) -> int:
+def largest_that_fits(
+    free: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False, ahead: int = 0
+) -> int:
     """Transitions of a replay that takes at most a share of `free` bytes, two digits and zeros; 0 where none fits."""
     low, high = 0, max(free, 1)
     while low < high:
         middle = (low + high + 1) // 2
-        if bytes_needed(middle, fields, streams, n_steps, prioritised) <= SHARE * free:
+        if bytes_needed(middle, fields, streams, n_steps, prioritised, ahead) <= SHARE * free:
             low = middle
         else:
             high = middle - 1
@@ -47,6 +51,7 @@ def check_size(
     streams: int = 1,
     n_steps: int = 1,
     prioritised: bool = False,
+    ahead: int = 0,
     option: str = "replay",
 ) -> int:
     """Bytes of the replay, before anything is allocated; `free`: bytes that are (`shared.arrays.free_bytes`).
@@ -56,9 +61,9 @@ def check_size(
     """
     if capacity < batch:
         raise UserError(f"{option} {capacity:,} is smaller than a batch of {batch:,}; allowed: {batch:,} or more")
-    needed = bytes_needed(capacity, fields, streams, n_steps, prioritised)
+    needed = bytes_needed(capacity, fields, streams, n_steps, prioritised, ahead)
     if needed > free:
-        most = largest_that_fits(free, fields, streams, n_steps, prioritised)
+        most = largest_that_fits(free, fields, streams, n_steps, prioritised, ahead)
         advice = f"{option} {most:,} would fit" if most >= batch else f"not even a batch of {batch:,} fits"
         raise UserError(f"{option} {capacity:,} needs {needed:,} bytes of memory, {free:,} are free; {advice}")
     return needed

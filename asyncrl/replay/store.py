@@ -25,12 +25,15 @@ ROWS_AT_A_TIME = 4096
 class Replay:
     """The newest `capacity` transitions of all streams.
 
-    Writers:  the learner, who moves trajectories from the actors' rings into it. Actors never see it.
+    Writers:  the learner, who moves trajectories from the actors' rings into it, and after its death its successor. Actors never
+              see it.
     Readers:  the learner. Whoever wants to look at a checkpoint's copy makes a Replay of its own.
     Stale:    every draw says by which version its transitions were acted, and how long ago (`ages`).
     When full: the oldest transition is overwritten. The bytes are fixed by `layout`: nothing grows.
-    Crash:    a dead learner's successor makes a Replay over the same arrays: transitions are whole or absent; steps that
-              waited for their window may be lost or doubled, so call `cut` for every stream before feeding on.
+    Crash:    a dead learner's successor makes a Replay over the same arrays. Laid out with `ahead` it can go back to where
+              it was when `state` was kept last (`recover`), with the transitions that were overwritten since and the same
+              priorities. Else transitions are whole or absent; steps that waited for their window may be lost or doubled,
+              so call `cut` for every stream before feeding on.
     """
 
     def __init__(self, arrays: Arrays, fields: Layout, gamma: float, n_steps: int = 1, alpha: float = 0.0, epsilon: float = 1e-6):
@@ -51,14 +54,24 @@ class Replay:
         places[:] = place["next_observation"][0], sum(place["next_observation"]), place["reward"][0] // 4, place["discount"][0] // 4
         table, unit = self.record.table()
         self._table, self._gathered = table, self._rows.view(np.uint32) if unit == 4 else self._rows
-        self._store = (self._rows, self._rows.view(np.float32), self._words, self._numbers, arrays["tree"], places)
+        self._undo: NDArray[np.uint8] = arrays["undo"]
+        self._base = np.zeros(2, np.int64)  # transitions that were written, and steps fed, when `state` was kept
+        self._touched: list[NDArray[np.int64]] | None = None  # leaves set since then; None: perhaps all
+        store = (self._rows, self._rows.view(np.float32), self._words, self._numbers, arrays["tree"])
+        self._store = (*store, places, self._undo, self._base)
         self._waiting = (arrays["waiting"], arrays["marks"], arrays["sums"])
+        self._ahead = len(self._undo) - arrays["sums"].size  # as many steps more may have been waiting
         self._steps: dict[tuple[int, int], tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]] = {}
         self._drawn: dict[int, tuple[NDArray[Any], Batch]] = {}
 
     @staticmethod
-    def layout(capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False) -> Layout:
-        """`capacity` transitions of `fields` (see `records.fields_of`) from so many streams (environments of all actors)."""
+    def layout(
+        capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False, ahead: int = 0
+    ) -> Layout:
+        """`capacity` transitions of `fields` (see `records.fields_of`) from so many streams (environments of all actors).
+
+        `ahead`: steps that are fed at most between two calls of `keep`; 0 for a replay that cannot `recover`.
+        """
         if min(capacity, streams, n_steps) < 1:
             raise UserError(f"a replay needs at least 1 transition, stream and step, got {capacity}, {streams} and {n_steps}")
         size = Record(fields).size
@@ -70,6 +83,9 @@ class Replay:
             "sums": ((streams, n_steps), np.float64),
             "tree": SumTree.layout(capacity)["tree"] if prioritised else ((0,), np.float64),
             "rows": ((capacity, size), np.uint8),
+            "undo": ((ahead + streams * n_steps if ahead else 0, size), np.uint8),
+            "kept_weights": ((capacity if ahead and prioritised else 0,), np.float64),
+            "synced": ((1,), np.int64),  # the number of `state` that kept_weights belong to
         }
         return layout
 
@@ -104,6 +120,8 @@ class Replay:
         A trajectory goes on where the stream's last one stopped; where it does not, call `cut` first.
         """
         steps, envs = trajectory.reward.shape
+        if len(self._undo) and self.steps - int(self._base[1]) + steps * envs > self._ahead:
+            raise RuntimeError("more steps are fed than the replay was laid out to take back: `keep` comes too late")
         rows, views = self._scratch(steps, envs)
         views["observation"][...] = trajectory.observation[:-1]
         views["next_observation"][...] = trajectory.observation[1:]
@@ -165,7 +183,10 @@ class Replay:
             return
         there = (position >= self._oldest()) & np.isfinite(error)
         priority = (np.abs(error[there].astype(np.float64)) + self.epsilon) ** self.alpha
-        self._tree.set(position[there] % self.capacity, priority)
+        leaves = position[there] % self.capacity
+        self._tree.set(leaves, priority)
+        if self._touched is not None:
+            self._touched.append(leaves)
         self._numbers[LARGEST] = max(self._numbers[LARGEST], priority.max(initial=0.0))
 
     def ages(self, batch: Batch, version: int) -> dict[str, float]:
@@ -177,6 +198,44 @@ class Replay:
             "age_steps": float(steps.mean()),
             "age_steps_max": float(steps.max()),
         }
+
+    # What a successor goes on from. Only where it was laid out with `ahead`.
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What `recover` needs beside what lies in the arrays: views, to be copied."""
+        return {name: self._arrays[name] for name in ("words", "numbers", "waiting", "marks", "sums")}
+
+    def keep(self, number: int) -> None:
+        """What `state` gave is kept, as number `number` (each the next): from here on `recover` goes back to it, and no further."""
+        kept, weights = self._arrays["kept_weights"], self._tree.weights
+        if kept.size and self._touched is not None:
+            written = np.arange(int(self._base[0]), self.written) % self.capacity
+            leaves = np.concatenate([written, *self._touched])
+            kept[leaves] = weights[leaves]
+        elif kept.size:
+            kept[:] = weights
+        self._arrays["synced"][0] = number
+        self._begin_undo()
+
+    def recover(self, kept: Mapping[str, NDArray[Any]], number: int) -> None:
+        """Be as when `state` was kept as `kept`, number `number`, the newest. Whoever is killed here leaves it to the next."""
+        begun, written = int(self._words[BEGUN]), int(kept["words"][WRITTEN])
+        for position in range(begun - 1, written - 1, -1):  # backwards: a slot may have been overwritten twice
+            self._rows[position % self.capacity] = self._undo[position - written]
+        saved, weights = self._arrays["kept_weights"], self._tree.weights
+        if saved.size and self._arrays["synced"][0] == number:
+            weights[:] = saved
+        elif saved.size:  # it was killed within `keep`: the tree itself is still that of `number`
+            saved[:] = weights
+        self._arrays["synced"][0] = number
+        self._tree.rebuild()
+        for name, array in self.state().items():  # BEGUN among them, so only now
+            array[...] = kept[name]
+        self._begin_undo()
+
+    def _begin_undo(self) -> None:
+        self._base[:] = self.written, self.steps
+        self._touched = []
 
     # What a checkpoint keeps.
 

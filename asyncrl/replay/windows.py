@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from numba import njit
 
+from asyncrl.shared.atomics import fence, store_release
 from asyncrl.shared.sum_tree import set_leaf
 
 WRITTEN, BEGUN, FIRST, STEPS, MARK, N_STEPS, WORDS = range(7)
@@ -20,10 +21,20 @@ NEXT_FIRST, NEXT_STOP, REWARD, DISCOUNT, PLACES = range(5)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _emit(rows, floats, words, numbers, tree, places, row, successor, sum_of_rewards, discount):  # type: ignore[no-untyped-def]
-    """Write one transition into the next slot: whole or, for whoever looks at `words` after a crash, not at all."""
+def _emit(  # type: ignore[no-untyped-def]
+    rows, floats, words, numbers, tree, places, undo, base, row, successor, sum_of_rewards, discount
+):
+    """Write one transition into the next slot: whole or, for whoever looks at `words` after a crash, not at all.
+
+    undo[U, W]: what the slots of transitions base[0], base[0] + 1, ... held before, where U > 0.
+    """
     slot = words[WRITTEN] % rows.shape[0]
-    words[BEGUN] = words[WRITTEN] + 1
+    if undo.shape[0] > 0:
+        back = words[WRITTEN] - base[0]
+        for j in range(rows.shape[1]):
+            undo[back, j] = rows[slot, j]
+    store_release(words, BEGUN, words[WRITTEN] + 1)
+    fence()  # visible, and what was there saved, before the first byte is overwritten
     if tree.size > 0:
         set_leaf(tree, slot, 0.0)
     for j in range(rows.shape[1]):
@@ -38,7 +49,7 @@ def _emit(rows, floats, words, numbers, tree, places, row, successor, sum_of_rew
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _flush(rows, floats, words, numbers, tree, places, waiting, marks, sums, terminated):  # type: ignore[no-untyped-def]
+def _flush(rows, floats, words, numbers, tree, places, undo, base, waiting, marks, sums, terminated):  # type: ignore[no-untyped-def]
     """Emit all that waits in one stream, with the newest step's successor."""
     first, count = marks[0], marks[1]
     n = waiting.shape[0]
@@ -46,12 +57,14 @@ def _flush(rows, floats, words, numbers, tree, places, waiting, marks, sums, ter
     for k in range(count):
         at = (first + k) % n
         discount = 0.0 if terminated else numbers[GAMMA] ** (count - k)
-        _emit(rows, floats, words, numbers, tree, places, waiting[at], waiting[newest], sums[at], discount)
+        _emit(rows, floats, words, numbers, tree, places, undo, base, waiting[at], waiting[newest], sums[at], discount)
     marks[0], marks[1] = 0, 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def feed(rows, floats, words, numbers, tree, places, waiting, marks, sums, steps, reward, ended, stream):  # type: ignore[no-untyped-def]
+def feed(  # type: ignore[no-untyped-def]
+    rows, floats, words, numbers, tree, places, undo, base, waiting, marks, sums, steps, reward, ended, stream
+):
     """Feed steps[T, E, W] with reward[T, E], ended[T, E] to the streams stream, stream + 1, ...
 
     waiting[S, n, W], marks[S, 2] = (oldest, count), sums[S, n]: the steps that wait, and their sums of rewards so far.
@@ -71,18 +84,18 @@ def feed(rows, floats, words, numbers, tree, places, waiting, marks, sums, steps
                 sums[s, (marks[s, 0] + k) % n] += gamma ** (count - 1 - k) * reward[t, e]
             words[STEPS] += 1
             if ended[t, e] != 0:
-                _flush(rows, floats, words, numbers, tree, places, waiting[s], marks[s], sums[s], ended[t, e] == 1)
+                _flush(rows, floats, words, numbers, tree, places, undo, base, waiting[s], marks[s], sums[s], ended[t, e] == 1)
             elif count == n:
                 oldest = marks[s, 0]
-                discount = gamma**n
-                _emit(rows, floats, words, numbers, tree, places, waiting[s, oldest], waiting[s, newest], sums[s, oldest], discount)
+                row, successor, discount = waiting[s, oldest], waiting[s, newest], gamma**n
+                _emit(rows, floats, words, numbers, tree, places, undo, base, row, successor, sums[s, oldest], discount)
                 marks[s, 0] = (oldest + 1) % n
                 marks[s, 1] = n - 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cut(rows, floats, words, numbers, tree, places, waiting, marks, sums, stream, count):  # type: ignore[no-untyped-def]
+def cut(rows, floats, words, numbers, tree, places, undo, base, waiting, marks, sums, stream, count):  # type: ignore[no-untyped-def]
     """End the streams stream .. stream + count - 1 where they are, as by truncation."""
     for s in range(stream, stream + count):
         if marks[s, 1] > 0:
-            _flush(rows, floats, words, numbers, tree, places, waiting[s], marks[s], sums[s], False)
+            _flush(rows, floats, words, numbers, tree, places, undo, base, waiting[s], marks[s], sums[s], False)

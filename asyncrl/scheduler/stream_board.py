@@ -131,7 +131,8 @@ class StreamBoard:
               until everybody is at the gate; a successor that read them too late finds EPOCH or CLOSING moved.
     When full: an actor announces only when its ring has room, so that no row is overrun.
     Crash:    of an actor: a unit is there when its ring says so, and else was never begun (`Streams.settle`). Of the
-              learner: what it had taken for the update at hand is gone with it; the run ends.
+              learner: its successor finds which epoch it had opened (EPOCH moves last), which version it had closed (CLOSED),
+              and in the rings what it had taken; what that was is for the learner to remember (`LearnerPace.take_up`).
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.int64]]):

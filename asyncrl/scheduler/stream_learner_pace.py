@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from asyncrl.shared.atomics import fence, load_acquire, store_release
 
 
 class LearnerPace:
-    """The learner's side. Its loop, in every mode::
+    """The learner's side. A successor of a learner that died goes on in the midst of the epoch (`take_up`). Its loop, in every mode::
 
         pace.open(mode)
         while not pace.at_gate:
@@ -57,6 +57,15 @@ class LearnerPace:
         self._tables = board.actors, board.rounds, self._words
         self._delay, self._bound = board.leads(DELAY), board.leads(BOUND)
         self._taken, self._turn, self._closed = 0, 0, False
+
+    def take_up(self, actors: Sequence[int], at_gate: bool) -> None:
+        """Go on where a predecessor died: it had consumed units of these actors, in this order, for the version at hand.
+
+        `at_gate`: it had seen the epoch that was opened last to its end, so that the next one is to be opened.
+        """
+        self._taken, self._turn = len(actors), actors[-1] + 1 if actors else 0
+        self._closed = self._board.leads(CLOSED) > self.version
+        self.at_gate = at_gate
 
     @property
     def version(self) -> int:

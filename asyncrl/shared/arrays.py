@@ -57,7 +57,8 @@ class SharedArrays:
     Writers:  whoever the owner of each array says; this class only lays out bytes.
     Readers:  every process that was handed the object (as an argument of a process that is being started).
     When full: nothing grows. `allocate` checks the free space and reserves every page, so that a lack of memory is an
-              error at the start and never a SIGBUS later.
+              error at the start and never a SIGBUS later. Anonymous memory may be taken page by page as it is written
+              instead (`reserve=False`), as a process's own is, for what may be large and never be filled.
     Crash:    the segment has no name in any file system: it is an open file descriptor that child processes inherit.
               When the last process that has it is gone, by whatever signal, the kernel frees it. Nothing can be left.
     """
@@ -74,8 +75,10 @@ class SharedArrays:
         self._descriptor = descriptor  # last: an object that failed to map does not close what its maker closes
 
     @classmethod
-    def allocate(cls, layout: Layout, directory: str | None = None) -> SharedArrays:
+    def allocate(cls, layout: Layout, directory: str | None = None, reserve: bool = True) -> SharedArrays:
         """Make the segment. With `directory`, its pages come from that file system; otherwise from anonymous memory.
+
+        Without `reserve`, anonymous pages are taken when they are first written.
 
         Raises SharedMemoryError where less is free than the layout needs.
         """
@@ -90,7 +93,7 @@ class SharedArrays:
             raise SharedMemoryError(_too_little(size, free, directory))
         descriptor = _open(directory)
         try:
-            if hasattr(os, "posix_fallocate"):
+            if hasattr(os, "posix_fallocate") and (reserve or directory is not None):
                 os.posix_fallocate(descriptor, 0, size)
             else:
                 os.ftruncate(descriptor, size)

@@ -36,7 +36,7 @@ def task_of(experiment: Experiment) -> Evaluated:
 
 
 def essential_part(algo: str) -> str | None:
-    """The part of a checkpoint without which a run cannot go on: that of a process whose state nobody else has."""
+    """The part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
     from asyncrl.workers.stream_learner import LEARNER_PART
 
     return LEARNER_PART if isinstance(ALGORITHMS[algo], Streamed) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class ActorLearnerTopology:
         for buffers in (self.ground.parameters.vectors, self.ground.parameters.targets):
             buffers[:, : vector.size] = vector
 
-    def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
+    def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
         """See `Topology`."""
         parameters, ledger, board = self.ground.parameters, self.ground.ledger, self.ground.board
         shapes = {
@@ -107,6 +108,9 @@ class ActorLearnerTopology:
         if len(parameters.targets):
             arrays["target"] = parameters.targets[rounds & 1]
         return {"rounds": rounds}, arrays
+
+    def complete(self, folder: Path) -> None:
+        """See `Topology`: there are none."""
 
     def saved_bytes(self, steps: int) -> int:
         """See `Topology`."""

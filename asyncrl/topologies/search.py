@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class SearchTopology:
         self.ground.states.save(0, self._state.arrays)
         self.ground.tickets.begin()
 
-    def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
+    def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
         """See `Topology`."""
         ground, tickets = self.ground, self.ground.tickets
         targets = {
@@ -124,6 +125,9 @@ class SearchTopology:
             "normaliser": snapshot.normaliser,
         }
         return {"version": version}, arrays
+
+    def complete(self, folder: Path) -> None:
+        """See `Topology`: there are none."""
 
     def saved_bytes(self, steps: int) -> int:
         """See `Topology`."""

@@ -85,11 +85,14 @@ class Topology(Protocol):
     def begin(self) -> None:
         """The first state, in shared memory."""
 
-    def restore(self, state: dict[str, Any], arrays: Arrays) -> None:
-        """Take up what `gather` gave. Raises UserError where it does not fit."""
+    def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
+        """Take up what `gather` gave, and what else the checkpoint has in `folder`. Raises UserError where it does not fit."""
 
     def gather(self) -> tuple[dict[str, Any], Arrays]:
         """Everything in shared memory that a checkpoint keeps; JSON and arrays. All workers are at the gate, or dead."""
+
+    def complete(self, folder: Path) -> None:
+        """Write the parts of a checkpoint that a dead process owes, and that can be told from shared memory. Raises OSError."""
 
     def saved_bytes(self, steps: int) -> int:
         """About how many bytes a checkpoint has after so many steps, where that can be much; else 0."""
@@ -107,11 +110,15 @@ class Topology(Protocol):
         """What an evaluation needs, as of now."""
 
 
-def allocate(layout: Any, beside: int = 0) -> tuple[SharedArrays, Parking]:
-    """The shared memory, and the places where its processes sleep. `beside`: bytes that one of them will need of its own."""
-    if beside and offsets_of(layout)[1] + beside > (free := free_bytes(None)):
+def check_memory(layout: Any, beside: int) -> None:
+    """Raise UserError where there is too little memory for what is shared and, of the learner's own, `beside` bytes."""
+    if offsets_of(layout)[1] + beside > (free := free_bytes(None)):
         needed = f"{offsets_of(layout)[1]:,} bytes to share and about {beside:,} of the learner's own are needed"
         raise UserError(f"too little memory: {needed}, {free:,} are free on this machine; use a smaller network or fewer workers")
+
+
+def allocate(layout: Any) -> tuple[SharedArrays, Parking]:
+    """The shared memory, and the places where its processes sleep."""
     memory = SharedArrays.allocate(layout)
     try:
         return memory, Parking.allocate(memory["parking/sleeping"])

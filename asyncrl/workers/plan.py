@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
@@ -26,7 +27,7 @@ from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
-from asyncrl.scheduler.pace import Ground, UpdateRule
+from asyncrl.scheduler.pace import Books, Ground, UpdateRule
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import SharedParameters
@@ -163,6 +164,24 @@ def learner_columns(figures: Sequence[str], more: Sequence[str] = ()) -> dict[st
     """Columns of a ledger with one learner: progress, the scheduler's, `more`, and a sum for each of the algorithm's figures."""
     own = {name: size for name, size in COLUMNS.items() if not name.endswith("_sum") or name == "lag_sum"}
     return {**own, **SCHEDULER_COLUMNS, **dict.fromkeys(more, 1), **{f"{name}_sum": 1 for name in figures}}
+
+
+def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.float64]:
+    """A learner's ledger record as of `version`, the newest: it may have died between telling of the next one and announcing it.
+
+    Its successor goes on from that record, and publishes it first (`go_on_from`): so what was not announced is never two back.
+    """
+    record = ledger.read(learner)
+    if ledger.column(record, "rounds")[0] > version:
+        return ledger.entry(learner, ledger.clock(learner) - 1).copy()
+    return record
+
+
+def go_on_from(books: Books, ledger: Ledger, learner: int, record: NDArray[np.float64]) -> None:
+    """A successor's books begin with `record`; what the ledger has beyond it was not announced, and is taken back."""
+    books.draft[:] = record
+    if not np.array_equal(ledger.read(learner), record):
+        ledger.publish(learner, books.draft)
 
 
 def parking_of(memory: SharedArrays, pipes: PipesToCarry, a_core_each: bool) -> Parking:

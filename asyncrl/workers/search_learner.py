@@ -20,15 +20,16 @@ from asyncrl.scheduler.window import finish_using
 from asyncrl.shared.statistics import standardise
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go, Note
+from asyncrl.workers.plan import go_on_from
 from asyncrl.workers.search_plan import (
     Published,
     SearchPlan,
     SearchTask,
     episode_limit,
     ground_of,
+    learner_record,
     learner_state,
     record_fields,
-    take_over_books,
 )
 
 WASTE_UPDATES, WASTE_SHARE = 30, 0.25
@@ -148,7 +149,8 @@ class SearchLearner:
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground = self._ground
-        self._books = take_over_books(ground)
+        self._books = Books(ground.ledger, self._index)
+        go_on_from(self._books, ground.ledger, self._index, learner_record(ground))
         gate = Gate(ground.board, ground.parking, self._index)
         ground.states.load(ground.version, self._state.arrays)
         finish_using(ground.tickets, self._state.arrays["used"])

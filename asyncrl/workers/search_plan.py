@@ -19,7 +19,6 @@ from asyncrl.heads.deterministic import SearchPolicy
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.scheduler.board import Board
 from asyncrl.scheduler.generations import MOST_ATTEMPTS, SearchGround
-from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
@@ -27,7 +26,7 @@ from asyncrl.shared.parking import PipesToCarry
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 from asyncrl.workers.limits import EpisodeLimit
-from asyncrl.workers.plan import common_layout, learner_columns, parking_of
+from asyncrl.workers.plan import common_layout, learner_columns, parking_of, record_of_version
 
 if TYPE_CHECKING:
     from asyncrl.workers.evaluator import Playing
@@ -206,21 +205,8 @@ def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: Pip
 
 
 def learner_record(ground: SearchGround) -> NDArray[np.float64]:
-    """The learner's ledger record as of the newest version: a learner may have died between that and telling of the next one."""
-    ledger, learner = ground.ledger, ground.learner
-    record = ledger.read(learner)
-    if ledger.column(record, "rounds")[0] > ground.version:
-        return ledger.entry(learner, ledger.clock(learner) - 1).copy()
-    return record
-
-
-def take_over_books(ground: SearchGround) -> Books:
-    """The books of a learner that begins, told at once: of a row of learners that die between telling of a version and announcing
-    it, each then finds the record of the newest version right before what its predecessor told in vain."""
-    books = Books(ground.ledger, ground.learner)
-    books.draft[:] = learner_record(ground)
-    ground.ledger.publish(ground.learner, books.draft)
-    return books
+    """The learner's ledger record as of the newest version."""
+    return record_of_version(ground.ledger, ground.learner, ground.version)
 
 
 def episode_limit(task: SearchTask) -> EpisodeLimit:

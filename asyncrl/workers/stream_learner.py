@@ -7,79 +7,27 @@ import math
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asyncrl.checkpoint import read_part, write_part
+from asyncrl.checkpoint import parts, read_part, write_part
 from asyncrl.envs import load_generators, save_generators
-from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import COMMAND, DELAY, HEARTBEAT, IN_PLACE, MARK, OPENED, PHASE, PHASES, REQUEST
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
+from asyncrl.scheduler.stream_board import EPOCH
 from asyncrl.scheduler.stream_learner_pace import LearnerPace
-from asyncrl.scheduler.streams import Unit
 from asyncrl.shared.ledger import Ledger
-from asyncrl.shared.statistics import merge_one, standardise
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.stream_plan import PublishedPolicy, StreamPlan, StreamTask, ground_of, unit_layout
+from asyncrl.workers.plan import go_on_from
+from asyncrl.workers.stream_plan import StreamPlan, ground_of, unit_layout, units_at_once
+from asyncrl.workers.stream_state import UNIT_FIELDS, Keeper, StreamState
 
 LEARNER_PART = "learner"
-GENERATORS = "generators/"
-UNIT_FIELDS = ("observation", "action", "reward", "ended", "final_observation", "memory")
-
-
-class StreamState:
-    """The algorithm's learner, and what is kept beside it."""
-
-    def __init__(self, task: StreamTask):
-        self._policy = task.policy()
-        self.updater: Updater = task.updater(self._policy)
-        self.published = PublishedPolicy.empty(self._policy.size, task.observed)
-        self._own = {
-            "steps": np.zeros(1, np.int64),  # of all units taken
-            "observed_count": np.zeros(1),
-            "observed_mean": np.zeros(task.observed),
-            "observed_square": np.zeros(task.observed),
-        }
-
-    @property
-    def steps(self) -> int:
-        """Steps of all units taken."""
-        return int(self._own["steps"][0])
-
-    def publish(self) -> NDArray[np.float32]:
-        """The vector that actors need now."""
-        own, published = self._own, self.published
-        self.updater.published(published.parameters)
-        standardise(own["observed_count"][0], own["observed_mean"], own["observed_square"], published.shift, published.scale)
-        published.uniform[0] = float(self.updater.explores(self.steps))
-        published.steps[0] = self.steps
-        return published.vector
-
-    def take(self, unit: Unit) -> None:
-        """Use up one unit."""
-        own, slot = self._own, unit.slot
-        trajectory = Trajectory.over({name: slot[name] for name in UNIT_FIELDS})
-        trajectory.version = unit.version
-        self.updater.take(unit.actor, trajectory, slot["log_prob"], slot["fresh"])
-        own["steps"] += trajectory.reward.size
-        if own["observed_mean"].size:
-            counts = own["observed_count"], own["observed_mean"], own["observed_square"]
-            merge_one(*counts, float(slot["observed_count"]), slot["observed_mean"], slot["observed_square"])
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """What a checkpoint keeps."""
-        return {**{f"own/{name}": array for name, array in self._own.items()}, **self.updater.state()}
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take it back."""
-        for name, array in self._own.items():
-            array[...] = arrays[f"own/{name}"]
-        self.updater.restore({name: array for name, array in arrays.items() if not name.startswith("own/")})
+GENERATORS_PART = "learner-generators"
+"""Beside it in a checkpoint: the states of its process's generators, from which a network of the user's may draw."""
 
 
 class LearnerBooks(Books):
@@ -110,28 +58,24 @@ class LearnerBooks(Books):
 
 
 class StreamLearner:
-    """The one process that updates."""
+    """The one process that updates. What it knows is in shared memory, so a successor goes on where it was killed."""
 
     def __init__(self, plan: StreamPlan):
-        task = plan.task
+        task, policy = plan.task, plan.task.policy()
         self._plan, self._task = plan, task
         self._limit_threads()
-        self._state = StreamState(task)
+        assert plan.store is not None
+        self._state = StreamState(task, plan.store.part("store"))
         self._ground = ground_of(task, self._state.updater.figures, plan.memory, plan.pipes)
-        layout = unit_layout(task, task.policy())
+        self._keeper = Keeper(self._state, plan.store, self._ground.streams, units_at_once(task))
+        layout = unit_layout(task, policy)
         slot = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
         self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
-        if plan.restore_from is not None:
-            self._restore(*read_part(plan.restore_from, LEARNER_PART))
+        if plan.restore_from is not None and GENERATORS_PART in parts(plan.restore_from):
+            load_generators(*read_part(plan.restore_from, GENERATORS_PART))
         self._books: LearnerBooks | None = None
         self._wait_seconds = 0.0
         self.notes: list[str] = []
-
-    def _restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        self._state.restore({name: array for name, array in arrays.items() if not name.startswith(GENERATORS)})
-        if "generators" in state:  # checkpoints of older versions have none
-            own = {name.removeprefix(GENERATORS): array for name, array in arrays.items() if name.startswith(GENERATORS)}
-            load_generators(state["generators"], own)
 
     def _limit_threads(self) -> None:
         import torch
@@ -146,21 +90,30 @@ class StreamLearner:
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
-        self._books = LearnerBooks(ground.ledger, index)
         board = ground.board
+        held = self._keeper.recover(self._beat)
+        self._books = LearnerBooks(ground.ledger, index)
+        go_on_from(self._books, ground.ledger, index, ground.learner_record)
         pace = LearnerPace(ground.streams, lambda: board.order(REQUEST) > board.order(OPENED))
+        # The launcher's openings and the learner's epochs have the same numbers: each opening is answered by the next epoch.
+        in_epoch = go.epoch_runs and ground.streams.board.leads(EPOCH) >= board.order(OPENED)
+        pace.take_up([unit.actor for unit in held], at_gate=not in_epoch)
         gate = Gate(board, ground.parking, index)
-        while gate.pass_through(self._save):
-            pace.open(board.mode())
-            self._epoch(pace)
+        goes_on = go.epoch_runs or gate.pass_through(self._save)
+        while goes_on:
+            if pace.at_gate:
+                pace.open(board.mode())
+            self._epoch(pace, [(unit.actor, unit.lag) for unit in held])
+            held = []
+            goes_on = gate.pass_through(self._save)
         pace.stop()
 
-    def _epoch(self, pace: LearnerPace) -> None:
+    def _epoch(self, pace: LearnerPace, lags: list[tuple[int, int]]) -> None:
+        """`lags`: (actor, lag) of units that are taken already."""
         board, index = self._ground.board, self._plan.worker
         units = getattr(self._task.options, "batch_units", 1)
         while not pace.at_gate:
             board.stand(index, PHASE, PHASES.index("waiting"))
-            lags: list[tuple[int, int]] = []
             began, waited = 0.0, 0.0
             for unit in pace.units(units):
                 board.stand(index, HEARTBEAT, time.monotonic_ns())
@@ -168,17 +121,23 @@ class StreamLearner:
                 if not began:
                     began, waited = time.perf_counter(), pace.wait_seconds
                 lags.append((unit.actor, unit.lag))
-                self._state.take(unit)
+                self._state.take(self._keeper.hold(unit))
             if not pace.at_gate:
                 # Waiting for the units after the first is no learning.
                 self._update(pace, lags, began + pace.wait_seconds - waited if began else time.perf_counter())
+                lags = []
+        self._keeper.keep()
 
     def _update(self, pace: LearnerPace, lags: list[tuple[int, int]], began: float) -> None:
-        """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far."""
+        """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far.
+
+        The books first, then the version, which is what makes them count.
+        """
         updates = self._state.updater.update(pace.version, self._state.steps, self._goes_on)
+        self._keeper.note(len(updates))
         if self._state.steps >= self._ground.board.order(MARK):
             pace.close()  # before the next version is there: nobody may begin a round with it
-        pace.publish(self._state.publish())
+        vector = self._state.publish()
         books, ledger = self._books, self._ground.ledger
         assert books is not None
         for actor, lag in lags:
@@ -190,6 +149,8 @@ class StreamLearner:
         books.add("wait_seconds", pace.wait_seconds - self._wait_seconds)
         self._wait_seconds = pace.wait_seconds
         ledger.publish(self._plan.worker, books.draft)
+        pace.publish(vector)
+        self._keeper.keep_if_due()
 
     def _beat(self) -> None:
         self._ground.board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
@@ -203,10 +164,9 @@ class StreamLearner:
 
     def _save(self) -> None:
         folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
-        generators, numbers = save_generators()  # a network of the user's may draw from them
-        arrays = {**self._state.state(), **{GENERATORS + name: array for name, array in numbers.items()}}
-        with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            write_part(folder, LEARNER_PART, {"steps": self._state.steps, "generators": generators}, arrays, self._beat)
+        with contextlib.suppress(OSError):  # a full disk: the main process tries again, and says so
+            write_part(folder, GENERATORS_PART, *save_generators(), self._beat)
+            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state(), self._beat)
 
 
 def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:

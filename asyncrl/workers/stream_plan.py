@@ -20,17 +20,21 @@ from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.scheduler.stream_board import StreamBoard
 from asyncrl.scheduler.streams import Streams
-from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
 from asyncrl.shared.fans import Grid
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
 from asyncrl.trajectory import Trajectory
-from asyncrl.workers.plan import Task, WorkerPlan, common_layout, learner_columns, parking_of
+from asyncrl.workers.plan import Task, WorkerPlan, common_layout, learner_columns, parking_of, record_of_version
 
 SLOTS = 4
 """Units that an actor may be ahead of the learner."""
+
+JOURNAL_BYTES, JOURNAL_UNITS = 2**23, 1024
+"""Units that the learner remembers beyond those of one update, so that its state need not be kept after each: as many as have so many
+bytes, at most so many."""
 
 LEARNER_VECTORS = 16
 """Vectors like the policy's, float32, that a learner and the start need beside shared ones, about: parameters, gradient, optimizer;
@@ -71,14 +75,19 @@ class StreamTask(Task):
             if field.name != "hidden" and value not in allowed:
                 raise UserError(f"{field.name} = {value} cannot be used with {self.algo} (allowed: {', '.join(map(str, allowed))})")
 
-    def updater(self, policy: Policy) -> Updater:
-        """The algorithm's learner."""
-        updater: Updater = self.entry.updater_type()(self, policy)
+    def updater(self, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
+        """The algorithm's learner; `store`: arrays of `store_layout`, without which it has its own."""
+        updater: Updater = self.entry.updater_type()(self, policy, store)
         return updater
 
-    def check(self) -> None:
+    def store_layout(self, policy: Policy) -> Layout:
+        """What the algorithm's learner has in shared memory, beside what is kept of it."""
+        layout: Layout = self.entry.updater_type().layout(self, journal_slots(self, policy))
+        return layout
+
+    def check(self, policy: Policy) -> None:
         """Raise UserError for what can't work, before anything is allocated."""
-        self.entry.updater_type().check(self)
+        self.entry.updater_type().check(self, journal_slots(self, policy))
 
     @property
     def updater_figures(self) -> tuple[str, ...]:
@@ -108,6 +117,8 @@ class StreamPlan(WorkerPlan):
     """One process's share: actor i, or the learner after the last actor."""
 
     task: StreamTask
+    store: SharedArrays | None = None
+    """The learner's: see `StreamTask.store_layout`."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,11 @@ class StreamGround:
     def learner(self) -> int:
         """The learner's place."""
         return self.board.workers - 1
+
+    @property
+    def learner_record(self) -> NDArray[np.float64]:
+        """The learner's ledger record as of the newest version."""
+        return record_of_version(self.ledger, self.learner, self.streams.snapshots.version)
 
 
 class PublishedPolicy:
@@ -170,6 +186,17 @@ def unit_layout(task: StreamTask, policy: Policy) -> Layout:
     }
 
 
+def units_at_once(task: StreamTask) -> int:
+    """Units that one update may use at most: those that it asks for, and all that are due, which rings hold."""
+    return int(max(getattr(task.options, "batch_units", 1), task.workers) + task.workers * SLOTS)
+
+
+def journal_slots(task: StreamTask, policy: Policy) -> int:
+    """Units that the learner remembers."""
+    bytes_of_unit = offsets_of(unit_layout(task, policy))[1]
+    return units_at_once(task) + min(JOURNAL_BYTES // bytes_of_unit, JOURNAL_UNITS)
+
+
 def stream_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
     """Columns of a stream's ledger. Beside what every learner has (`plan.learner_columns`), in the learner's record, by it alone:
 
@@ -184,7 +211,7 @@ def stream_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
 
 
 def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
-    """Everything that the processes of a stream share."""
+    """Everything that the processes of a stream share, but for what the learner leaves to its successor."""
     size = PublishedPolicy.length(policy.size, task.observed)
     return {
         **common_layout(stream_columns(figures, task.workers), task.workers + 1, task.workers),

@@ -229,7 +229,7 @@ end_without_successor:
             batch = kept_used[v % 2]
         }
 #if BROKEN != 5
-        d_step { told[(clk + 1) % DEPTH] = rounds; clk = clk + 1 }  /* take_over_books: the next one to die must find it there */
+        d_step { told[(clk + 1) % DEPTH] = rounds; clk = clk + 1 }  /* plan.go_on_from: the next one to die must find it there */
 #endif
         d_step {  /* window.finish_using: of these, those that are still done */
             for (s : 0 .. SLOTS - 1) { begun = begun | (HOLDER(states[s]) == DONE && batch & BIT(NUMBER(states[s])) -> BIT(s) : 0) }
