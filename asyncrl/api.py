@@ -163,7 +163,7 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[E
     _check_checkpoint(checkpoint, experiment)
     state, arrays = read_part(checkpoint, "run")
     task = task_of(experiment)
-    for note in other_environment(folder, experiment, task.spec):
+    for note in other_environment(folder, checkpoint, experiment, task.spec):
         warnings.warn(note, UserWarning, stacklevel=3)
     size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:

@@ -140,7 +140,7 @@ def check(folder: Path) -> dict[str, Any]:
     folder = Path(folder)
     if not is_sealed(folder):
         raise UserError(f"not a whole checkpoint: {folder} has no file {DONE!r} (the write was interrupted)")
-    manifest = _read_manifest(folder / DONE)
+    manifest = read_manifest(folder)
     for name, expected in manifest["files"].items():
         if Path(name).name != name:
             raise UserError(f"damaged checkpoint: {folder / DONE} names a file outside its folder: {name!r}")
@@ -173,7 +173,7 @@ def newest(run: Path, part: str | None = None) -> Path:
     if not sealed:
         raise UserError(f"no whole checkpoint in {str(run / 'checkpoints')!r}")
     if part is not None:
-        sealed = [folder for folder in sealed if f"{part}.json" in _read_manifest(folder / DONE)["files"]]
+        sealed = [folder for folder in sealed if f"{part}.json" in read_manifest(folder)["files"]]
         if not sealed:
             raise UserError(f"no checkpoint in {str(run / 'checkpoints')!r} has the part {part!r}: they can be evaluated, not gone on from")
     check(sealed[-1])
@@ -234,7 +234,9 @@ def _decode_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a sealed checkpoint; its files are not looked at. Raises UserError where it is damaged."""
+    path = folder / DONE
     document = _decode_json(path)
     version, manifest = document.get("format"), document.get("manifest")
     if isinstance(version, int) and version > FORMAT:

@@ -16,7 +16,7 @@ from typing import Any
 
 from asyncrl import __version__
 from asyncrl.algos import ALGORITHMS
-from asyncrl.checkpoint import step_of
+from asyncrl.checkpoint import read_manifest, step_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment import Experiment, RunOptions
@@ -121,13 +121,13 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
     return dataclasses.replace(experiment, network_function=network_function)
 
 
-def other_environment(folder: Path, experiment: Experiment, spec: EnvSpec | None) -> list[str]:
-    """What the user should know where a run of this folder meets an environment (of that spec) other than its own.
+def other_environment(folder: Path, checkpoint: Path, experiment: Experiment, spec: EnvSpec | None) -> list[str]:
+    """What the user should know where a run of this folder meets an environment (of that spec) other than its checkpoint's.
 
     Raises UserError where what was learned does not fit its spaces.
     """
     data = _read(Path(folder) / "experiment.json")
-    name, own, recorded = env_name(experiment), data["settings"]["env"], data.get("spec")
+    name, own, recorded = env_name(experiment), read_manifest(checkpoint).get("env"), data.get("spec")
     if spec is None or recorded is None:
         return []
     found = standard_json(dataclasses.asdict(spec))

@@ -63,8 +63,8 @@ class Session:
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
         try:
-            if self._folder is not None:
-                self._notes += other_environment(self._folder, experiment, self._topology.spec)
+            if self._folder is not None and checkpoint is not None:
+                self._notes += other_environment(self._folder, checkpoint, experiment, self._topology.spec)
             check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
         except UserError:
             self._close()

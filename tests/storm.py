@@ -25,9 +25,6 @@ from asyncrl.monitor.writer import Writer
 from asyncrl.scheduler.board import PHASE, PHASES
 from asyncrl.session import Session
 
-STREAM_LEARNER_SURVIVES = False
-"""Whether the learner of a stream may be killed, by itself or with the fork server. To be set once it has a successor."""
-
 TOPOLOGIES: dict[str, dict[str, Any]] = {
     "a3c": {"t_max": 10},
     "impala": {"t_max": 10},
@@ -47,9 +44,6 @@ def kinds(algo: str, count: int) -> list[str]:
         del shares["fork server"]
     if algo == "a3c":
         del shares["learner"]
-    elif algo in STREAMS and not STREAM_LEARNER_SURVIVES:
-        for kind in ("learner", "fork server", "all at once"):
-            shares.pop(kind, None)
     del shares["worker"]
     wanted = [kind for kind, share in shares.items() for _ in range(max(1, round(share * count)))]
     return wanted + ["worker"] * (count - len(wanted))
