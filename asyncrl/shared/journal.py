@@ -68,7 +68,8 @@ class Journal:
         words[line + 1], words[line + 2] = ring, number
         entry = Entry(ring, number, turn, self._views(index))
         for name, view in entry.slot.items():
-            view[...] = slot[name]
+            if view.size:
+                view[...] = slot[name]
         store_release(words, line, turn)
         self._next += 1
         return entry
