@@ -44,6 +44,7 @@ class Journal:
         self._fields = {name.removeprefix("field/"): arrays[name] for name in arrays if name.startswith("field/")}
         self.slots = self._counts.size
         self._next = 0
+        self._seen: dict[int, dict[str, NDArray[Any]]] = {}  # views of entries: making them costs more than copying a small record
 
     @staticmethod
     def layout(slots: int, fields: Layout) -> Layout:
@@ -67,7 +68,8 @@ class Journal:
         words[line + 1], words[line + 2] = ring, number
         entry = Entry(ring, number, turn, self._views(index))
         for name, view in entry.slot.items():
-            view[...] = slot[name]
+            if view.size:
+                view[...] = slot[name]
         store_release(words, line, turn)
         self._next += 1
         return entry
@@ -100,4 +102,6 @@ class Journal:
         return found
 
     def _views(self, index: int) -> dict[str, NDArray[Any]]:
-        return {name: field[index, ...] for name, field in self._fields.items()}
+        if index not in self._seen:
+            self._seen[index] = {name: field[index, ...] for name, field in self._fields.items()}
+        return self._seen[index]
