@@ -26,8 +26,9 @@ from asyncrl.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.topologies.search import Searched, SearchTopology
 from asyncrl.workers.limits import MOST, EpisodeLimit, evaluation_limit
+from asyncrl.workers.plan import go_on_from
 from asyncrl.workers.search_learner import WASTE_UPDATES
-from asyncrl.workers.search_plan import learner_record, take_over_books
+from asyncrl.workers.search_plan import learner_record
 
 SMALL = {"population": 8, "sigma": 0.3}
 SAME = {"steps": 3000, "seed": 3}
@@ -249,17 +250,24 @@ def test_the_books_of_a_learner_that_died_before_its_version_was_there_do_not_co
 
 
 def test_learners_that_die_in_a_row_before_their_version_is_there_do_not_count():
-    topology = SearchTopology(Experiment("es", "", workers=1, options=EsOptions(**SMALL)), (lambda x: 0.0, np.zeros(2, np.float32)))
+    searched = Searched(lambda x: 0.0, np.zeros(2), Space(of_function=True), 1000)
+    topology = SearchTopology(Experiment("es", "", workers=1, options=EsOptions(**SMALL)), searched)
     topology.begin()
     ground = topology.ground
+
+    def successor() -> Books:
+        books = Books(ground.ledger, ground.learner)
+        go_on_from(books, ground.ledger, ground.learner, learner_record(ground))
+        return books
+
     for _ in range(6):
-        books = take_over_books(ground)
+        books = successor()
         assert (books["rounds"], books["lag_count"]) == (0, 0)
         books.add("rounds", 1)
         books.add("lag_count", 8)
         ground.ledger.publish(ground.learner, books.draft)
-    ground.snapshots.publish(np.zeros(3, np.float32))
-    assert (take_over_books(ground)["rounds"], ground.ledger.total("lag_count")) == (1, 8)
+    ground.snapshots.publish(np.zeros(3))
+    assert (successor()["rounds"], ground.ledger.total("lag_count")) == (1, 8)
     ground.parking.close()
     topology.memory.close()
 
