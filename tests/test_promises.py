@@ -85,14 +85,16 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
     gradient = WrittenGradient(policy, vector, options.t_max, 1, options)
     rule, rate = optimizer_of(options), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
-    discounted, squares = 0.0, 0.0
+    discounted, total, squares = 0.0, 0.0, 0.0
     for done in range(0, steps, options.t_max):
         trajectory = actor.collect(0, done)
         for reward, ended in zip(trajectory.reward[:, 0].tolist(), trajectory.ended[:, 0].tolist()):
             discounted = options.gamma * discounted + reward
+            total += discounted
             squares += discounted**2
             discounted *= not ended
-        trajectory.reward /= np.float32(np.sqrt(squares / (done + options.t_max)))
+        count = done + options.t_max
+        trajectory.reward /= np.float32(np.sqrt(max(squares / count - (total / count) ** 2, (0.1 * total / count) ** 2)))
         gradient(trajectory, options.entropy_weight)
         scale = clip_scale(norm(gradient.gradient), options.max_gradient_norm)
         rule.step((vector, statistics), gradient.gradient, slice(0, vector.size), scale, rate(done), done // options.t_max + 1)

@@ -1,7 +1,6 @@
 """Learning does not depend on the unit of rewards: the running scale of returns, and what whole runs make of it."""
 
 import json
-import math
 
 import gymnasium
 import numpy as np
@@ -32,8 +31,13 @@ def random_rollout(seed, steps=12, envs=3):
     return generator.normal(size=(steps, envs)).astype(np.float32), (generator.random((steps, envs)) < 0.2).astype(np.uint8)
 
 
-def plain(rollouts):
-    """Root mean square of the discounted returns over consecutive rollouts of the same environments, as the definition reads."""
+def plain(*rows):
+    """The scale of the discounted returns over rows of consecutive rollouts of the same environments, as the definition reads."""
+    returns = np.concatenate([returns_of(rollouts) for rollouts in rows])
+    return max(returns.std(), 0.1 * abs(returns.mean()))
+
+
+def returns_of(rollouts):
     returns = []
     for e in range(rollouts[0][0].shape[1]):
         episode = []
@@ -43,19 +47,25 @@ def plain(rollouts):
                 returns.append(sum(GAMMA ** (len(episode) - 1 - i) * past for i, past in enumerate(episode)))
                 if over:
                     episode = []
-    return math.sqrt(sum(one * one for one in returns) / len(returns))
+    return returns
 
 
-def test_the_scale_is_the_root_mean_square_of_discounted_returns():
+def test_the_scale_is_the_deviation_of_discounted_returns():
     rollouts = [random_rollout(seed) for seed in range(4)]
-    running, moments = np.zeros(3), np.zeros(2)
+    running, moments = np.zeros(3), np.zeros(3)
     for reward, ended in rollouts:
         fold_returns(reward, ended, GAMMA, running, moments)
     assert scale_of(moments) == pytest.approx(plain(rollouts), rel=1e-12)
 
 
+def test_where_returns_hardly_differ_it_is_a_tenth_of_their_mean():
+    moments = np.zeros(3)
+    fold_returns(np.full((50, 1), -7.0, np.float32), np.ones((50, 1), np.uint8), GAMMA, np.zeros(1), moments)
+    assert scale_of(moments) == pytest.approx(0.7)
+
+
 def test_without_a_reward_the_scale_is_one():
-    running, moments = np.zeros(1), np.zeros(2)
+    running, moments = np.zeros(1), np.zeros(3)
     assert scale_of(moments) == 1.0
     fold_returns(np.zeros((5, 1), np.float32), np.zeros((5, 1), np.uint8), GAMMA, running, moments)
     assert scale_of(moments) == 1.0
@@ -68,17 +78,23 @@ def ledger_of(workers):
     return Ledger(columns, {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()})
 
 
-@pytest.mark.parametrize("factor", [2.0**-9, 1.0, 2.0**9])
-def test_workers_share_one_scale_and_the_unit_of_rewards_cancels_to_the_bit(factor):
+def shared(factor):
+    """Rewards [T, E] of worker 0 divided by the scale that it shares with worker 1, where both are paid `factor` times as much."""
     ledger = ledger_of(2)
-    others, reward, ended = random_rollout(5), *random_rollout(6)
+    others, own = random_rollout(5), random_rollout(6)
     draft = ledger.draft_of(1)
     SharedReturnScale(ledger, 1, GAMMA)(trajectory_of(others[0] * np.float32(factor), others[1]), draft, ledger.read_all())
     ledger.publish(1, draft)
-    trajectory, draft = trajectory_of(reward * np.float32(factor), ended), ledger.draft_of(0)
-    SharedReturnScale(ledger, 0, GAMMA)(trajectory, draft, ledger.read_all())
-    both = math.sqrt((plain([others]) ** 2 + plain([(reward, ended)]) ** 2) / 2)  # equally many steps each
-    np.testing.assert_array_equal(trajectory.reward, reward / np.float32(both))
+    trajectory = trajectory_of(own[0] * np.float32(factor), own[1])
+    SharedReturnScale(ledger, 0, GAMMA)(trajectory, ledger.draft_of(0), ledger.read_all())
+    return trajectory.reward, own[0] / plain([others], [own])
+
+
+def test_workers_share_one_scale_and_the_unit_of_rewards_cancels_to_the_bit():
+    found, right = shared(1.0)
+    np.testing.assert_allclose(found, right, rtol=1e-6)
+    for factor in (2.0**-9, 2.0**9):
+        np.testing.assert_array_equal(shared(factor)[0], found)
 
 
 def test_episodes_that_do_not_go_on_begin_with_a_return_of_zero():
@@ -96,10 +112,8 @@ def test_a_learner_follows_each_actors_environments_and_forgets_those_that_begin
         scale.fold(0, trajectory_of(*first), np.ones(3, np.uint8))
         scale.fold(1, trajectory_of(*first), np.ones(3, np.uint8))
         scale.fold(1, trajectory_of(*second), fresh)
-    together = math.sqrt((plain([first]) ** 2 + 2 * plain([first, second]) ** 2) / 3)
-    apart = math.sqrt((2 * plain([first]) ** 2 + plain([second]) ** 2) / 3)
-    assert float(follows.scale) == pytest.approx(together, rel=1e-6)
-    assert float(afresh.scale) == pytest.approx(apart, rel=1e-6)
+    assert float(follows.scale) == pytest.approx(plain([first], [first, second]), rel=1e-6)
+    assert float(afresh.scale) == pytest.approx(plain([first], [first], [second]), rel=1e-6)
 
 
 def learned(algo, factor, folder):

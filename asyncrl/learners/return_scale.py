@@ -1,13 +1,15 @@
 """The scale of an environment's returns, measured while learning, so that learning does not depend on the unit of rewards.
 
-Rewards are divided by the root mean square of the discounted returns so far:
+Rewards are divided by the standard deviation of the discounted returns so far, or by a tenth of their mean where that is more:
 
     G_t = r_t + gamma * G_{t-1}      (G = 0 before the first reward of an episode)
-    scale = sqrt(mean of G_t^2 over all steps so far, those of the rollout at hand included)
+    scale = max(deviation of G_t, |mean of G_t| / 10)      (over all steps so far, those of the rollout at hand included)
 
-Values and value targets are then of the order of 1 whatever the environment pays, and so is the length of the policy's and the
-value's gradient beside the limit on their common norm. Multiplying every reward by a power of 2 changes no bit of what is learned (a
-test). The running returns go forward in time, as in gymnasium's NormalizeReward, so that a step needs nothing that comes after it.
+Differences between values are then of the order of 1 whatever the environment pays, and so is the length of the policy's and the
+value's gradient beside the limit on their common norm; the second term keeps values below about 10 where returns hardly differ.
+Dividing by the root mean square instead was tried (docs/measurements.md). Multiplying every reward by a power of 2 changes no bit of
+what is learned (a test). The running returns go forward in time, as in gymnasium's NormalizeReward, so that a step needs nothing
+that comes after it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from numpy.typing import NDArray
 from asyncrl.shared.ledger import Ledger
 from asyncrl.trajectory import Trajectory
 
-MOMENTS = 2
-"""Numbers of a writer's statistics: how many returns, and the sum of their squares."""
+MOMENTS = 3
+"""Numbers of a writer's statistics: how many returns, their sum, and the sum of their squares."""
+
+LEAST = 0.1
+"""The scale is at least this share of the mean's magnitude."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fold_returns(reward, ended, gamma, running, moments):  # type: ignore[no-untyped-def]
-    """Fold the discounted returns along reward[T, E] into moments[2] = (count, sum of squares), in place.
+    """Fold the discounted returns along reward[T, E] into moments[3], in place.
 
     running[E], float64, holds each environment's return so far; ended[T, E] is not 0 where an episode ended with that step.
     """
@@ -37,14 +42,19 @@ def fold_returns(reward, ended, gamma, running, moments):  # type: ignore[no-unt
         for e in range(reward.shape[1]):
             running[e] = running[e] * gamma + reward[t, e]
             moments[0] += 1.0
-            moments[1] += running[e] * running[e]
+            moments[1] += running[e]
+            moments[2] += running[e] * running[e]
             if ended[t, e] != 0:
                 running[e] = 0.0
 
 
 def scale_of(moments: NDArray[np.float64]) -> float:
-    """Root mean square of the returns in moments[2]; 1 while all of them are 0."""
-    return math.sqrt(moments[1] / moments[0]) if moments[1] > 0.0 else 1.0
+    """The scale of the returns in moments[3]; 1 while all of them are 0."""
+    count, total, squares = moments
+    if not squares > 0.0:
+        return 1.0
+    mean = total / count
+    return math.sqrt(max(squares / count - mean * mean, (LEAST * mean) ** 2))
 
 
 class SharedReturnScale:
