@@ -117,13 +117,13 @@ def test_a_killed_evaluators_evaluation_is_made_by_another(tmp_path, monkeypatch
         taken = original(evaluations, topology)
         if evaluations._sent and not before:
             sent.append(evaluations._under_way.steps)
-            if sent.count(sent[-1]) == 1 and (len(set(sent)) % 2 or sent[-1] >= 4000):
+            if sent.count(sent[-1]) == 1 and (len(set(sent)) % 2 or sent[-1] >= 60_000):
                 kill(evaluations._process.pid)
         return taken
 
     monkeypatch.setattr(Evaluations, "_advance", advance)
     options = {"evaluate_every": 1000, "evaluation_episodes": 2, "report_seconds": 0.1}
-    run = train(tmp_path, "CartPole-v1", mode="sync", workers=1, steps=4000, **options)
+    run = train(tmp_path, "CartPole-v1", mode="sync", workers=1, steps=60_000, **options)
     evaluated = [line["step"] for line in lines_of(run.folder) if "evaluation/return" in line]
     assert evaluated == list(dict.fromkeys(sent))  # each snapshot once, in order
     assert len(sent) > len(evaluated) >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_successor_and_a_resumed_run_go_on_with_the_workers_count():
     state, arrays = crew.topology.gather()
     arrays = {name: array.copy() for name, array in arrays.items()}
     resumed = Crew()
-    resumed.topology.restore(state, arrays)
+    resumed.topology.restore(state, arrays, Path())
     resumed.begin("async")
     np.testing.assert_allclose([resumed.step(worker) for worker in (0, 2, 0, 7)], 1.0, rtol=1e-3)
 

@@ -22,6 +22,7 @@ from asyncrl.algos import ALGORITHMS, devices
 from asyncrl.algos.devices import Device
 from asyncrl.checkpoint import read_part
 from asyncrl.experiment import Experiment
+from asyncrl.fields import written
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.learners.replays import updates_due
 from asyncrl.scheduler.board import ARRIVED, COMMAND, MARK, OBEYED, OPENED, REQUEST, STOP
@@ -186,7 +187,7 @@ class Stage:
         assert ledger.column(record, "rounds")[0] == streams.snapshots.version
         options, updates = self.experiment.options, int(ledger.total("updates"))
         if "updates" in self.part:
-            due = updates_due(options.replay_ratio, self.topology.steps, options.warm_up)
+            due = updates_due(written(options.replay_ratio), self.topology.steps, options.warm_up)
             assert int(self.part["updates"][0]) == updates == due > 0
             check_replay(self.part)
 
