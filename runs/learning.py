@@ -17,7 +17,7 @@ import numpy as np
 import asyncrl
 
 MILLION = {"steps": 1_000_000}
-HALFCHEETAH = {**MILLION, "normalize_observations": True, "reward_scale": 0.1, "initial_log_std": -0.5}
+HALFCHEETAH = {**MILLION, "normalize_observations": True, "initial_log_std": -0.5}
 IMPALA_CHEETAH = {**HALFCHEETAH, "t_max": 20, "batch_units": 1, "gamma": 0.98, "gae_lambda": 0.9}
 KEPT = ("evaluation_return", "return_mean_last_100", "return_best_mean_100", "return_best_steps", "steps", "seconds")
 

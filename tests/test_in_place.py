@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,24 @@ from asyncrl.scheduler.in_place import InPlacePace
 from asyncrl.scheduler.modes import parse_mode
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.rounds import RoundsPace
+from asyncrl.shared.parking import Parking
 from asyncrl.topologies.actor_learner import ActorLearnerTopology
 
 WORKERS, RATE = 8, 0.01
+
+
+parkings: list[Parking] = []
+"""Those of the crews of a test: their pipes are open until they are closed."""
+
+
+@pytest.fixture(autouse=True)
+def files_are_closed() -> Iterator[None]:
+    """The pipes on which a crew would sleep, and its shared memory, which is open as long as an array over it lives."""
+    yield
+    for parking in parkings:
+        parking.close()
+    parkings.clear()
+    gc.collect()
 
 
 class Crew:
@@ -33,6 +50,7 @@ class Crew:
             max_gradient_norm=0.0,
         )
         self.topology = ActorLearnerTopology(Experiment("a3c", "CartPole-v1", mode, workers=WORKERS, steps=10**6, options=options))
+        parkings.append(self.topology.ground.parking)
         self.topology.begin()
         self.gradient = np.ones(self.topology.size, np.float32)
         self.begin(mode)

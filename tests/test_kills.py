@@ -189,7 +189,7 @@ def test_nothing_is_left_in_memory_or_among_processes_after_a_killed_run(tmp_pat
     script.write_text(
         "import asyncrl, os, pathlib, psutil, signal, threading, time\n"
         "def kill():\n"
-        f"    while not list(pathlib.Path({str(tmp_path)!r}).glob('*/metrics.jsonl')):\n"
+        f"    while not any(one.stat().st_size for one in pathlib.Path({str(tmp_path)!r}).glob('*/metrics.jsonl')):\n"
         "        time.sleep(0.1)\n"
         "    for one in psutil.Process().children(recursive=True):\n"
         "        if one.ppid() != psutil.Process().pid:\n"

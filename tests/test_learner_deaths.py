@@ -6,10 +6,12 @@ lines says so. What a SIGKILL cuts in two within a line, in compiled code, is in
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +29,7 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.learners.replays import updates_due
 from asyncrl.scheduler.board import ARRIVED, COMMAND, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import parse_mode
+from asyncrl.shared.parking import Parking
 from asyncrl.topologies.streams import StreamTopology
 from asyncrl.topologies.topology import Seat
 from asyncrl.workers import stream_plan, stream_state
@@ -55,6 +58,20 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+parkings: list[Parking] = []
+"""Those of the stages of a test: their pipes are open until they are closed."""
+
+
+@pytest.fixture(autouse=True)
+def files_are_closed() -> Iterator[None]:
+    """The pipes on which the processes of a stage sleep, and its shared memory, which is open as long as an array over it lives."""
+    yield
+    for parking in parkings:
+        parking.close()
+    parkings.clear()
+    gc.collect()
 
 
 class Killed(BaseException):
@@ -94,6 +111,7 @@ class Stage:
         made, network = ALGORITHMS[algo].options_type(**options), NetworkOptions(hidden=(8, 8))
         self.experiment = Experiment(algo, env, mode=mode, workers=2, steps=STEPS, options=made, network=network)
         self.topology = StreamTopology(self.experiment)
+        parkings.append(self.topology.ground.parking)
         self.topology.begin()
         self.folder, self.ground, self.deaths = folder, self.topology.ground, list(deaths)
         self.died_at: list[str] = []
