@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import psutil
+import pytest
 
 import asyncrl
 from asyncrl import session
@@ -25,6 +27,20 @@ from asyncrl.experiment import Result
 from asyncrl.launcher import Launcher
 from asyncrl.reports import Reports
 from asyncrl.shared.arrays import WORDS_PER_LINE
+from asyncrl.shared.parking import Parking
+
+parkings: list[Parking] = []
+"""Those of topologies that a test has made by itself: their pipes are open until they are closed."""
+
+
+@pytest.fixture
+def files_are_closed() -> Iterator[None]:
+    """The pipes of `parkings`, and shared memory, which is open as long as an array over it lives."""
+    yield
+    for parking in parkings:
+        parking.close()
+    parkings.clear()
+    gc.collect()
 
 
 @dataclass

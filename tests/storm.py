@@ -32,7 +32,6 @@ TOPOLOGIES: dict[str, dict[str, Any]] = {
     "es": {"population": 8, "sigma": 0.3},
 }
 """One algorithm of each: every worker updates; rings and a learner; rings and a learner with a replay; a search."""
-STREAMS = ("impala", "td3")
 MODES = ["sync", "pipelined", "bounded:1", "async"]
 SHARES = {"worker": 0.55, "learner": 0.15, "writer": 0.1, "evaluator": 0.1, "tracker": 0.06, "fork server": 0.02, "all at once": 0.02}
 

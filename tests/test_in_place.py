@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from running import bits, resume, train
+from running import bits, files_are_closed, parkings, resume, train
 
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.experiment import Experiment
@@ -18,24 +16,13 @@ from asyncrl.scheduler.in_place import InPlacePace
 from asyncrl.scheduler.modes import parse_mode
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.rounds import RoundsPace
-from asyncrl.shared.parking import Parking
 from asyncrl.topologies.actor_learner import ActorLearnerTopology
 
 WORKERS, RATE = 8, 0.01
 
 
-parkings: list[Parking] = []
-"""Those of the crews of a test: their pipes are open until they are closed."""
-
-
-@pytest.fixture(autouse=True)
-def files_are_closed() -> Iterator[None]:
-    """The pipes on which a crew would sleep, and its shared memory, which is open as long as an array over it lives."""
-    yield
-    for parking in parkings:
-        parking.close()
-    parkings.clear()
-    gc.collect()
+__all__ = ["files_are_closed"]
+pytestmark = pytest.mark.usefixtures("files_are_closed")
 
 
 class Crew:

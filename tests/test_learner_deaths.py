@@ -6,18 +6,17 @@ lines says so. What a SIGKILL cuts in two within a line, in compiled code, is in
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 import torch
+from running import files_are_closed, parkings
 from test_stream_runs import check_replay
 
 from asyncrl.algos import ALGORITHMS, devices
@@ -29,7 +28,6 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.learners.replays import updates_due
 from asyncrl.scheduler.board import ARRIVED, COMMAND, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import parse_mode
-from asyncrl.shared.parking import Parking
 from asyncrl.topologies.streams import StreamTopology
 from asyncrl.topologies.topology import Seat
 from asyncrl.workers import stream_plan, stream_state
@@ -60,18 +58,8 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-parkings: list[Parking] = []
-"""Those of the stages of a test: their pipes are open until they are closed."""
-
-
-@pytest.fixture(autouse=True)
-def files_are_closed() -> Iterator[None]:
-    """The pipes on which the processes of a stage sleep, and its shared memory, which is open as long as an array over it lives."""
-    yield
-    for parking in parkings:
-        parking.close()
-    parkings.clear()
-    gc.collect()
+__all__ = ["files_are_closed"]
+pytestmark = pytest.mark.usefixtures("files_are_closed")
 
 
 class Killed(BaseException):
