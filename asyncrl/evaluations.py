@@ -8,9 +8,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from asyncrl.fork_server import Context
-from asyncrl.interrupts import held, interruptible
 from asyncrl.processes import start, stop_all
 from asyncrl.reports import Reports
+from asyncrl.shared.interrupts import held, interruptible
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot, run_evaluator
 from asyncrl.workers.messages import Failed, Ready

@@ -23,10 +23,10 @@ from asyncrl.envs import kept_generators, seed_generators
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment import Experiment, usable_cores
 from asyncrl.fields import check_kind
-from asyncrl.interrupts import Interrupts, interruptible
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes import context, warm_up
 from asyncrl.scheduler.modes import parse_mode
+from asyncrl.shared.interrupts import Interrupts, interruptible
 from asyncrl.topologies.search import Searched, SearchTopology
 from asyncrl.topologies.topology import Seat
 from asyncrl.validate import RANGES, check_fields, check_number, check_processes

@@ -18,8 +18,8 @@ from typing import Any
 
 from asyncrl.errors import WorkerFailed
 from asyncrl.fork_server import Child, Context, die_with_fork_server
-from asyncrl.interrupts import ENDING, held, ignored_from_the_start
 from asyncrl.scratch import shorten_socket_names
+from asyncrl.shared.interrupts import ENDING, held, ignored_from_the_start
 from asyncrl.surroundings import THREAD_CAPS, Surroundings
 
 DISMISSAL = signal.SIGUSR2

@@ -16,12 +16,12 @@ from asyncrl.envs.statistics import advice
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.evaluations import Evaluations
 from asyncrl.experiment import Experiment, Result, usable_cores
-from asyncrl.interrupts import Interrupts
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.monitor.files import write_json_atomically
 from asyncrl.processes import context, core_numbers, warm_up
 from asyncrl.record import check_room, env_name, make_folder, other_environment, write_experiment
 from asyncrl.reports import Reports
+from asyncrl.shared.interrupts import Interrupts
 from asyncrl.stages import Stages
 from asyncrl.state import RunState
 from asyncrl.topologies import essential_part, topology_of

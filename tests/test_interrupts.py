@@ -12,13 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
+import numba
+import numpy as np
 import pytest
 from running import children
 
 import asyncrl
 from asyncrl import processes, session
-from asyncrl.interrupts import TOGETHER_SECONDS, Interrupts, held, interruptible
 from asyncrl.launcher import Launcher
+from asyncrl.shared.compiled import njit
+from asyncrl.shared.interrupts import TOGETHER_SECONDS, Interrupts, held, interruptible
+from asyncrl.workers import leaving
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 MAIN = os.getpid()
@@ -87,6 +91,26 @@ def lets_sigterm_pass(connection: Any) -> None:
     time.sleep(300)
 
 
+@pytest.mark.parametrize("whose", ["a main process's", "a worker's"])
+def test_a_function_is_compiled_whole_before_a_signal_raises(monkeypatch, whose):
+    @njit()
+    def function(x):
+        return np.linalg.inv(x) @ x
+
+    life = leaving._Life()
+    number, error = (signal.SIGINT, KeyboardInterrupt) if whose == "a main process's" else (leaving.DISMISSAL, leaving.Dismissed)
+    before = signal.signal(leaving.DISMISSAL, life)
+    begun = numba.core.compiler.compile_extra
+    monkeypatch.setattr(numba.core.compiler, "compile_extra", lambda *a, **k: (os.kill(MAIN, number), begun(*a, **k))[1])
+    with pytest.raises(error), Interrupts(raises=True) as interrupts:
+        life.works = interrupts.answered = True
+        function(np.eye(3))
+    signal.signal(leaving.DISMISSAL, before)
+    assert len(function.signatures) == 1
+    monkeypatch.undo()
+    np.testing.assert_allclose(function(2.0 * np.eye(3)), np.eye(3))
+
+
 def test_python_ends_though_a_process_of_ours_is_left():
     code = (
         "from asyncrl import processes; from test_interrupts import lets_sigterm_pass\n"
@@ -106,7 +130,7 @@ def test_what_a_library_makes_of_it_is_an_interruption():
 
 def test_the_first_is_only_remembered_and_told_and_the_second_is_raised(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("asyncrl.interrupts.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("asyncrl.shared.interrupts.time", SimpleNamespace(monotonic=lambda: now[0]))
     before = signal.getsignal(signal.SIGINT)
     told = []
     with Interrupts(lambda: told.append(1)) as interrupts:

@@ -18,10 +18,10 @@ from test_stream_runs import TINY
 
 from asyncrl import session
 from asyncrl.checkpoint import newest, read_part
-from asyncrl.interrupts import TOGETHER_SECONDS
 from asyncrl.launcher import Launcher, Watch, patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.scheduler.board import HEARTBEAT, OBEYED, PHASE, PHASES, Board
+from asyncrl.shared.interrupts import TOGETHER_SECONDS
 
 LONG: dict[str, Any] = {"workers": 2, "steps": 10**6, "mode": "sync", "seconds": 40.0}
 

@@ -30,7 +30,7 @@ LAYERS = [
     {"algos"},
     {"blackbox"},
     {"heads", "envs", "progress", "trajectory", "video", "replay"},
-    {"shared", "processes", "fork_server", "surroundings", "interrupts"},
+    {"shared", "processes", "fork_server", "surroundings"},
     {"fields", "scratch"},
     {"errors"},
 ]

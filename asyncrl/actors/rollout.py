@@ -8,7 +8,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import Exploration
@@ -17,6 +16,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
+from asyncrl.shared.compiled import njit
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 BEAT_SECONDS = 0.25

@@ -6,8 +6,9 @@ Everywhere log_ratio = log pi(a | s) - log mu(a | s): pi is the policy that lear
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -17,9 +17,9 @@ from asyncrl.envs import make_env, seed_process, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment import Experiment, RunOptions, usable_cores
-from asyncrl.interrupts import held
 from asyncrl.processes import context, settle_in, start, stop_all
 from asyncrl.session import Session
+from asyncrl.shared.interrupts import held
 from asyncrl.topologies import topology_of
 from asyncrl.validate import check_experiment
 from asyncrl.workers.leaving import live, to_stderr

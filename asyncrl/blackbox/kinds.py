@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from asyncrl.shared.compiled import njit
 
 PURPOSE = 0x646972  # keeps this key apart from other uses of the same seed
 

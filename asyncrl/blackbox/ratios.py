@@ -29,9 +29,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from asyncrl.blackbox.samples import Samples, Vector
+from asyncrl.shared.compiled import njit
 
 Inputs = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any]
 CHUNK = 256  # coordinates whose sums stay in the nearest cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
@@ -15,6 +14,7 @@ from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import FAST, normalise
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

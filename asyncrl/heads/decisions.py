@@ -18,10 +18,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from asyncrl.heads.kernels import ACTIVATION, HIDDEN, INPUTS, POLICY_OUTPUTS
 from asyncrl.heads.layers import FAST, relu, tanh
+from asyncrl.shared.compiled import njit
 
 SCORES, BOUNDS, ACTION, SCRATCH, VECTOR, COMPONENTS, KNOB, PLAN, CHOICES = range(9)
 """Positions in `orders`: where scores, bounds, action, scratch and vector begin in `numbers`; components C of an action; what a

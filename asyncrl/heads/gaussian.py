@@ -10,7 +10,6 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
@@ -20,6 +19,7 @@ from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import FAST, normalise
 from asyncrl.heads.options import LOG_STD, NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+from asyncrl.shared.compiled import njit
 
 LOG_STD_LOW, LOG_STD_HIGH = LOG_STD
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)

@@ -9,10 +9,10 @@ Rows are independent, so that one function serves acting (N environments) and le
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.heads.layers import FAST, activation_backward, dense, dense_backward, relu, tanh
+from asyncrl.shared.compiled import njit
 
 SHARED, ACTIVATION, INPUTS, POLICY_OUTPUTS, HIDDEN = 0, 1, 2, 3, 4
 """Positions in a plan: trunk (one of the below), activation (0 tanh, 1 relu), inputs, policy outputs, first hidden size."""

@@ -6,7 +6,8 @@ Only reassociation and contraction of float operations are allowed to the compil
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from asyncrl.shared.compiled import njit
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 

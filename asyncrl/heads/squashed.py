@@ -12,7 +12,6 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
@@ -23,6 +22,7 @@ from asyncrl.heads.kernels import policy_forward
 from asyncrl.heads.layers import normalise
 from asyncrl.heads.options import SQUASHED_LOG_STD
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
+from asyncrl.shared.compiled import njit
 
 LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
 

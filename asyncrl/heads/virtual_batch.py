@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from asyncrl.heads.kernels import ACTIVATION, HIDDEN, INPUTS
 from asyncrl.heads.layers import dense, relu, tanh
+from asyncrl.shared.compiled import njit
 
 VARIANCE_FLOOR = 1e-5
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from asyncrl.estates import Estate, SharedGround
 from asyncrl.fork_server import Context
-from asyncrl.interrupts import held
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
 from asyncrl.processes import DISMISSED_SECONDS, dismiss, start, stop_all
 from asyncrl.scheduler.board import ARRIVED, COMMAND, HEARTBEAT, OBEYED, OPENED, PHASE, PHASES
+from asyncrl.shared.interrupts import held
 from asyncrl.workers.messages import Failed, Go, Note, Ready
 
 BACK_OFF_SECONDS = 0.25

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.ledger import Ledger
 from asyncrl.trajectory import Trajectory
 

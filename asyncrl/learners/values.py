@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.algos.entries import ValueBased
@@ -14,6 +13,7 @@ from asyncrl.heads.kernels import policy_backward, policy_forward, workspace_siz
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
 from asyncrl.learners.gradients import Losses
+from asyncrl.shared.compiled import njit
 from asyncrl.trajectory import TRUNCATED, Trajectory
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
 from asyncrl.shared.arrays import CACHE_LINE, Layout
+from asyncrl.shared.compiled import njit
 
 OWN_FIELDS = ("observation", "action", "reward", "discount", "next_observation", "version", "step")
 _BLOCK = 64

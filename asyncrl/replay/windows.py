@@ -7,9 +7,8 @@ bootstrapped (discount 0); where it was truncated the window, as far as it got, 
 
 from __future__ import annotations
 
-from numba import njit
-
 from asyncrl.shared.atomics import fence, store_release
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.sum_tree import set_leaf
 
 WRITTEN, BEGUN, FIRST, STEPS, MARK, N_STEPS, WORDS = range(7)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.scheduler.modes import UNBOUNDED, Async, Bounded, Mode, Pipelined, Sync
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, padded_words
 from asyncrl.shared.atomics import load_acquire, store_release
+from asyncrl.shared.compiled import njit
 
 SCHEDULER_COLUMNS = {"weight": 1, "gate": 1}
 """Ledger columns of the scheduler: weight of the round's gradient (0: none); the newest gate request that was seen."""

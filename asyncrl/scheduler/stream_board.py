@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, padded_words
 from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.rings import CONSUMED, HEAD, WORDS
 
 # Words of `lead`, written by the learner alone. Rounds below CLOSED are closed. CLOSING is the newest epoch that has been

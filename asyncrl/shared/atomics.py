@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from asyncrl.shared.compiled import njit
 
 _INT64_BYTES = 8
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.errors import UserError, unknown
 from asyncrl.shared.arrays import Layout, padded_words
 from asyncrl.shared.atomics import load_acquire, store_release
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import CONSUMED, HEAD, Arrays, is_asleep, sleeping_words, waited_for
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.shared.arrays import Layout, padded_words, prefixed
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.byte_rings import ByteRing
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import CONSUMED, DROPPED, HEAD, WORDS, Arrays, Ring, waited_for
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, padded_words
 from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.shared.compiled import njit
 
 FloatArray = NDArray[np.float64]
 

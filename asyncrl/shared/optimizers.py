@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from asyncrl.shared.compiled import njit
 
 FloatArray = NDArray[np.float32]
 Place = tuple[FloatArray, FloatArray]

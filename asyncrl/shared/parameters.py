@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout
 from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.shared.compiled import njit
 
 FLOATS_PER_LINE = 16
 

@@ -11,11 +11,11 @@ from multiprocessing.context import assert_spawning
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, SharedMemoryError, padded_words
 from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.shared.compiled import njit
 
 SPINS = 4
 PATIENT_SPINS = 300

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.errors import unknown
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, SharedArrays, padded_words, prefixed
 from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.parking import Parking
 
 WhenFull = Literal["wait", "refuse", "drop_oldest"]

@@ -8,10 +8,10 @@ never by adding a difference, so that no error builds up: the tree depends on th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.shared.arrays import Layout
+from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, prefixed
 from asyncrl.shared.atomics import compare_and_swap, fence, load_acquire, store_release
+from asyncrl.shared.compiled import njit
 
 STRIDE = 4096
 """A slot's word is ``number * STRIDE + holder``: the ticket that it stands for, and who has it."""

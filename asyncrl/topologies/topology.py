@@ -14,9 +14,9 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.estates import Estate, SharedGround
 from asyncrl.experiment import Experiment
-from asyncrl.interrupts import interruptible
 from asyncrl.record import env_name
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
+from asyncrl.shared.interrupts import interruptible
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.evaluator import Evaluated, Snapshot
 

@@ -20,6 +20,7 @@ from types import FrameType
 
 from asyncrl.envs.closing import close_all, collect
 from asyncrl.processes import CLOSING_SECONDS, DISMISSAL
+from asyncrl.shared.interrupts import HOLDS
 
 
 class Dismissed(BaseException):
@@ -36,7 +37,7 @@ class _Life:
         """See `signal.signal`."""
         if self.works:
             self.works = False
-            raise Dismissed
+            HOLDS.throw(Dismissed())
 
 
 def live(work: Callable[[], int], tell: Callable[[str], None]) -> None:

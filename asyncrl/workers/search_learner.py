@@ -7,7 +7,6 @@ import time
 from multiprocessing.connection import Connection
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.blackbox.search import COUNTS, Evaluations
@@ -17,6 +16,7 @@ from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.generations import LearnerPace
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.window import finish_using
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.statistics import standardise
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go, Note

@@ -6,10 +6,10 @@ import math
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.heads.structures.structure import Numbers
+from asyncrl.shared.compiled import njit
 
 GAP = 0.5
 """The outputs' nodes lie above this, the inputs' below minus this, so that no distance is less than twice as much."""

@@ -7,11 +7,11 @@ spectrum is known in advance. Real vectors of length m are transformed as comple
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.errors import unknown
 from asyncrl.heads.layers import FAST
+from asyncrl.shared.compiled import njit
 
 FAST_STRUCTURES = ("toeplitz", "hankel", "circulant")
 

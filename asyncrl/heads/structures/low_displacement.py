@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.heads.structures.structure import Numbers
+from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

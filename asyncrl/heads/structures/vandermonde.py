@@ -6,10 +6,10 @@ import math
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asyncrl.heads.structures.structure import Numbers
+from asyncrl.shared.compiled import njit
 
 LARGEST_START = 0.95
 """Nodes begin uniformly within plus and minus this."""

@@ -29,6 +29,34 @@ def ignored_from_the_start(number: int) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
+class _Holds:
+    """How often the main thread is within `held` now, and what is raised as the outermost one ends. One of them in a process.
+
+    Writer and reader: the main thread, where signals' handlers run as well.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._due: BaseException | None = None
+
+    def throw(self, error: BaseException) -> None:
+        """Raise, now or as the outermost `held` ends."""
+        if not self._depth:
+            raise error
+        self._due = error
+
+    def change(self, by: int) -> None:
+        """Enter (1) or leave (-1)."""
+        self._depth += by
+        if not self._depth and self._due is not None:
+            due, self._due = self._due, None
+            raise due
+
+
+HOLDS = _Holds()
+"""For handlers of signals that raise: see `held`."""
+
+
 class Interrupts:
     """While it is entered: the handler of the signals of ENDING. It remembers the first one, and raises KeyboardInterrupt at the second.
 
@@ -42,7 +70,6 @@ class Interrupts:
         self.answered = False
         """To be set by who tells of the interruption in another way."""
         self.raises = raises
-        self._holds, self._due = 0, False
         self._first = -math.inf
         self._told, self._numbers = told, numbers
         self._before: dict[int, Any] = {}
@@ -60,20 +87,8 @@ class Interrupts:
             self._told()
         elif now < self._first + TOGETHER_SECONDS:
             return
-        self._due = again or self.raises
-        if not self._holds:
-            self._raise_if_due()
-
-    def hold(self, change: int) -> None:
-        """Begin (1) or end (-1) a time in which nothing is raised; what was due meanwhile is raised as the outermost one ends."""
-        self._holds += change
-        if not self._holds:
-            self._raise_if_due()
-
-    def _raise_if_due(self) -> None:
-        due, self._due = self._due, False
-        if due:
-            raise KeyboardInterrupt
+        if again or self.raises:
+            HOLDS.throw(KeyboardInterrupt())
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -120,9 +135,11 @@ def interruptible() -> Iterator[None]:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Within it no signal raises, not even the second one, but as it ends: for what must not be cut in two, and is short."""
-    handler = _current()
-    handler.hold(1)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread
+        return
+    HOLDS.change(1)
     try:
         yield
     finally:
-        handler.hold(-1)
+        HOLDS.change(-1)
