@@ -7,14 +7,14 @@ first used.
 from importlib import import_module
 from typing import Any
 
-from asyncrl.scratch import find_numba_cache
+from asyncrl.processes.scratch import find_numba_cache
 
 find_numba_cache()
 
 __version__ = "0.1.0"
 __all__ = ["Experiment", "Minimum", "Result", "evaluate", "minimize", "play", "resume", "run", "train"]
 
-_PLACES = {"Experiment": "experiment", "Result": "experiment", "minimize": "minimization", "Minimum": "minimization"}
+_PLACES = {"Experiment": "experiment.experiment", "Result": "experiment.experiment", "minimize": "minimization", "Minimum": "minimization"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from asyncrl.shared.interrupts import ENDING, ignored_from_the_start
+from asyncrl.processes.interrupts import ENDING, ignored_from_the_start
 
 
 def main() -> NoReturn:

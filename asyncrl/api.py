@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.checkpoint import check, newest, read_part
 from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
+from asyncrl.envs.video import function_hint, has_screen, record
 from asyncrl.errors import UserError, unknown
-from asyncrl.experiment import Experiment, Result, RunOptions
+from asyncrl.experiment.checks import check_named
+from asyncrl.experiment.experiment import Experiment, Result, RunOptions
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.record import other_environment, read_experiment
-from asyncrl.session import Session
+from asyncrl.session.folder import other_environment, read_experiment
+from asyncrl.session.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
+from asyncrl.store.checkpoint import check, newest, read_part
 from asyncrl.topologies import essential_part, task_of
-from asyncrl.validate import check_named
-from asyncrl.video import function_hint, has_screen, record
 from asyncrl.workers.evaluator import Evaluated, Evaluation, Playing, Snapshot
 
 

@@ -21,16 +21,17 @@ from asyncrl.blackbox.settings import parse_settings
 from asyncrl.blackbox.space import function_space
 from asyncrl.envs import kept_generators, seed_generators
 from asyncrl.errors import UserError, unknown
-from asyncrl.experiment import Experiment, usable_cores
+from asyncrl.experiment.checks import RANGES, check_fields, check_number, check_processes
+from asyncrl.experiment.experiment import Experiment, usable_cores
 from asyncrl.fields import check_kind
 from asyncrl.launcher import Launcher, Watch
-from asyncrl.processes import context, warm_up
+from asyncrl.processes.interrupts import Interrupts, interruptible
+from asyncrl.processes.starting import warm_up
 from asyncrl.scheduler.modes import parse_mode
-from asyncrl.shared.interrupts import Interrupts, interruptible
-from asyncrl.topologies.search import Searched, SearchTopology
+from asyncrl.topologies import run_context
+from asyncrl.topologies.search.evaluating import cost_of
+from asyncrl.topologies.search.topology import Searched, SearchTopology
 from asyncrl.topologies.topology import Seat
-from asyncrl.validate import RANGES, check_fields, check_number, check_processes
-from asyncrl.workers.evaluating import cost_of
 
 Function = Callable[[NDArray[np.float64]], float]
 
@@ -144,7 +145,7 @@ class _Minimization:
     def __init__(self, searched: Searched, experiment: Experiment):
         self._searched, self._experiment = searched, experiment
         self._mode = parse_mode(experiment.mode)
-        self._context = context()
+        self._context = run_context()
         warm_up()
         self._topology = SearchTopology(experiment, searched)
 

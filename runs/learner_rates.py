@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from asyncrl.algos.devices import names_here, place_of
 from asyncrl.algos.sac import Sac, SacOptions
 from asyncrl.algos.td3 import Td3, Td3Options
+from asyncrl.heads.networks.devices import names_here, place_of
 from asyncrl.replay.records import Batch, fields_of
 from asyncrl.replay.store import Replay
 

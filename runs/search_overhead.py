@@ -21,11 +21,11 @@ import numpy as np
 
 import asyncrl
 from asyncrl.actors.episodes import EpisodeRunner, Observed
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.envs import make_env, spec_of
-from asyncrl.heads.deterministic import SearchPolicy
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.processes import settle_in
+from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.processes.starting import settle_in
+from asyncrl.store.checkpoint import newest, read_part
 
 ENV, PROCESSES, CANDIDATES, TURNS, SIGMA = "HalfCheetah-v5", 2, 6, 8, 0.05
 

@@ -20,14 +20,14 @@ import psutil
 import pytest
 
 import asyncrl
-from asyncrl import session
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.errors import AsyncrlError
-from asyncrl.experiment import Result
+from asyncrl.experiment.experiment import Result
 from asyncrl.launcher import Launcher
-from asyncrl.reports import Reports
+from asyncrl.session import session
+from asyncrl.session.reports import Reports
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.parking import Parking
+from asyncrl.store.checkpoint import newest, read_part
 
 parkings: list[Parking] = []
 """Those of topologies that a test has made by itself: their pipes are open until they are closed."""

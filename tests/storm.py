@@ -19,11 +19,11 @@ import test_stream_runs
 from running import Jitter, Run, check_nothing_left, kill, patience, train, wait_for
 from test_writer import lines_of, read_events
 
-from asyncrl.checkpoint import newest, read_part
-from asyncrl.evaluations import Evaluations
 from asyncrl.monitor.writer import Writer
 from asyncrl.scheduler.board import PHASE, PHASES
-from asyncrl.session import Session
+from asyncrl.session.evaluations import Evaluations
+from asyncrl.session.session import Session
+from asyncrl.store.checkpoint import newest, read_part
 
 TOPOLOGIES: dict[str, dict[str, Any]] = {
     "a3c": {"t_max": 10},

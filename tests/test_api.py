@@ -24,13 +24,13 @@ from running import watched
 
 import asyncrl
 from asyncrl.algos import ALGORITHMS
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.cli.bench import Queues, Throughput
 from asyncrl.cli.runs import Evaluate, Play, Resume
+from asyncrl.envs.video import has_screen
 from asyncrl.errors import UserError
-from asyncrl.experiment import Experiment, RunOptions
+from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.video import has_screen
+from asyncrl.store.checkpoint import newest, read_part
 
 FAST = {"workers": 2, "steps": 400, "quiet": True, "evaluation_episodes": 0}
 

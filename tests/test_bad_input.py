@@ -122,7 +122,7 @@ def test_an_existing_run_folder(capsys):
 
 def test_a_run_folder_that_appears_meanwhile(monkeypatch):
     """Two commands with one name at a time: the second must not take, nor remove, the first one's folder."""
-    monkeypatch.setattr("asyncrl.session.check_experiment", lambda experiment, new: None)
+    monkeypatch.setattr("asyncrl.session.session.check_experiment", lambda experiment, new: None)
     Path("runs/mine").mkdir(parents=True)
     assert "exists already" in refused("CartPole-v1", name="mine")
     assert Path("runs/mine").is_dir()
@@ -130,7 +130,7 @@ def test_a_run_folder_that_appears_meanwhile(monkeypatch):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody without rights")
 def test_an_unwritable_run_folder(tmp_path):
-    from asyncrl.validate import check_run_folder
+    from asyncrl.experiment.checks import check_run_folder
 
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o755)

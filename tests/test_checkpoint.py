@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from asyncrl import array_files, checkpoint
 from asyncrl.errors import UserError
+from asyncrl.store import array_files, checkpoint
 
 ARRAYS = {
     "parameters": np.linspace(-1, 1, 50, dtype=np.float32),
@@ -183,7 +183,7 @@ def test_the_safetensors_library_reads_what_we_write_and_we_what_it_writes(tmp_p
 GLUTTON = """
 import resource, sys, numpy as np
 from pathlib import Path
-from asyncrl import checkpoint
+from asyncrl.store import checkpoint
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -313,7 +313,7 @@ def test_names_appear_after_their_content_and_done_last(tmp_path, monkeypatch):
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from asyncrl import checkpoint
+from asyncrl.store import checkpoint
 run, step = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 while True:

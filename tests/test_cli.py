@@ -21,10 +21,10 @@ from asyncrl.cli.main import main
 from asyncrl.cli.parsing import option_names, whole_number, without_box
 from asyncrl.cli.train import experiment_type
 from asyncrl.errors import UserError, WorkerFailed
-from asyncrl.experiment import Experiment, RunOptions
+from asyncrl.experiment.checks import RANGES, check_experiment, check_fields
+from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads import HEADS
 from asyncrl.scheduler import MODES
-from asyncrl.validate import RANGES, check_experiment, check_fields
 
 TRAIN = ["train", "a3c", "CartPole-v1"]
 
@@ -209,7 +209,7 @@ def test_runs_that_cannot_be_a_folder(trained, capsys, runs):
 
 def test_an_unwritable_folder(trained, capsys, monkeypatch):
     # For root, every folder is writable: only the question to the system is replaced.
-    monkeypatch.setattr("asyncrl.validate.os.access", lambda path, mode: False)
+    monkeypatch.setattr("asyncrl.experiment.checks.os.access", lambda path, mode: False)
     assert "not writable" in refused(capsys, *TRAIN, "--runs", "out/there")
 
 

@@ -15,10 +15,11 @@ import pytest
 from environments import CountingEnv
 from running import Run, check_nothing_left, interrupt, jittery_cartpole, kill, patience, train, wait_for
 
-from asyncrl import processes
-from asyncrl.evaluations import Evaluations
 from asyncrl.launcher import Launcher
 from asyncrl.monitor.writer import Writer
+from asyncrl.processes import starting as processes
+from asyncrl.session.evaluations import Evaluations
+from asyncrl.topologies import run_context
 
 SEARCH = {"algo": "es", "population": 8}
 
@@ -91,7 +92,7 @@ def test_a_fork_server_that_is_killed_as_processes_start_or_the_run_ends(tmp_pat
 
 def test_whoever_is_told_dead_is_dead(monkeypatch):
     """A fork server's death is known before its children have died of it: what they own must not change hands earlier."""
-    process, connection = processes.start(processes.context(), writes_for_ever, "asyncrl-counts", ())
+    process, connection = processes.start(run_context(), writes_for_ever, "asyncrl-counts", ())
     words = connection.recv()
     assert words == "going"
     one = psutil.Process(process.pid)

@@ -15,13 +15,13 @@ from test_off_policy import HIDDEN, LEARNERS, A, S, batch, require_left_out
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from asyncrl.algos import devices
 from asyncrl.algos.ddpg import Ddpg, DdpgOptions
-from asyncrl.algos.devices import Device, check_device
 from asyncrl.algos.sac import Sac, SacOptions
 from asyncrl.algos.td3 import Td3, Td3Options
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.errors import Hopeless, UserError
+from asyncrl.heads.networks import devices
+from asyncrl.heads.networks.devices import Device, check_device
+from asyncrl.store.checkpoint import newest, read_part
 
 KINDS = {"ddpg": (Ddpg, DdpgOptions), "td3": (Td3, Td3Options), "sac": (Sac, SacOptions)}
 EXTRA = {"priority_alpha": 0.6, "max_gradient_norm": 0.3, "policy_learning_rate": 2e-3, "critic_learning_rate": 2e-3}

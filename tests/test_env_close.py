@@ -21,7 +21,7 @@ from running import Run, interrupt, train, wait_for
 import asyncrl
 from asyncrl.bench.throughput import measure_limit
 from asyncrl.errors import UserError
-from asyncrl.processes import CLOSING_SECONDS
+from asyncrl.processes.starting import CLOSING_SECONDS
 
 
 class Simulator(CountingEnv):

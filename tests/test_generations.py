@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from asyncrl.estates import TicketsEstate
 from asyncrl.progress import COLUMNS
 from asyncrl.scheduler.board import DRAIN, MARK, OPENED, REQUEST, SCHEDULER_COLUMNS, Board
-from asyncrl.scheduler.generations import MOST_ATTEMPTS, Claim, LearnerPace, SearchGround, WorkerPace, window_for
 from asyncrl.scheduler.modes import parse_mode
 from asyncrl.scheduler.pace import Books
-from asyncrl.scheduler.window import finish_using
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import STRIDE, Tickets
+from asyncrl.topologies.search.estate import TicketsEstate
+from asyncrl.topologies.search.generations import MOST_ATTEMPTS, Claim, LearnerPace, SearchGround, WorkerPace, window_for
+from asyncrl.topologies.search.window import finish_using
 
 P = 4
 WORKERS = 3

@@ -16,11 +16,11 @@ from gymnasium import spaces
 from running import Run, resume, train
 
 import asyncrl
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.envs import load_generators, save_generators, seed_generators, spec_of
 from asyncrl.envs.generators import kept_generators
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.store.checkpoint import newest, read_part
 
 
 class DrawsGlobally(CountingEnv):

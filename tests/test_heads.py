@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS
-from asyncrl.heads.kernels import layer_sizes
+from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows

@@ -10,13 +10,13 @@ import pytest
 from running import bits, files_are_closed, parkings, resume, train
 
 from asyncrl.algos.a3c import A3COptions
-from asyncrl.experiment import Experiment
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.scheduler.board import MARK
-from asyncrl.scheduler.in_place import InPlacePace
 from asyncrl.scheduler.modes import parse_mode
 from asyncrl.scheduler.pace import Books
-from asyncrl.scheduler.rounds import RoundsPace
-from asyncrl.topologies.actor_learner import ActorLearnerTopology
+from asyncrl.topologies.actor_learner.in_place import InPlacePace
+from asyncrl.topologies.actor_learner.rounds import RoundsPace
+from asyncrl.topologies.actor_learner.topology import ActorLearnerTopology
 
 WORKERS, RATE = 8, 0.01
 

@@ -18,10 +18,11 @@ import pytest
 from running import children
 
 import asyncrl
-from asyncrl import processes, session
 from asyncrl.launcher import Launcher
+from asyncrl.processes import starting as processes
+from asyncrl.processes.interrupts import TOGETHER_SECONDS, Interrupts, held, interruptible
+from asyncrl.session import session
 from asyncrl.shared.compiled import njit
-from asyncrl.shared.interrupts import TOGETHER_SECONDS, Interrupts, held, interruptible
 from asyncrl.workers import leaving
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -113,8 +114,9 @@ def test_a_function_is_compiled_whole_before_a_signal_raises(monkeypatch, whose)
 
 def test_python_ends_though_a_process_of_ours_is_left():
     code = (
-        "from asyncrl import processes; from test_interrupts import lets_sigterm_pass\n"
-        "process, connection = processes.start(processes.context(), lets_sigterm_pass, 'asyncrl-left', ())\n"
+        "from asyncrl.processes import starting as processes; from asyncrl.topologies import run_context\n"
+        "from test_interrupts import lets_sigterm_pass\n"
+        "process, connection = processes.start(run_context(), lets_sigterm_pass, 'asyncrl-left', ())\n"
         "connection.recv()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, timeout=90)
@@ -130,7 +132,7 @@ def test_what_a_library_makes_of_it_is_an_interruption():
 
 def test_the_first_is_only_remembered_and_told_and_the_second_is_raised(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("asyncrl.shared.interrupts.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("asyncrl.processes.interrupts.time", SimpleNamespace(monotonic=lambda: now[0]))
     before = signal.getsignal(signal.SIGINT)
     told = []
     with Interrupts(lambda: told.append(1)) as interrupts:

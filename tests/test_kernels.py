@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from asyncrl.heads.kernels import (
+from asyncrl.heads.networks.kernels import (
     backward,
     forward,
     layer_sizes,
@@ -17,7 +17,7 @@ from asyncrl.heads.kernels import (
     vector_size,
     workspace_size,
 )
-from asyncrl.heads.layers import normalise, tanh
+from asyncrl.heads.networks.layers import normalise, tanh
 
 INPUTS, OUTPUTS = 7, 3
 HIDDEN = [(64, 64), (32,), (), (16, 24, 8)]

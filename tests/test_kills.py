@@ -177,7 +177,7 @@ def test_killed_at_the_gate_and_while_saving(tmp_path, mode):
     print(mode, killed)
     assert len(killed) >= 8
     run.check_books(10)
-    from asyncrl.checkpoint import check
+    from asyncrl.store.checkpoint import check
 
     for folder in (run.folder / "checkpoints").iterdir():
         assert {path.name for path in folder.iterdir()} == {*check(folder)["files"], "done"}

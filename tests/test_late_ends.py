@@ -16,12 +16,12 @@ from environments import HangingEnv, SlowEnv
 from running import Run, resume, train, wait_for
 from test_stream_runs import TINY
 
-from asyncrl import session
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.launcher import Launcher, Watch, patience
 from asyncrl.launcher.slots import Slot
+from asyncrl.processes.interrupts import TOGETHER_SECONDS
 from asyncrl.scheduler.board import HEARTBEAT, OBEYED, PHASE, PHASES, Board
-from asyncrl.shared.interrupts import TOGETHER_SECONDS
+from asyncrl.session import session
+from asyncrl.store.checkpoint import newest, read_part
 
 LONG: dict[str, Any] = {"workers": 2, "steps": 10**6, "mode": "sync", "seconds": 40.0}
 

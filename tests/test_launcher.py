@@ -23,10 +23,11 @@ import pytest
 from environments import CountingEnv, HangingEnv, RaisingEnv, SlowEnv
 from running import Run, check_nothing_left, children, command, interrupt, kill, resume, train, wait_for
 
-from asyncrl import processes
-from asyncrl.checkpoint import newest
 from asyncrl.errors import UserError
-from asyncrl.session import core_of
+from asyncrl.processes import starting as processes
+from asyncrl.session.session import core_of
+from asyncrl.store.checkpoint import newest
+from asyncrl.topologies import run_context
 
 TESTS = str(Path(__file__).parent)
 LONG = ["--steps", "1000000000", "--workers", "2", "--quiet", "--report-seconds", "0.2"]
@@ -382,11 +383,11 @@ def tell_what_is_loaded(connection: Any) -> None:
 
 def test_processes_start_with_everything_loaded():
     """Numba loads the last of these at the first compiled call: a second, which every worker and every successor would take."""
-    chosen = processes.context()
+    chosen = run_context()
     forkserver._forkserver._stop()  # whoever started it may have loaded less; the next one is ours
     process, connection = processes.start(chosen, tell_what_is_loaded, "probe", ())
     assert connection.poll(120)
-    assert {"torch", "asyncrl.workers.actor_learner", "numba.np.arraymath"} <= connection.recv()
+    assert {"torch", "asyncrl.topologies.actor_learner.worker", "numba.np.arraymath"} <= connection.recv()
     process.join(10)
 
 
@@ -399,7 +400,7 @@ def test_a_learner_is_on_no_workers_core(workers, cores, kept):
 
 
 def test_the_learner_counts_where_it_works_all_the_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("asyncrl.session.usable_cores", lambda: 2)
+    monkeypatch.setattr("asyncrl.session.session.usable_cores", lambda: 2)
     settings = {"workers": 2, "steps": 200, "pin_cores": True}
     streams = train(tmp_path, "CartPole-v1", algo="impala", **settings)
     assert "2 workers and the learner, of one thread each, share 2 cores" in streams.notes
@@ -467,7 +468,7 @@ def test_evaluations_while_training(tmp_path):
 
 def test_a_killed_evaluator_is_said_and_the_run_goes_on(tmp_path):
     def kill_it(run: Run) -> None:
-        from asyncrl.evaluations import Evaluations
+        from asyncrl.session.evaluations import Evaluations
 
         found: list[Any] = []
         original = Evaluations.tick

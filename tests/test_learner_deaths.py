@@ -19,21 +19,23 @@ import torch
 from running import files_are_closed, parkings
 from test_stream_runs import check_replay
 
-from asyncrl.algos import ALGORITHMS, devices
-from asyncrl.algos.devices import Device
-from asyncrl.checkpoint import read_part
-from asyncrl.experiment import Experiment
+from asyncrl.algos import ALGORITHMS
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.fields import written
+from asyncrl.heads.networks import devices
+from asyncrl.heads.networks.devices import Device
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.learners.replays import updates_due
 from asyncrl.scheduler.board import ARRIVED, COMMAND, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import parse_mode
-from asyncrl.topologies.streams import StreamTopology
+from asyncrl.store.checkpoint import read_part
+from asyncrl.topologies.streams import learner_state as stream_state
+from asyncrl.topologies.streams import plan as stream_plan
+from asyncrl.topologies.streams.actor import StreamActor
+from asyncrl.topologies.streams.learner import StreamLearner
+from asyncrl.topologies.streams.topology import StreamTopology
 from asyncrl.topologies.topology import Seat
-from asyncrl.workers import stream_plan, stream_state
 from asyncrl.workers.messages import Go
-from asyncrl.workers.stream_actor import StreamActor
-from asyncrl.workers.stream_learner import StreamLearner
 
 OWN = str(Path(stream_state.__file__).parents[1])
 STEPS = 400

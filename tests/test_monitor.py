@@ -15,13 +15,13 @@ from tensorboard.util import tensor_util
 
 from asyncrl.monitor.aggregate import Aggregate
 from asyncrl.monitor.events import EventFile, new_file_name
-from asyncrl.monitor.files import write_json_atomically
 from asyncrl.monitor.memory import MemoryMeter
 from asyncrl.progress import COLUMNS, LAG_BINS
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.ledger import Ledger
-from asyncrl.workers.stream_learner import LearnerBooks
-from asyncrl.workers.stream_plan import stream_columns
+from asyncrl.store.json_files import write_json_atomically
+from asyncrl.topologies.streams.learner import LearnerBooks
+from asyncrl.topologies.streams.plan import stream_columns
 
 EXPLORATIONS = ["entropy:0.01", "entropy:0.1"]
 

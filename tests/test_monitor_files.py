@@ -16,9 +16,10 @@ from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.util import tensor_util
 
 from asyncrl.monitor.events import CHARTS, EventFile, flat_settings, new_file_name
-from asyncrl.monitor.files import GrowingFile, keep_lines_to, write_json_atomically
 from asyncrl.monitor.recorder import Recorder, Report
 from asyncrl.progress import LAG_BINS
+from asyncrl.store.growing_files import GrowingFile, keep_lines_to
+from asyncrl.store.json_files import write_json_atomically
 
 SETTINGS = {"algo": "a3c", "mode": "async", "workers": 2, "options": {"learning_rate": 7e-4, "shared": True, "clip": None}}
 

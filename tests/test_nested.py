@@ -17,7 +17,8 @@ from environments import CountingEnv
 from running import kill, train, wait_for
 
 import asyncrl
-from asyncrl import processes
+from asyncrl.processes import starting as processes
+from asyncrl.topologies import run_context
 
 TESTS = str(Path(__file__).parent)
 
@@ -88,7 +89,7 @@ def servers_of(folder: str) -> list[int]:
 
 
 def start_and_wait(connection: Any) -> None:
-    process, ours = processes.start(processes.context(), wait_long, "asyncrl-left", ())
+    process, ours = processes.start(run_context(), wait_long, "asyncrl-left", ())
     assert ours.recv() == "going"
     connection.send(process.pid)
     time.sleep(300)
@@ -102,7 +103,7 @@ def wait_long(connection: Any) -> None:
 
 def test_what_a_forked_process_has_started_ends_with_it():
     """And with it alone: the fork server that it inherited is its parent's."""
-    process, connection = processes.start(processes.context(), wait_long, "asyncrl-parents", ())
+    process, connection = processes.start(run_context(), wait_long, "asyncrl-parents", ())
     assert connection.recv() == "going"
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()

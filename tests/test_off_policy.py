@@ -19,9 +19,9 @@ from asyncrl.actors.rollout import Actor
 from asyncrl.algos.ddpg import Ddpg, DdpgOptions
 from asyncrl.algos.sac import Sac, SacOptions, squashed
 from asyncrl.algos.td3 import Td3, Td3Options
-from asyncrl.algos.towers import noise
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.networks.towers import noise
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
 from asyncrl.replay.records import Batch
 

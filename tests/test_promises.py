@@ -15,7 +15,6 @@ from running import Jitter, Run, bits, figures, interrupt, jittery_cartpole, jit
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3COptions
-from asyncrl.checkpoint import newest
 from asyncrl.envs import ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.heads.options import NetworkOptions
@@ -25,6 +24,7 @@ from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.scheduler.board import COMMAND, OBEYED
 from asyncrl.scheduler.modes import Async, Bounded, Sync, parse_mode
 from asyncrl.shared.optimizers import clip_scale, norm
+from asyncrl.store.checkpoint import newest
 from asyncrl.workers.plan import Task, stream
 
 # 1. The names at the ends of the range, and the bound on lag.

@@ -13,10 +13,10 @@ import pytest
 from running import command, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from asyncrl import record
 from asyncrl.api import resume, train
-from asyncrl.checkpoint import folder_of, newest, read_part, step_of
 from asyncrl.errors import UserError
+from asyncrl.session import folder as record
+from asyncrl.store.checkpoint import folder_of, newest, read_part, step_of
 
 
 def test_a_resumed_run_remembers_its_target_and_its_best_checkpoint(tmp_path: Path):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import asyncrl
-from asyncrl.checkpoint import newest, parts, read_part
 from asyncrl.learners.return_scale import ReturnScale, SharedReturnScale, fold_returns, scale_of
-from asyncrl.record import read_experiment
+from asyncrl.session.folder import read_experiment
 from asyncrl.shared.ledger import Ledger
+from asyncrl.store.checkpoint import newest, parts, read_part
 from asyncrl.trajectory import Trajectory
 
 GAMMA = 0.9

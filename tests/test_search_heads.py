@@ -8,10 +8,10 @@ from gymnasium import spaces
 
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
-from asyncrl.heads.deterministic import SEARCH_HEADS, SearchPolicy
+from asyncrl.heads.networks.wide import WideNetwork
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.wide import WideNetwork
+from asyncrl.heads.search_policy import SEARCH_HEADS, SearchPolicy
 
 SPACES = {
     "discrete from 5": spaces.Discrete(4, start=5),

@@ -21,14 +21,14 @@ from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.blackbox.settings import parse_settings
 from asyncrl.blackbox.space import Space
-from asyncrl.checkpoint import check, newest, read_part, seal, write_part
-from asyncrl.experiment import Experiment
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.scheduler.pace import Books
-from asyncrl.topologies.search import Searched, SearchTopology
-from asyncrl.workers.limits import MOST, EpisodeLimit, evaluation_limit
+from asyncrl.store.checkpoint import check, newest, read_part, seal, write_part
+from asyncrl.topologies.search.learner import WASTE_UPDATES
+from asyncrl.topologies.search.limits import MOST, EpisodeLimit, evaluation_limit
+from asyncrl.topologies.search.plan import learner_record
+from asyncrl.topologies.search.topology import Searched, SearchTopology
 from asyncrl.workers.plan import go_on_from
-from asyncrl.workers.search_learner import WASTE_UPDATES
-from asyncrl.workers.search_plan import learner_record
 
 SMALL = {"population": 8, "sigma": 0.3}
 SAME = {"steps": 3000, "seed": 3}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncrl.scheduler.modes import parse_mode
-from asyncrl.stages import Stages
+from asyncrl.session.stages import Stages
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from asyncrl.progress import COLUMNS
 from asyncrl.scheduler.board import MARK, OPENED, REQUEST, ROUNDS, SCHEDULER_COLUMNS, UPDATES, Board
 from asyncrl.scheduler.modes import Mode, Pipelined, Sync
 from asyncrl.scheduler.pace import Books, Ground, UpdateRule
-from asyncrl.scheduler.rounds import RoundsPace
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.shared.atomics import store_release
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Rmsprop, clip_scale, norm, weighted_mean
 from asyncrl.shared.parameters import SharedParameters
+from asyncrl.topologies.actor_learner.rounds import RoundsPace
 
 SIZE = 70  # five cache lines: shards of unequal size, and one that is not full
 STEPS = 5  # of a worker's round
@@ -242,7 +242,7 @@ class Game:
         owing = any(pace is not None and not pace.at_gate() for pace in self.stand_ins)
         return any(self.puppets) and not owing and all(puppet is None or puppet.done for puppet in self.puppets)
 
-    # A worker's side, as asyncrl.workers.actor_learner has it.
+    # A worker's side, as asyncrl.topologies.actor_learner.worker has it.
 
     def work(self, worker: int) -> None:
         books = Books(self.ledger, worker)

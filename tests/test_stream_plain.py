@@ -16,16 +16,16 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.ddpg import Ddpg
 from asyncrl.algos.sac import Sac
 from asyncrl.algos.td3 import Td3
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.envs import make_env, ship, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.replays import DRAWS
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.store import Replay
+from asyncrl.store.checkpoint import newest, read_part
+from asyncrl.topologies.streams.plan import StreamTask
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.plan import stream
-from asyncrl.workers.stream_plan import StreamTask
 
 SEED, HIDDEN = 3, (16, 16)
 CLASSIC = {"ddpg": Ddpg, "td3": Td3, "sac": Sac}

@@ -12,9 +12,9 @@ import pytest
 import torch
 from running import Jitter, Run, figures, interrupt, kill, patience, resume, train, wait_for
 
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.errors import UserError
-from asyncrl.experiment import usable_cores
+from asyncrl.experiment.experiment import usable_cores
+from asyncrl.store.checkpoint import newest, read_part
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},

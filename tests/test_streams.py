@@ -18,16 +18,16 @@ from running import wait_for
 
 from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.scheduler.modes import UNBOUNDED, Bounded, Pipelined, Sync, parse_mode
-from asyncrl.scheduler.stream_actor_pace import ActorPace
-from asyncrl.scheduler.stream_board import ABSENT, CLOSING, EPOCH, GATE, NOBODY, OVER, WAIT, StreamBoard
-from asyncrl.scheduler.stream_learner_pace import LearnerPace
-from asyncrl.scheduler.streams import Streams
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, prefixed
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.fans import Grid
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import Ring
+from asyncrl.topologies.streams.actor_pace import ActorPace
+from asyncrl.topologies.streams.board import ABSENT, CLOSING, EPOCH, GATE, NOBODY, OVER, WAIT, StreamBoard
+from asyncrl.topologies.streams.learner_pace import LearnerPace
+from asyncrl.topologies.streams.streams import Streams
 
 SLOTS = 3
 FIELDS = dict.fromkeys(("actor", "number", "version", "checksum"), ((), np.int64))
@@ -467,7 +467,7 @@ WORKERS = 3
 SLOW = 10.0  # actor 0 is so much slower
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["asyncrl.scheduler.stream_actor_pace"])
+context.set_forkserver_preload(["asyncrl.topologies.streams.actor_pace"])
 
 
 def act(arrays, carried, actor, seconds, seed, holds):

@@ -7,10 +7,10 @@ import pytest
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.deterministic import SearchPolicy
+from asyncrl.heads.networks.structures import STRUCTURES
+from asyncrl.heads.networks.structures.fast import FAST_STRUCTURES, fast_product, pays
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.structures import STRUCTURES
-from asyncrl.heads.structures.fast import FAST_STRUCTURES, fast_product, pays
+from asyncrl.heads.search_policy import SearchPolicy
 
 SHAPES = [(1, 1), (4, 1), (1, 3), (5, 5), (7, 4), (3, 8)]
 FAMILIES = [(name, 1) for name in STRUCTURES if name != "low-displacement"] + [("low-displacement", rank) for rank in (1, 2, 3)]

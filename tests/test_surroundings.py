@@ -20,9 +20,10 @@ from environments import CountingEnv
 from running import kill, wait_for
 
 import asyncrl
-from asyncrl import processes
-from asyncrl.fork_server import Context
-from asyncrl.surroundings import THREAD_CAPS, Surroundings
+from asyncrl.processes import starting as processes
+from asyncrl.processes.fork_server import Context
+from asyncrl.processes.surroundings import THREAD_CAPS, Surroundings
+from asyncrl.topologies import run_context
 
 FILES = resource.RLIMIT_NOFILE
 
@@ -133,11 +134,11 @@ def test_a_run_keeps_what_held_at_its_call(tmp_path, monkeypatch):
     """Whoever is started later in that run, as a replacement, finds the same; thread caps are ours and not left in the caller."""
     monkeypatch.setenv("ASYNCRL_TEST", "at the call")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    context, folder = processes.context(), os.getcwd()
+    context, folder = run_context(), os.getcwd()
     monkeypatch.setenv("ASYNCRL_TEST", "later")
     monkeypatch.chdir(tmp_path)
     assert asked(context) == ("at the call", folder, dict.fromkeys(THREAD_CAPS, "1"))
-    assert asked(processes.context())[:2] == ("later", str(tmp_path))
+    assert asked(run_context())[:2] == ("later", str(tmp_path))
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
@@ -174,7 +175,7 @@ def test_a_new_fork_server_changes_nothing(monkeypatch):
     from test_deaths import fork_server
 
     monkeypatch.setenv("ASYNCRL_TEST", "at the call")
-    context = processes.context()
+    context = run_context()
     first = asked(context)
     monkeypatch.setenv("ASYNCRL_TEST", "later")
     old = fork_server()

@@ -9,12 +9,13 @@ import time
 import numpy as np
 import pytest
 
-from asyncrl.processes import context, start, stop_all
+from asyncrl.processes.starting import start, stop_all
 from asyncrl.shared import tickets
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.atomics import compare_and_swap, load_acquire
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
+from asyncrl.topologies import run_context
 
 FIELDS = {"answer": ((), np.int64), "doers": ((), np.int64)}
 
@@ -140,7 +141,7 @@ def test_every_ticket_is_used_once_while_workers_are_killed():
     memory = SharedArrays.allocate(Tickets.layout(32, FIELDS))
     tickets = Tickets(memory)
     tickets.begin()
-    chosen, generator = context(), np.random.default_rng(0)
+    chosen, generator = run_context(), np.random.default_rng(0)
     running = {worker: start(chosen, do_tickets, "doer", (memory, worker)) for worker in range(3)}
     used, killed, redone = 0, 0, 0
     try:

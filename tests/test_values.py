@@ -17,7 +17,6 @@ from asyncrl.actors.rollout import NOTHING, Actor
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
 from asyncrl.algos.estimators import best_values, n_step_targets, one_step_targets, taken_values
-from asyncrl.checkpoint import newest, read_part
 from asyncrl.envs import ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
@@ -27,12 +26,13 @@ from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.learners.values import AutogradValueGradient, WrittenValueGradient, value_gradient_of
 from asyncrl.progress import COLUMNS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
-from asyncrl.scheduler.in_place import InPlacePace
 from asyncrl.scheduler.modes import Async
 from asyncrl.scheduler.pace import Books, Ground, UpdateRule
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Sgd, clip_scale, norm
 from asyncrl.shared.parameters import SharedParameters
+from asyncrl.store.checkpoint import newest, read_part
+from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.trajectory import TERMINATED, TRUNCATED
 from asyncrl.workers.plan import Task, stream
 

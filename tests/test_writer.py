@@ -18,18 +18,18 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from asyncrl import processes
 from asyncrl.monitor.events import new_file_name
 from asyncrl.monitor.recorder import Recorder, Report
 from asyncrl.monitor.writer import MOST_DEATHS, Writer
 from asyncrl.progress import LAG_BINS
+from asyncrl.topologies import run_context
 
 SETTINGS = {"algo": "a3c", "mode": "async", "workers": 2, "options": {"learning_rate": 7e-4, "shared": True, "clip": None}}
 
 
 @pytest.fixture
 def context():
-    return processes.context()
+    return run_context()
 
 
 def read_events(folder: Path) -> EventAccumulator:
@@ -221,7 +221,7 @@ def test_a_folder_that_is_gone_is_one_warning(tmp_path, context):
 
 
 def be_a_main_process_and_die(folder: str, connection) -> None:
-    writer = Writer(processes.context(), folder, SETTINGS)
+    writer = Writer(run_context(), folder, SETTINGS)
     writer.send({"step": 1, "return/mean": 1.0})
     wait_for(writer, 1)
     connection.send(writer.process_id)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import Exploration
 from asyncrl.envs.probe import checked_reset, observation_fault, reward_fault
 from asyncrl.errors import UserError
-from asyncrl.heads.layers import normalise
+from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.shared.compiled import njit

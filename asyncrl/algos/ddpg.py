@@ -16,7 +16,7 @@ from asyncrl.algos.off_policy import HIDDEN, OffPolicyOptions
 from asyncrl.algos.td3 import Td3, Td3Options
 
 if TYPE_CHECKING:
-    from asyncrl.algos.devices import Place
+    from asyncrl.heads.networks.devices import Place
 
 
 @dataclass(frozen=True)

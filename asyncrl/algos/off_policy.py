@@ -70,7 +70,7 @@ class OffPolicyOptions:
 class OffPolicyLearner(Protocol):
     """One algorithm's networks and its update; constructed as (observation size, action size, options, seed, hidden).
 
-    A sixth argument, an `asyncrl.algos.devices.Place`, stands in for the one that `learner_device` names.
+    A sixth argument, an `asyncrl.heads.networks.devices.Place`, stands in for the one that `learner_device` names.
 
     published_size   numbers that actors need
     errors           [B] float32, |temporal-difference error| of the last batch: its new priorities

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from asyncrl.algos.devices import Place
+    from asyncrl.heads.networks.devices import Place
     from asyncrl.replay.records import Batch
 
 LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
@@ -68,8 +68,8 @@ class Sac:
     ):
         import numpy as np
 
-        from asyncrl.algos.devices import place_of
-        from asyncrl.algos.towers import Towers
+        from asyncrl.heads.networks.devices import place_of
+        from asyncrl.heads.networks.towers import Towers
 
         generator = np.random.default_rng([seed, 0x5AC])
         self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
@@ -92,13 +92,13 @@ class Sac:
     @property
     def state(self) -> dict[str, NDArray[Any]]:
         """See `OffPolicyLearner`."""
-        from asyncrl.algos.devices import saved
+        from asyncrl.heads.networks.devices import saved
 
         return saved(self._kept)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `OffPolicyLearner`."""
-        from asyncrl.algos.devices import put_back
+        from asyncrl.heads.networks.devices import put_back
 
         put_back(self._kept, state)
 
@@ -108,7 +108,7 @@ class Sac:
 
     def sample(self, observation: torch.Tensor, stream: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(action [B, C], log pi [B, 1]), through which gradients flow; noise number `stream` of the present update."""
-        from asyncrl.algos.towers import noise
+        from asyncrl.heads.networks.towers import noise
 
         mean, log_std = self.policy.run(observation)[0].chunk(2, 1)
         normal = noise(self.seed, int(self.counts[0]), stream, tuple(mean.shape), self.place)
@@ -128,7 +128,7 @@ class Sac:
         """See `OffPolicyLearner`."""
         import torch
 
-        from asyncrl.algos.towers import left_out, regress, tensors
+        from asyncrl.heads.networks.towers import left_out, regress, tensors
 
         o = self.options
         observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from asyncrl.algos.devices import Place
+    from asyncrl.heads.networks.devices import Place
     from asyncrl.replay.records import Batch
 
 
@@ -64,8 +64,8 @@ class Td3:
     ):
         import numpy as np
 
-        from asyncrl.algos.devices import place_of
-        from asyncrl.algos.towers import Towers
+        from asyncrl.heads.networks.devices import place_of
+        from asyncrl.heads.networks.towers import Towers
 
         generator = np.random.default_rng([seed, 0x7D3])
         self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
@@ -79,13 +79,13 @@ class Td3:
     @property
     def state(self) -> dict[str, NDArray[Any]]:
         """See `OffPolicyLearner`."""
-        from asyncrl.algos.devices import saved
+        from asyncrl.heads.networks.devices import saved
 
         return saved(self._kept)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `OffPolicyLearner`."""
-        from asyncrl.algos.devices import put_back
+        from asyncrl.heads.networks.devices import put_back
 
         put_back(self._kept, state)
 
@@ -97,7 +97,7 @@ class Td3:
         """y [B, 1]."""
         import torch
 
-        from asyncrl.algos.towers import noise
+        from asyncrl.heads.networks.towers import noise
 
         o = self.options
         with torch.no_grad():
@@ -112,7 +112,7 @@ class Td3:
         """See `OffPolicyLearner`."""
         import torch
 
-        from asyncrl.algos.towers import left_out, regress, tensors
+        from asyncrl.heads.networks.towers import left_out, regress, tensors
 
         o = self.options
         observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
@@ -131,7 +131,7 @@ class Td3:
     def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
         import torch
 
-        from asyncrl.algos.towers import forward
+        from asyncrl.heads.networks.towers import forward
 
         o = self.options
         action = self.policy.run(observation)[0].tanh()

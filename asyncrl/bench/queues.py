@@ -14,7 +14,7 @@ from rich.table import Table
 
 from asyncrl.bench.queue_links import OPENERS, PAYLOAD, Case
 from asyncrl.errors import UserError
-from asyncrl.processes import for_children, leave_signals_to_main
+from asyncrl.processes.starting import for_children, leave_signals_to_main
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, padded_words
 
 PATIENCE = 300.0

@@ -10,11 +10,11 @@ import numpy as np
 from rich.table import Table
 
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.heads.deterministic import SEARCH_HEADS, SearchPolicy
-from asyncrl.heads.layers import dense
+from asyncrl.heads.networks.layers import dense
+from asyncrl.heads.networks.structures import STRUCTURES
+from asyncrl.heads.networks.structures.fast import FAST_STRUCTURES, FastProduct, pays
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.structures import STRUCTURES
-from asyncrl.heads.structures.fast import FAST_STRUCTURES, FastProduct, pays
+from asyncrl.heads.search_policy import SEARCH_HEADS, SearchPolicy
 
 SIZES = (41, 256, 512, 1024)
 HALF_CHEETAH = EnvSpec((17,), "float32", "box", (), (6,), (-1.0,) * 6, (1.0,) * 6, ())

@@ -16,12 +16,12 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.envs import make_env, seed_process, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import AsyncrlError, UserError
-from asyncrl.experiment import Experiment, RunOptions, usable_cores
-from asyncrl.processes import context, settle_in, start, stop_all
-from asyncrl.session import Session
-from asyncrl.shared.interrupts import held
-from asyncrl.topologies import topology_of
-from asyncrl.validate import check_experiment
+from asyncrl.experiment.checks import check_experiment
+from asyncrl.experiment.experiment import Experiment, RunOptions, usable_cores
+from asyncrl.processes.interrupts import held
+from asyncrl.processes.starting import settle_in, start, stop_all
+from asyncrl.session.session import Session
+from asyncrl.topologies import run_context, topology_of
 from asyncrl.workers.leaving import live, to_stderr
 
 SWEPT = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync")
@@ -126,7 +126,7 @@ def print_throughput(result: dict[str, Any], console: Console | None = None) -> 
 
 def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
     """Steps per second of `workers` processes that step the environment at the same time, and do nothing else."""
-    chosen, shipped = context(), ship(env)
+    chosen, shipped = run_context(), ship(env)
     started: list[tuple[Any, Connection]] = []
     try:
         for i in range(workers):

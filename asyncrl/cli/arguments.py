@@ -30,6 +30,6 @@ def check_writable(file: str | None) -> None:
 
 def write_json(file: str | None, result: Any) -> None:
     if file is not None:
-        from asyncrl.monitor.files import write_json_atomically
+        from asyncrl.store.json_files import write_json_atomically
 
         write_json_atomically(file, result)

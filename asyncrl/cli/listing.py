@@ -24,7 +24,7 @@ def list_parts(args: list[str]) -> int:
     from asyncrl.algos import ALGORITHMS
     from asyncrl.blackbox.settings import SETTINGS
     from asyncrl.heads import HEADS
-    from asyncrl.heads.deterministic import SEARCH_HEADS
+    from asyncrl.heads.search_policy import SEARCH_HEADS
     from asyncrl.heads.tower import TOWER_HEADS
     from asyncrl.scheduler import MODES
 

@@ -18,7 +18,7 @@ from asyncrl.cli.parsing import complain
 from asyncrl.cli.runs import evaluate, play, resume
 from asyncrl.cli.train import train
 from asyncrl.errors import AsyncrlError, UserError, unknown
-from asyncrl.shared.interrupts import Interrupts
+from asyncrl.processes.interrupts import Interrupts
 
 SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """Disk, open files, memory, processes: the system's lack of something is no bug of ours that needs a traceback."""

@@ -14,8 +14,8 @@ from asyncrl.errors import UserError, unknown
 
 def train(args: list[str]) -> int:
     """Train, with a live table, and write a run's folder."""
-    from asyncrl.experiment import Experiment
-    from asyncrl.validate import check_experiment, check_named
+    from asyncrl.experiment.checks import check_experiment, check_named
+    from asyncrl.experiment.experiment import Experiment
 
     algo, rest = _algorithm(args)
     given = parse(experiment_type(algo), rest, f"asyncrl train {algo}", _train_description(algo))
@@ -54,7 +54,7 @@ def _train_description(algo: str) -> str:
 def experiment_type(algo: str) -> type[Any]:
     """Experiment, as the command line sees it: the environment by its place, the algorithm's own options, its default mode."""
     from asyncrl.algos import ALGORITHMS
-    from asyncrl.experiment import Experiment
+    from asyncrl.experiment.experiment import Experiment
 
     entry = ALGORITHMS[algo]
     options = Annotated[entry.options_type, tyro.conf.arg(name=algo)]  # type: ignore[name-defined]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.actions import EnvironmentActions
-from asyncrl.heads.kernels import policy_forward
-from asyncrl.heads.layers import FAST, normalise
+from asyncrl.heads.networks.kernels import policy_forward
+from asyncrl.heads.networks.layers import FAST, normalise
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit

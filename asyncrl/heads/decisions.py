@@ -19,8 +19,8 @@ import math
 
 import numpy as np
 
-from asyncrl.heads.kernels import ACTIVATION, HIDDEN, INPUTS, POLICY_OUTPUTS
-from asyncrl.heads.layers import FAST, relu, tanh
+from asyncrl.heads.networks.kernels import ACTIVATION, HIDDEN, INPUTS, POLICY_OUTPUTS
+from asyncrl.heads.networks.layers import FAST, relu, tanh
 from asyncrl.shared.compiled import njit
 
 SCORES, BOUNDS, ACTION, SCRATCH, VECTOR, COMPONENTS, KNOB, PLAN, CHOICES = range(9)

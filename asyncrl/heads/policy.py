@@ -13,11 +13,11 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError, unknown
 from asyncrl.heads import HEADS
 from asyncrl.heads.action_values import ActionValueHead
-from asyncrl.heads.compact import GAINS, LINEAR, CompactNetwork, actor_critic, check_network, hidden_of
-from asyncrl.heads.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
+from asyncrl.heads.networks.compact import GAINS, LINEAR, CompactNetwork, actor_critic, check_network, hidden_of
+from asyncrl.heads.networks.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
+from asyncrl.heads.networks.structures import STRUCTURES
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import KNOBS, TEMPERATURE, RoundArrays
-from asyncrl.heads.structures import STRUCTURES
 
 NetworkFunction = Callable[[EnvSpec, int], Any]
 """A network of the user's own: (spec, policy outputs) -> torch module, observation[N, ...] -> (policy_output[N, P], value[N])."""
@@ -80,7 +80,7 @@ class Policy:
                 self._compact = actor_critic(self.plan, head, options)
                 self._network_size = self._compact.size
         else:
-            from asyncrl.heads.networks import flatten
+            from asyncrl.heads.networks.modules import flatten
 
             self._network_size = flatten(self._fresh_module(0)).size
         self.size = self._network_size + self.head.extra.size
@@ -97,7 +97,7 @@ class Policy:
         elif self.plan is not None:
             network = _orthogonal(self.plan, np.random.default_rng(seed))
         else:
-            from asyncrl.heads.networks import flatten
+            from asyncrl.heads.networks.modules import flatten
 
             network = flatten(self._fresh_module(seed))
         return np.concatenate([network, self.head.extra]).astype(np.float32)
@@ -132,7 +132,7 @@ class Policy:
     def _fresh_module(self, seed: int) -> Any:
         import torch
 
-        from asyncrl.heads.networks import TorchActorCritic, checked, initialise
+        from asyncrl.heads.networks.modules import TorchActorCritic, checked, initialise
 
         if self._network is not None:
             with kept_generators():
@@ -147,7 +147,7 @@ class Policy:
         """(torch module, the head's own parameters as a tensor), views of a `dense` vector with gradients in `gradient`, likewise dense."""
         import torch
 
-        from asyncrl.heads.networks import MlpActorCritic, bind
+        from asyncrl.heads.networks.modules import MlpActorCritic, bind
 
         module = self._fresh_module(0) if self.plan is None else MlpActorCritic(self.plan, self.options.hidden_activation)
         at = bind(module, vector, gradient)

@@ -18,8 +18,8 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.actions import EnvironmentActions
 from asyncrl.heads.gaussian import float32_within
-from asyncrl.heads.kernels import policy_forward
-from asyncrl.heads.layers import normalise
+from asyncrl.heads.networks.kernels import policy_forward
+from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import SQUASHED_LOG_STD
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.shared.compiled import njit

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError, unknown
-from asyncrl.heads.kernels import layer_sizes, make_plan, policy_forward, workspace_size
+from asyncrl.heads.networks.kernels import layer_sizes, make_plan, policy_forward, workspace_size
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.squashed import DeterministicHead, SquashedHead

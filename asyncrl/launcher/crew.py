@@ -8,13 +8,13 @@ from collections.abc import Callable
 from multiprocessing import connection as mp_connection
 from typing import Any
 
-from asyncrl.estates import Estate, SharedGround
-from asyncrl.fork_server import Context
+from asyncrl.launcher.estate import Estate, SharedGround
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
-from asyncrl.processes import DISMISSED_SECONDS, dismiss, start, stop_all
+from asyncrl.processes.fork_server import Context
+from asyncrl.processes.interrupts import held
+from asyncrl.processes.starting import DISMISSED_SECONDS, dismiss, start, stop_all
 from asyncrl.scheduler.board import ARRIVED, COMMAND, HEARTBEAT, OBEYED, OPENED, PHASE, PHASES
-from asyncrl.shared.interrupts import held
 from asyncrl.workers.messages import Failed, Go, Note, Ready
 
 BACK_OFF_SECONDS = 0.25

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from asyncrl.estates import Estate, SharedGround
-from asyncrl.fork_server import Context
 from asyncrl.launcher.crew import Body, Crew
+from asyncrl.launcher.estate import Estate, SharedGround
 from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
+from asyncrl.processes.fork_server import Context
 from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, HEARTBEAT, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import Mode
 

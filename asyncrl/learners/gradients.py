@@ -12,7 +12,7 @@ from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.entries import ActorCritic
 from asyncrl.algos.estimators import generalised_advantages, standardised
 from asyncrl.heads.behaviour import own_share
-from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
+from asyncrl.heads.networks.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
 from asyncrl.trajectory import TRUNCATED, Trajectory

@@ -89,7 +89,7 @@ class ReplayUpdater:
     @staticmethod
     def check(task: Any, units: int) -> None:
         """See `Updater.check`: the replay is not smaller than a batch and fits in memory, there are updates, the device is there."""
-        from asyncrl.algos.devices import check_device
+        from asyncrl.heads.networks.devices import check_device
 
         options = task.options
         check_device(options.learner_device)

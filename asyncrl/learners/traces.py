@@ -12,7 +12,7 @@ from asyncrl.algos.estimators import standardised
 from asyncrl.algos.impala import ImpalaOptions, log_prob_weights
 from asyncrl.algos.vtrace import importance_figures, vtrace
 from asyncrl.errors import UserError
-from asyncrl.heads.kernels import backward, rollout_forward, workspace_size
+from asyncrl.heads.networks.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.learners.return_scale import ReturnScale

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from asyncrl.algos.entries import ValueBased
 from asyncrl.algos.values import ValueOptions, loss, output_weights
-from asyncrl.heads.kernels import policy_backward, policy_forward, workspace_size
+from asyncrl.heads.networks.kernels import policy_backward, policy_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
 from asyncrl.learners.gradients import Losses

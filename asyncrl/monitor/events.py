@@ -23,7 +23,7 @@ from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from asyncrl.monitor.files import GrowingFile
+from asyncrl.store.growing_files import GrowingFile
 
 CHARTS: dict[str, dict[str, Sequence[str]]] = {
     "Learning": {

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.monitor.events import EventFile
-from asyncrl.monitor.files import GrowingFile, keep_lines_to
-from asyncrl.processes import leave_signals_to_main
+from asyncrl.processes.starting import leave_signals_to_main
+from asyncrl.store.growing_files import GrowingFile, keep_lines_to
 
 
 class Report(NamedTuple):

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.errors import WorkerFailed
-from asyncrl.fork_server import Child, Context
 from asyncrl.monitor.events import new_file_name
 from asyncrl.monitor.recorder import Answer, End, Open, Report, Sizes, writer_main
-from asyncrl.processes import start
-from asyncrl.shared.interrupts import held
+from asyncrl.processes.fork_server import Child, Context
+from asyncrl.processes.interrupts import held
+from asyncrl.processes.starting import start
 
 MOST_DEATHS = 3
 """A writer process that dies so often in a row, without having written anything in between, is not started again."""

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asyncrl.scheduler.board import ARRIVED, COMMAND, DELAY, IN_PLACE, OBEYED, OPENED, PHASE, PHASES, STOP, Board
-from asyncrl.scheduler.in_place import InPlacePace
-from asyncrl.scheduler.pace import Books, Ground, Pace
-from asyncrl.scheduler.rounds import RoundsPace
+from asyncrl.scheduler.board import ARRIVED, COMMAND, OBEYED, OPENED, PHASE, PHASES, STOP, Board
 from asyncrl.shared.parking import Parking
-
-
-def pace_of(ground: Ground, worker: int, books: Books) -> Pace:
-    """The pace of this epoch's mode, for an actor-learner."""
-    if ground.board.order(DELAY) == IN_PLACE:
-        return InPlacePace(ground, worker, books)
-    return RoundsPace(ground, worker, books)
 
 
 class Gate:

@@ -13,6 +13,5 @@
     tickets      numbered jobs that are claimed, done, handed in and used once each
     states       one process's state in two copies, so that it survives that process
     sum_tree     draws in proportion to weights
-    interrupts   signals that end a run, heard where they break nothing
     compiled     Numba's `njit`, compiled without an interruption in the middle
 """

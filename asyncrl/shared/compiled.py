@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import njit as numba_njit
 
-from asyncrl.shared.interrupts import held
+from asyncrl.processes.interrupts import held
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:

@@ -12,32 +12,41 @@ from typing import TYPE_CHECKING
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox, Streamed
+from asyncrl.processes.fork_server import Context
+from asyncrl.processes.starting import context
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.evaluator import Evaluated
 
+BODIES = "asyncrl.topologies.bodies"
+
 if TYPE_CHECKING:
-    from asyncrl.experiment import Experiment
+    from asyncrl.experiment.experiment import Experiment
+
+
+def run_context() -> Context:
+    """How the processes of a run are started: with every body loaded already."""
+    return context([BODIES])
 
 
 def task_of(experiment: Experiment) -> Evaluated:
     """What the experiment learns, in a form that can be played."""
     entry = ALGORITHMS[experiment.algo]
     if isinstance(entry, BlackBox):
-        from asyncrl.topologies.search import search_task
+        from asyncrl.topologies.search.topology import search_task
 
         return search_task(experiment)
     if isinstance(entry, Streamed):
-        from asyncrl.topologies.streams import stream_task
+        from asyncrl.topologies.streams.topology import stream_task
 
         return stream_task(experiment)
-    from asyncrl.topologies.actor_learner import actor_learner_task
+    from asyncrl.topologies.actor_learner.topology import actor_learner_task
 
     return actor_learner_task(experiment)
 
 
 def essential_part(algo: str) -> str | None:
     """The part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
-    from asyncrl.workers.stream_learner import LEARNER_PART
+    from asyncrl.topologies.streams.learner import LEARNER_PART
 
     return LEARNER_PART if isinstance(ALGORITHMS[algo], Streamed) else None
 
@@ -46,13 +55,13 @@ def topology_of(experiment: Experiment) -> Topology:
     """Build the topology that the experiment's algorithm needs. Raises UserError for what can't work with its environment."""
     entry = ALGORITHMS[experiment.algo]
     if isinstance(entry, BlackBox):
-        from asyncrl.topologies.search import SearchTopology
+        from asyncrl.topologies.search.topology import SearchTopology
 
         return SearchTopology(experiment)
     if isinstance(entry, Streamed):
-        from asyncrl.topologies.streams import StreamTopology
+        from asyncrl.topologies.streams.topology import StreamTopology
 
         return StreamTopology(experiment)
-    from asyncrl.topologies.actor_learner import ActorLearnerTopology
+    from asyncrl.topologies.actor_learner.topology import ActorLearnerTopology
 
     return ActorLearnerTopology(experiment)

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
-from asyncrl.estates import Estate, SharedGround
-from asyncrl.experiment import Experiment
-from asyncrl.record import env_name
+from asyncrl.experiment.experiment import Experiment
+from asyncrl.launcher.estate import Estate, SharedGround
+from asyncrl.processes.interrupts import interruptible
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
-from asyncrl.shared.interrupts import interruptible
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.evaluator import Evaluated, Snapshot
 
@@ -134,7 +133,7 @@ def probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
         seed_generators(experiment.seed)
         environment = make_env(experiment.env)
         spec = spec_of(environment)
-        _first_reset(environment, spec, env_name(experiment))
+        _first_reset(environment, spec, experiment.env_name)
     return shipped, spec
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl.actors.rollout import Actor
-from asyncrl.checkpoint import parts, read_part, write_part
 from asyncrl.envs import load_generators, load_state, save_generators, save_state, why_not
 from asyncrl.errors import UserError
+from asyncrl.store.checkpoint import parts, read_part, write_part
 
 
 def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None] = lambda: None) -> None:

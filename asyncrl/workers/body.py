@@ -10,7 +10,7 @@ from typing import Protocol
 
 from asyncrl.envs import seed_process
 from asyncrl.errors import Hopeless, UserError
-from asyncrl.processes import settle_in
+from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Go, Note, Ready
 

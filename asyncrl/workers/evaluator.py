@@ -17,7 +17,7 @@ from asyncrl.envs import make_env, seed_generators, seed_process, unship
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
-from asyncrl.processes import settle_in
+from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Ready
 from asyncrl.workers.plan import Task

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from types import FrameType
 
 from asyncrl.envs.closing import close_all, collect
-from asyncrl.processes import CLOSING_SECONDS, DISMISSAL
-from asyncrl.shared.interrupts import HOLDS
+from asyncrl.processes.interrupts import HOLDS
+from asyncrl.processes.starting import CLOSING_SECONDS, DISMISSAL
 
 
 class Dismissed(BaseException):

@@ -17,7 +17,6 @@ from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import ValueBased
 from asyncrl.algos.values import ValueOptions
-from asyncrl.checkpoint import folder_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
@@ -33,6 +32,7 @@ from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
+from asyncrl.store.checkpoint import folder_of
 
 if TYPE_CHECKING:
     from asyncrl.workers.evaluator import Playing

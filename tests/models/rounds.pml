@@ -1,7 +1,7 @@
 /*
  * Rounds with death and stand-in: `sync` and `pipelined` of actor-learners.
  *
- * What is modelled   asyncrl/scheduler/rounds.py (RoundsPace: start_round, finish_round, _hand, _apply, at_gate, stand_in),
+ * What is modelled   asyncrl/topologies/actor_learner/rounds.py (RoundsPace: start_round, finish_round, _hand, _apply, at_gate, stand_in),
  *                    the ledger's entries (shared/ledger.py, DEPTH), gradient slots and the two buffers (shared/parameters.py),
  *                    and the launcher's part: bury, stand in, grant, close, open (estates.RoundsEstate, launcher/crew.py, gate.py).
  *                    A worker may be killed between any two statements; whether its successor comes while the epoch runs is open.

@@ -1,0 +1,38 @@
+"""No structure: the layers of `linear` and `mlp`, and those outputs of compact networks that stay dense."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.heads.networks.structures.structure import Numbers
+
+
+class Dense:
+    """Every number of the matrix is a parameter."""
+
+    name: ClassVar[str] = "dense"
+    description: ClassVar[str] = "every number of its own"
+
+    def __init__(self, rank: int = 1):
+        pass
+
+    def count(self, inputs: int, outputs: int) -> int:
+        """in * out."""
+        return inputs * outputs
+
+    def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
+        """Normalised columns, as of Salimans et al. (2017): every output's weights have the norm `gain`."""
+        weight = generator.standard_normal((inputs, outputs))
+        weight *= gain / np.linalg.norm(weight, axis=0)
+        return weight.reshape(-1).astype(np.float32)
+
+    def expand(self, parameters: Numbers, dense: Numbers) -> None:
+        """Copy."""
+        dense.reshape(-1)[:] = parameters
+
+    def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
+        """Copy."""
+        gradient[:] = dense_gradient.reshape(-1)

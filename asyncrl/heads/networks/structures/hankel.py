@@ -1,0 +1,55 @@
+"""Hankel layers: constant along the antidiagonals."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.shared.compiled import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _expand(parameters, dense):  # type: ignore[no-untyped-def]
+    for i in range(dense.shape[0]):
+        for j in range(dense.shape[1]):
+            dense[i, j] = parameters[i + j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pull_back(dense_gradient, gradient):  # type: ignore[no-untyped-def]
+    gradient[:] = 0.0
+    for i in range(dense_gradient.shape[0]):
+        for j in range(dense_gradient.shape[1]):
+            gradient[i + j] += dense_gradient[i, j]
+
+
+class Hankel:
+    """M[j, i] = v[i + j]: a Toeplitz matrix with its columns reversed. Rank of Z_1 M - M Z_0^T at most 2.
+
+    Any rectangle is Hankel by itself, so nothing is cut off.
+    """
+
+    name: ClassVar[str] = "hankel"
+    description: ClassVar[str] = "constant antidiagonals: in + out - 1 parameters a layer"
+
+    def __init__(self, rank: int = 1):
+        pass
+
+    def count(self, inputs: int, outputs: int) -> int:
+        """in + out - 1."""
+        return inputs + outputs - 1
+
+    def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
+        """Normal with variance gain^2 / in."""
+        return (gain / inputs**0.5 * generator.standard_normal(self.count(inputs, outputs))).astype(np.float32)
+
+    def expand(self, parameters: Numbers, dense: Numbers) -> None:
+        """See `Structure`."""
+        _expand(parameters, dense)
+
+    def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
+        """Sums along the antidiagonals."""
+        _pull_back(dense_gradient, gradient)

@@ -1,0 +1,131 @@
+"""Greedy evaluations during and after training, by one evaluator process."""
+
+from __future__ import annotations
+
+import contextlib
+from multiprocessing import connection as mp_connection
+from multiprocessing.connection import Connection
+from typing import Any
+
+from asyncrl.processes.fork_server import Context
+from asyncrl.processes.interrupts import held, interruptible
+from asyncrl.processes.starting import start, stop_all
+from asyncrl.session.reports import Reports
+from asyncrl.topologies.topology import Topology
+from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot, run_evaluator
+from asyncrl.workers.messages import Failed, Ready
+
+MOST_DEATHS = 3
+"""An evaluator that dies so often in a row, without an evaluation in between, is not started again for this one."""
+
+
+class Evaluations:
+    """At most one snapshot is under way; the next is taken when that one is done and its time has come.
+
+    An evaluator that was killed is started again, and given the snapshot that was under way once more; one that raised is not.
+    """
+
+    def __init__(self, context: Context, task: Evaluated, episodes: int, seed: int):
+        self._context, self._task, self._episodes, self._seed = context, task, episodes, seed
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._ready = False
+        self._under_way: Snapshot | None = None
+        self._sent = False
+        self._next = 0
+        self._deaths = self._ended = 0
+        self._left_out = False
+        self._failed = episodes == 0
+        self.newest: Evaluation | None = None
+
+    def tick(self, every: int, topology: Topology, reports: Reports) -> None:
+        """Take in what has come; start an evaluation if one is due every so many steps (0: never). Waits for nothing."""
+        while self._connection is not None and self._has_news(0.0):
+            self._receive(reports)
+        if not every or self._failed:
+            return
+        following = (topology.steps // every + 1) * every
+        if self._left_out:
+            self._next, self._left_out = following, False
+        if (self._under_way is not None or topology.steps >= self._next) and self._advance(topology):
+            self._next = following
+
+    def final(self, topology: Topology, reports: Reports) -> Evaluation | None:
+        """Evaluate what was learned in the end, and wait for it. Raises KeyboardInterrupt where that is cut short."""
+        if self._under_way is not None:
+            self._finish(topology, reports)
+        self._finish(topology, reports)
+        return self.newest
+
+    def _finish(self, topology: Topology, reports: Reports) -> None:
+        """Wait until one more evaluation is done, or left out."""
+        ended = self._ended
+        while self._ended == ended and not self._failed:
+            self._advance(topology)
+            with interruptible():
+                self._has_news(None)
+            self._receive(reports)
+
+    def _advance(self, topology: Topology) -> bool:
+        """The evaluation that is due gets a process, and the process a snapshot. Waits for nothing. Returns whether a new one was taken."""
+        taken = False
+        if self._connection is None:
+            self._start()
+        elif self._ready and not self._sent:
+            taken = self._under_way is None
+            self._under_way = self._under_way or topology.snapshot()
+            self._sent = True
+            with contextlib.suppress(OSError):  # it died just now: its sentinel tells
+                self._connection.send(self._under_way)
+        return taken
+
+    def _start(self) -> None:
+        arguments = (self._task, self._seed + 1_000_003, self._episodes)
+        with held():
+            self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
+
+    def _has_news(self, seconds: float | None) -> bool:
+        """Whether the process has said something or is dead; a program that it has started may hold its connection open."""
+        assert self._connection is not None
+        return bool(mp_connection.wait([self._connection, self._process.sentinel], seconds))
+
+    def _receive(self, reports: Reports) -> None:
+        """Take in one message, or its death."""
+        assert self._connection is not None
+        try:
+            message = self._connection.recv() if self._connection.poll() else None
+        except (EOFError, ConnectionResetError):
+            message = None
+        if isinstance(message, Ready):
+            self._ready = True
+        elif isinstance(message, Evaluation):
+            self._under_way, self._sent, self._deaths = None, False, 0
+            self._ended += 1
+            self.newest = message
+            reports.evaluated(message.steps, message.mean)
+        elif isinstance(message, Failed):
+            self._failed = True
+            reports.note(f"evaluation stopped: {message.text}")
+            self.close()
+        else:
+            self._lost(reports)
+
+    def _lost(self, reports: Reports) -> None:
+        self._process.join(1.0)
+        self._deaths += not self._process.lost  # the fork server's death says nothing against the user's code
+        self.close()
+        if self._deaths < MOST_DEATHS:
+            reports.note("the evaluator was killed; another one is started")
+        else:
+            reports.note(f"the evaluator was killed {self._deaths} times in a row; this evaluation is left out")
+            self._under_way, self._deaths = None, 0
+            self._ended, self._left_out = self._ended + 1, True
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        connection, self._connection = self._connection, None
+        self._ready = self._sent = False
+        if connection is not None:
+            connection.close()
+            stop_all([self._process], 1.0)
+            self._process.close()

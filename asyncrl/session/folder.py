@@ -1,0 +1,162 @@
+"""A run's folder and its experiment.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from asyncrl import __version__
+from asyncrl.algos import ALGORITHMS
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
+from asyncrl.experiment.experiment import Experiment, RunOptions
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.shared.arrays import free_bytes
+from asyncrl.store.checkpoint import read_manifest, step_of
+from asyncrl.store.json_files import standard_json, write_json_atomically
+
+LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
+
+BEFORE = {"normalize_returns": False}
+"""What runs did that are older than a setting, whose experiment.json does not have it."""
+
+SHAPES = ("observation_shape", "observation_dtype", "action_kind", "action_sizes", "action_shape")
+"""What of an environment's spec networks are made for. Bounds of actions may differ: they are applied outside."""
+
+
+def make_folder(experiment: Experiment) -> Path:
+    """Make the run's folder; an existing one is refused."""
+    base = Path(experiment.run.runs)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{experiment.algo}-{experiment.env_name}-{experiment.mode}-s{experiment.seed}")
+    names = [experiment.run.name] if experiment.run.name else [f"{plain}-{stamp}"] + [f"{plain}-{stamp}-{i}" for i in range(2, 100)]
+    for name in names:
+        folder = base / name
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if experiment.run.name:
+                raise UserError(
+                    f"run folder {str(folder)!r} exists already (give another name, or continue it with `asyncrl resume`)"
+                ) from None
+        except OSError as error:
+            raise UserError(f"run folder {str(folder)!r} can't be made: {error.strerror}") from None
+    raise UserError(f"no free name for a run folder in {str(base)!r}; give one with --name")
+
+
+def check_room(folder: Path, experiment: Experiment, saved_bytes: Callable[[int], int], newest: Path | None = None) -> None:
+    """Raise UserError where the disk of `folder` lacks room for the checkpoints that there are at once, before anything is learned.
+
+    `saved_bytes(steps)`: of one. `newest`: of a run that is resumed; as many as it has make room for new ones.
+    """
+    run, done, there = experiment.run, 0, 0
+    if newest is not None:
+        done, there = step_of(newest), len(list(newest.parent.iterdir()))
+    every, steps = run.checkpoint_every, experiment.steps
+    at_once = max(max(run.keep_checkpoints, 1) + 2 - there, 1)  # those kept, the best, and the one being written
+    marks = [steps, *(range((steps - 1) // every * every, done, -every)[: at_once - 1] if every else ())]
+    needed = sum(saved_bytes(mark) for mark in marks)
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = free_bytes(str(place))
+    if needed > free:
+        raise UserError(
+            f"the run's checkpoints need {needed:,} bytes on the disk of {str(place)!r}, {free:,} are free "
+            "(allowed: a smaller --replay, fewer --keep-checkpoints, another disk with --runs)"
+        )
+
+
+def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any]) -> None:
+    """experiment.json: every setting, versions, machine."""
+    settings = dataclasses.asdict(dataclasses.replace(experiment, env=experiment.env_name, network_function=None))
+    del settings["network_function"]
+    write_json_atomically(
+        folder / "experiment.json",
+        {
+            "format": 1,
+            "settings": settings,
+            "env_is_function": not isinstance(experiment.env, str),
+            "network_is_function": experiment.network_function is not None,
+            "versions": {"asyncrl": __version__, "python": sys.version.split()[0], **_versions()},
+            "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+            **more,
+        },
+    )
+
+
+def read_experiment(folder: Path, env: Any = None, network_function: Any = None) -> Experiment:
+    """The experiment of a run's folder. Raises UserError where it is not one, or needs a function that was not given."""
+    path = Path(folder) / "experiment.json"
+    try:
+        data = _read(path)
+        settings = dict(data["settings"])
+        options_type = ALGORITHMS[settings["algo"]].options_type
+        parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
+        made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
+        experiment = _rebuild(Experiment, {**settings, **made})
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{str(folder)!r} is not a run's folder: there is no experiment.json in it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} can't be read: {type(error).__name__}: {error}") from None
+    for kind, given in (("env", env), ("network", network_function)):
+        if data.get(f"{kind}_is_function") and given is None:
+            raise UserError(f"the {kind} of this run is a function of yours; continue from Python and pass {kind}=...")
+    if env is not None:
+        experiment = dataclasses.replace(experiment, env=env)
+    return dataclasses.replace(experiment, network_function=network_function)
+
+
+def other_environment(folder: Path, checkpoint: Path, experiment: Experiment, spec: EnvSpec | None) -> list[str]:
+    """What the user should know where a run of this folder meets an environment (of that spec) other than its checkpoint's.
+
+    Raises UserError where what was learned does not fit its spaces.
+    """
+    data = _read(Path(folder) / "experiment.json")
+    name, own, recorded = experiment.env_name, read_manifest(checkpoint).get("env"), data.get("spec")
+    if spec is None or recorded is None:
+        return []
+    found = standard_json(dataclasses.asdict(spec))
+    different = [field for field in found if field in recorded and found[field] != recorded[field]]
+    for field in different:
+        if field in SHAPES:
+            raise UserError(
+                f"environment {name!r} does not fit run {str(folder)!r}, which was made with {own!r}: "
+                f"{field} is {found[field]!r}, the run's is {recorded[field]!r}"
+            )
+    notes = [] if name == own else [f"the run was made with environment {own!r}; it goes on with {name!r}, whose spaces fit"]
+    return notes + [f"{field} of environment {name!r} is not what the run was made with" for field in different]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_text())
+    if data["format"] > 1:
+        raise UserError(f"{str(path)!r} was written by a newer version of asyncrl (format {data['format']}, this one reads 1)")
+    return data
+
+
+def _rebuild(kind: type, values: dict[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = set(values) - known
+    if unknown:
+        raise UserError(f"experiment.json has settings that this version does not know: {', '.join(sorted(unknown))}")
+    values = {**{name: value for name, value in BEFORE.items() if name in known}, **values}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

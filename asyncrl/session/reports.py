@@ -1,0 +1,114 @@
+"""Reports of a run: from the ledger and the rings to TensorBoard, metrics.jsonl, the terminal and the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from asyncrl.experiment.experiment import Experiment
+from asyncrl.monitor.aggregate import Aggregate
+from asyncrl.monitor.console import Console
+from asyncrl.monitor.memory import MemoryMeter
+from asyncrl.monitor.writer import Writer
+from asyncrl.processes.fork_server import Context
+from asyncrl.topologies.topology import Topology
+from asyncrl.workers.plan import episode_ring
+
+DRAIN_SECONDS = 0.25
+"""Episodes are taken out of the workers' rings at least so often: a ring without room drops the oldest ones."""
+
+
+class Reports:
+    """Gathers at every tick what is due, and hands it on. Never blocks on a disk or a terminal's reader."""
+
+    def __init__(
+        self,
+        context: Context,
+        folder: Path,
+        experiment: Experiment,
+        topology: Topology,
+        updates: int,
+        title: str,
+        resumes: bool = False,
+    ):
+        """`updates`: made before this session; `resumes`: whether there was one, whose end this one may repeat."""
+        settings = dataclasses.asdict(dataclasses.replace(experiment, env=experiment.env_name, network_function=None))
+        for name in ("run", "network_function"):
+            del settings[name]
+        ground, labels, memory = topology.ground, topology.labels, topology.memory
+        self._ground = ground
+        self._every = experiment.run.report_seconds
+        self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
+        self._estate = topology.estate
+        self.aggregate = Aggregate(ground.ledger, labels, updates, topology.settings)
+        self._writer: Writer | None = Writer(context, folder, settings, after=int(ground.ledger.total("steps")) if resumes else None)
+        self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
+        self._memory = MemoryMeter()
+        self._next = self._next_drain = 0.0
+
+    def start(self) -> None:
+        """Training begins."""
+        self._next = time.monotonic() + self._every
+
+    def note(self, message: str) -> None:
+        """A warning for the user."""
+        self._console.note(message)
+
+    def say(self, message: str) -> None:
+        """Something that the user should know, and that is no trouble."""
+        self._console.say(message)
+
+    def evaluated(self, steps: int, mean_return: float) -> None:
+        """An evaluation of the parameters as they were after `steps` has come in."""
+        if self._writer is not None:
+            self._writer.send({"step": steps, "evaluation/return": mean_return})
+
+    def tick(self, updates: int, restarts: list[int], last: bool = False) -> float:
+        """Report if it is time (or for the last time); returns the seconds until it should be called again."""
+        now = time.monotonic()
+        if now < self._next and not last:
+            if now >= self._next_drain:
+                self.drain()
+            return min(self._next, self._next_drain) - now
+        self._next = now + self._every
+        if last:  # what came after the last round is not training
+            ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
+            now = min(now, ended) if ended else now
+        self.drain()
+        report = {**self.aggregate.report(now, updates), "memory/rss_mb": self._memory.read(now)}
+        if self._writer is not None:
+            self._writer.send(report, self.aggregate.lag_histogram)
+            for warning in self._writer.poll():
+                self.note(warning)
+        self._console.update(report, restarts)
+        return min(self._every, DRAIN_SECONDS)
+
+    def drain(self) -> None:
+        """Take in the episodes that have ended. Often enough for the rings, however seldom there are reports."""
+        self._next_drain = time.monotonic() + DRAIN_SECONDS
+        complete = self._estate.told_below()
+        for worker, ring in enumerate(self._rings):
+            records = ring.drain()
+            if len(records["order"]):
+                self.aggregate.returns.hold(worker, records)
+        self.aggregate.returns.release(complete)
+
+    def summary(self, updates: int) -> dict[str, Any]:
+        """The measured part of summary.json."""
+        self.drain()
+        self._memory.read(time.monotonic(), force=True)
+        return {**self.aggregate.summary(), "updates": updates, "peak_rss_mb": self._memory.peak_mb}
+
+    def close(self, status: str) -> None:
+        """Flush and end the writer. Idempotent."""
+        self._console.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            for warning in writer.close(5.0 if status == "completed" else 1.5, status):
+                self.note(warning)
+
+    def print_summary(self, summary: dict[str, Any], folder: Path) -> None:
+        """The last thing that the user sees."""
+        self._console.print_summary(summary, str(folder))

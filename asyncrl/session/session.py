@@ -1,0 +1,291 @@
+"""A session: one run from its experiment to its summary. The one place where the parts are wired together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from asyncrl.envs.statistics import advice
+from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.experiment.checks import check_experiment
+from asyncrl.experiment.defaults import settled
+from asyncrl.experiment.experiment import Experiment, Result, usable_cores
+from asyncrl.launcher import Launcher, Watch
+from asyncrl.processes.interrupts import Interrupts
+from asyncrl.processes.starting import core_numbers, warm_up
+from asyncrl.session.evaluations import Evaluations
+from asyncrl.session.folder import check_room, make_folder, other_environment, write_experiment
+from asyncrl.session.reports import Reports
+from asyncrl.session.stages import Stages
+from asyncrl.session.state import RunState
+from asyncrl.store.checkpoint import read_part
+from asyncrl.store.json_files import write_json_atomically
+from asyncrl.topologies import essential_part, run_context, topology_of
+from asyncrl.topologies.topology import Seat
+from asyncrl.workers.evaluator import Evaluation
+
+GATE_SECONDS = 2.0
+"""After an interruption, how long workers may take to finish their round; the learner of a stream, longer."""
+
+
+def core_of(worker: int, workers: int, cores: list[int]) -> int | None:
+    """Where a process is kept: worker i on core i modulo their number; the learner, which follows the workers, on the next one.
+
+    None, for the learner where every core has a worker: it is not kept on one worker's core, to slow that one alone down.
+    """
+    return None if worker == workers >= len(cores) else cores[worker % len(cores)]
+
+
+class Session:
+    """Builds everything that a run needs, drives it epoch by epoch, and tidies up whatever happens."""
+
+    def __init__(self, experiment: Experiment, folder: Path | None = None, checkpoint: Path | None = None):
+        """`folder` and `checkpoint`: of the run that is continued."""
+        check_experiment(experiment, new=folder is None)
+        self._began = time.monotonic()
+        self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
+        self._new, self._folder, self._checkpoint = folder is None, folder, checkpoint
+        self._launcher: Launcher | None = None
+        self._reports: Reports | None = None
+        self._evaluations: Evaluations | None = None
+        self._interrupts = Interrupts(self._wake)
+
+    def _build(self) -> None:
+        experiment, checkpoint = self._experiment, self._checkpoint
+        self._stages = Stages(experiment.mode, experiment.steps, experiment.run.checkpoint_every)
+        self._context = run_context()
+        warm_up()
+        self._topology = topology_of(experiment)
+        self._parking = self._topology.ground.parking
+        try:
+            if self._folder is not None and checkpoint is not None:
+                self._notes += other_environment(self._folder, checkpoint, experiment, self._topology.spec)
+            check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
+        except UserError:
+            self._close()
+            raise
+        self.state = RunState(self._topology, experiment.steps)
+        saved = read_part(checkpoint, "run") if checkpoint is not None else None
+        if saved is None or checkpoint is None:
+            self._topology.begin()
+        else:
+            self.state.restore(*saved, checkpoint)
+        self._saved_report = None if saved is None else saved[0].get("monitor")
+
+    @property
+    def folder(self) -> Path:
+        """The run's; made as it begins."""
+        assert self._folder is not None
+        return self._folder
+
+    # The run.
+
+    def run(self) -> Result:
+        """Train to the end, an interruption or a failure; in any case leave a tidy folder and no process."""
+        with self._interrupts:
+            self._build()
+            try:
+                try:
+                    result = self._run()
+                finally:
+                    self._tidy_up()
+            except BaseException:
+                if self._new and self._folder is not None and self.state.steps == 0:
+                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
+                raise
+            finally:
+                self._close()
+            self._interrupts.answered |= result.status == "interrupted"
+        return result
+
+    def _close(self) -> None:
+        """Give back what the system lent for as long as the run lasts."""
+        self._launcher = None  # a signal that comes now has nobody to wake
+        self._parking.close()
+        self._topology.memory.close()
+
+    def _tidy_up(self) -> None:
+        """End all processes, in whatever state we are, and all of them whatever happens in between."""
+        with contextlib.ExitStack() as last_to_first:
+            if self._reports is not None:
+                last_to_first.callback(self._reports.close, "failed")
+            if self._evaluations is not None:
+                last_to_first.callback(self._evaluations.close)
+            if self._launcher is not None:
+                last_to_first.callback(self._launcher.stop)
+
+    def _run(self) -> Result:
+        experiment, topology = self._experiment, self._topology
+        self._interrupts.check()
+        if self._folder is None:
+            self._folder = make_folder(experiment)
+            spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
+            write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
+        updates, resumes = topology.estate.updates(), self._checkpoint is not None
+        self._reports = Reports(self._context, self.folder, experiment, topology, updates, self._title(), resumes)
+        if self._saved_report is not None:
+            self._reports.aggregate.returns.restore(self._saved_report)
+        for note in self._notes:
+            self._reports.note(note)
+        self._warn_of_cores()
+        if topology.spec is not None and (warning := advice(topology.spec.statistics, experiment.options)):
+            self._reports.note(warning)
+        self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
+        watch = Watch(
+            experiment.run.max_failures,
+            experiment.run.hang_seconds,
+            experiment.run.replace_hung,
+            self._reports.note,
+            self._reports.say,
+            lambda worker: f"{self._name_of(worker)} ({experiment.env_name}, seed {experiment.seed})",
+        )
+        self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch)
+        status = "completed"
+        try:
+            self._launcher.start(self._interrupts.check)
+            self._startup_seconds = time.monotonic() - self._began
+            self._train()
+            status = "interrupted" if self._interrupts.seen else "completed"
+        except AsyncrlError:
+            if self.state.steps == 0:
+                raise
+            self._finish("failed")
+            raise
+        return self._finish(status)
+
+    def _title(self) -> str:
+        e = self._experiment
+        return f"{e.algo} on {e.env_name}, {e.mode}, {e.workers} worker{'s' * (e.workers > 1)}, seed {e.seed}"
+
+    def _name_of(self, worker: int) -> str:
+        return f"worker {worker}" if worker < self._experiment.workers else "the learner"
+
+    def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
+        seat = Seat(
+            worker=worker,
+            # A resumed run's replacements must not repeat the streams of the first session's.
+            generation=generation + self.state.generations,
+            core=core_of(worker, self._experiment.workers, core_numbers()) if self._experiment.run.pin_cores else None,
+            restore_from=self._checkpoint if generation == 0 else None,
+            run_folder=self.folder,
+        )
+        return self._topology.body_of(seat)
+
+    def _warn_of_cores(self) -> None:
+        cores, workers = usable_cores(), self._experiment.workers
+        learns = essential_part(self._experiment.algo) is not None  # a search's learner works while its workers wait, or briefly
+        if workers + learns > cores and self._reports is not None:
+            self._reports.note(f"{workers} workers{' and the learner' * learns}, of one thread each, share {cores} cores")
+
+    def _train(self) -> None:
+        """Epoch by epoch: each under one mode, up to the next change of mode, checkpoint or end."""
+        assert self._launcher is not None and self._reports is not None
+        experiment = self._experiment
+        self._deadline = None if experiment.seconds is None else time.monotonic() + experiment.seconds
+        self._reports.start()
+        while not self._over():
+            steps = self.state.steps
+            self._launcher.open_gate(*self._stages.at(steps), drain=self._stages.next_change(steps))
+            if not self._await_gate():
+                self._reports.note("not every worker finished its round in time; the run ends without waiting for it")
+                break
+            self._launcher.close_epoch()
+            if self._over() or self._stages.checkpoint_due(self.state.steps, self.state.saved_steps):
+                self._save()
+
+    def _over(self) -> bool:
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        return self._interrupts.seen or late or self.state.steps >= self._experiment.steps
+
+    def _await_gate(self) -> bool:
+        """Turn until all are at the gate; False when an interruption or the end of the time could not wait for them."""
+        assert self._launcher is not None and self._reports is not None
+        asked = interrupted = math.inf
+        while not self._launcher.all_at_gate():
+            now = time.monotonic()
+            if asked == math.inf and (self._interrupts.seen or (self._deadline is not None and now >= self._deadline)):
+                self._launcher.request_gate()
+                asked = now
+            if self._interrupts.seen:
+                interrupted = min(interrupted, now)
+            late = now >= interrupted + GATE_SECONDS or now >= asked + self._experiment.run.hang_seconds
+            if late and not self._launcher.waits_on():
+                return False
+            wait = self._reports.tick(self._launcher.updates(), [slot.restarts for slot in self._launcher.slots])
+            assert self._evaluations is not None
+            self._evaluations.tick(self._experiment.run.evaluate_every, self._topology, self._reports)
+            self._launcher.turn(min(wait, 0.1) if asked < math.inf or self._deadline else wait)
+        return True
+
+    def _save(self) -> None:
+        """Write a checkpoint; a full disk is a warning, and the older ones stay."""
+        assert self._launcher is not None and self._reports is not None
+        self._reports.drain()
+        monitor = self._reports.aggregate
+        try:
+            lacks = self.state.save(self.folder, self._launcher, monitor, self._manifest(), self._experiment.run.keep_checkpoints)
+        except OSError as error:
+            lacks = f"could not be written: {error.strerror}"
+        if lacks:
+            self._reports.note(f"the checkpoint at step {self.state.steps} {lacks}")
+
+    def _manifest(self) -> dict[str, Any]:
+        return {"algo": self._experiment.algo, "env": self._experiment.env_name}
+
+    def _finish(self, status: str) -> Result:
+        """Stop the workers, evaluate, write the summary."""
+        assert self._launcher is not None and self._reports is not None
+        experiment, launcher, reports = self._experiment, self._launcher, self._reports
+        launcher.stop()
+        if self.state.saved_steps < self.state.steps:  # some were not waited for, or failed
+            self._save()
+        reports.tick(launcher.updates(), [slot.restarts for slot in launcher.slots], last=True)
+        evaluation = self._last_evaluation(status)
+        figures = reports.summary(launcher.updates())
+        for name, count in (self._topology.beyond_the_end() if status == "completed" else {}).items():
+            figures[name] -= count
+        summary = {
+            "status": status,
+            "algo": experiment.algo,
+            "env": experiment.env_name,
+            "mode": experiment.mode,
+            "head": self._topology.head_name,
+            "workers": experiment.workers,
+            "seed": experiment.seed,
+            **figures,
+            "startup_seconds": getattr(self, "_startup_seconds", None),
+            "evaluation_return": None if evaluation is None else evaluation.mean,
+            "evaluation_steps": None if evaluation is None else evaluation.steps,
+            "restarts": sum(slot.restarts for slot in launcher.slots),
+        }
+        reports.close(status)
+        reports.print_summary(summary, self.folder)
+        try:
+            write_json_atomically(self.folder / "summary.json", summary)
+        except OSError as error:
+            raise AsyncrlError(f"{str(self.folder / 'summary.json')!r} could not be written: {error.strerror}") from error
+        if status == "completed" and self.state.saved_steps < self.state.steps:
+            raise AsyncrlError("the run came to its end, but what it learned could not be saved (see the warnings)")
+        return Result(status, self.folder, summary)
+
+    def _last_evaluation(self, status: str) -> Evaluation | None:
+        assert self._evaluations is not None and self._reports is not None
+        if status == "completed":
+            try:
+                self._evaluations.final(self._topology, self._reports)
+            except KeyboardInterrupt:
+                self._interrupts.answered = True
+                self._reports.note("the last evaluation was interrupted")
+        newest = self._evaluations.newest
+        self._evaluations.close()
+        return newest
+
+    def _wake(self) -> None:
+        """A signal has come: let the main process, if it sleeps, look."""
+        if self._launcher is not None:
+            self._parking.wake(self._topology.ground.board.workers)

@@ -1,0 +1,37 @@
+"""JSON files that are whole at every moment, in standard JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asyncrl.store.durable_files import sync_folder, write_file
+
+
+def standard_json(data: Any) -> Any:
+    """The same data as standard JSON knows it: numpy numbers become plain ones, NaN and infinity become None."""
+    if isinstance(data, np.generic | np.ndarray):
+        data = data.tolist()
+    if isinstance(data, dict):
+        return {str(key): standard_json(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [standard_json(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def write_json_atomically(path: str | os.PathLike[str], data: Any) -> None:
+    """Make `path` hold `data` as JSON; a reader sees the old file or the new one, never a part.
+
+    Raises OSError when it cannot be written (a full disk, say): the old file stands, and no temporary file is left.
+    """
+    path = Path(path)
+    text = json.dumps(standard_json(data), indent=2, allow_nan=False) + "\n"
+    write_file(path, [text.encode()])
+    sync_folder(path.parent)

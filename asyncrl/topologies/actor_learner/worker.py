@@ -1,0 +1,107 @@
+"""The actor-learner: one process that acts, learns from its own rollouts, and updates the shared parameters."""
+
+from __future__ import annotations
+
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import ValueBased
+from asyncrl.heads.rounds import ENTROPY_WEIGHT
+from asyncrl.learners.gradients import gradient_of
+from asyncrl.learners.return_scale import SharedReturnScale
+from asyncrl.learners.values import value_gradient_of
+from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
+from asyncrl.scheduler.gate import Gate
+from asyncrl.scheduler.pace import Books, Pace
+from asyncrl.topologies.actor_learner.paces import pace_of
+from asyncrl.workers.acting import ActingWorker
+from asyncrl.workers.body import run_body
+from asyncrl.workers.messages import Go
+from asyncrl.workers.plan import WorkerPlan, ground_of, normalises, scales_returns
+from asyncrl.workers.standardiser import Standardiser
+
+ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learning", "applying"))
+
+
+def run_actor_learner(plan: WorkerPlan, connection: Connection) -> None:
+    """Process body of an actor-learner."""
+    run_body(lambda: ActorLearner(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))
+
+
+class ActorLearner(ActingWorker):
+    """One worker: an actor, a gradient, and its side of the scheduler."""
+
+    def __init__(self, plan: WorkerPlan):
+        task, policy = plan.task, plan.task.policy()
+        entry = ALGORITHMS[task.algo]
+        self._ground = ground_of(task, policy.size, plan.memory, plan.pipes)
+        self._local = np.zeros(policy.size, np.float32)
+        shape = (task.options.t_max, task.envs_per_worker)
+        self._steps_a_round = shape[0] * shape[1]
+        self._target: NDArray[np.float32] | None = None
+        self._learner: Any
+        if isinstance(entry, ValueBased):
+            self._target = np.zeros(policy.size, np.float32)
+            self._learner = value_gradient_of(policy, self._local, self._target, shape, task.options, entry)
+        else:
+            self._learner = gradient_of(policy, self._local, *shape, task.options, task.algo)
+        super().__init__(plan, policy, self._local, self._ground.board, commits=isinstance(entry, ValueBased) and entry.commits)
+        self._actor.rounds.knobs[ENTROPY_WEIGHT] = getattr(task.options, "entropy_weight", 0.0)
+        ledger = self._ground.ledger
+        self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
+        self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None
+        self._warm_up()
+        self._learner(self._actor.trajectory, 0.0)
+        self._goes_on = self._restore()
+
+    def work(self, go: Go) -> None:
+        """Take over the slot and work until the gate says stop."""
+        ground, index = self._ground, self._plan.worker
+        self._books = Books(ground.ledger, index)
+        if self._return_scale is not None:
+            self._return_scale.begin(self._books.draft, self._goes_on)
+        gate = Gate(ground.board, ground.parking, index)
+        goes_on = go.epoch_runs or gate.pass_through(self._save)
+        while goes_on:
+            self._epoch(pace_of(ground, index, self._books))
+            goes_on = gate.pass_through(self._save)
+
+    def _epoch(self, pace: Pace) -> None:
+        """Rounds until it is time for the gate."""
+        board, index = self._board, self._plan.worker
+        self._begin_epoch()
+        while (version := pace.start_round(self._local)) is not None:
+            board.stand(index, HEARTBEAT, time.monotonic_ns())  # before the phase: a long wait is no hanging environment
+            board.stand(index, PHASE, ACTING)
+            self._round(pace, version)
+
+    def _round(self, pace: Pace, version: int) -> None:
+        """Act, learn, hand over: one turn."""
+        actor, books, board, index = self._actor, self._books, self._board, self._plan.worker
+        assert books is not None
+        began = time.perf_counter()
+        if self._standardiser is not None:
+            self._standardiser.refresh(pace.records())
+        if self._target is not None:
+            pace.copy_target(self._target)
+        environment = actor.environment_seconds
+        trajectory = self._collect(version, pace.total_steps())
+        environment = actor.environment_seconds - environment
+        acted = time.perf_counter()
+        board.stand(index, PHASE, LEARNING)
+        if self._return_scale is not None:
+            self._return_scale(trajectory, books.draft, pace.records())
+        losses = self._learner(trajectory, actor.rounds.knobs[ENTROPY_WEIGHT])
+        if self._standardiser is not None:
+            self._standardiser.observe(books.draft, actor.rounds.raw[1:])
+        learned = time.perf_counter()
+        board.stand(index, PHASE, APPLYING)
+        books.round_done(
+            self._steps_a_round, losses, (environment, acted - began - environment, learned - acted), self._ring.dropped, time.monotonic()
+        )
+        pace.finish_round(self._learner.gradient)

@@ -1,0 +1,134 @@
+"""The worker of a black-box search: claims tickets, plays their candidates, hands evaluations in."""
+
+from __future__ import annotations
+
+import time
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from asyncrl.blackbox.search import Search
+from asyncrl.envs import seed_generators
+from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
+from asyncrl.scheduler.gate import Gate
+from asyncrl.scheduler.pace import Books
+from asyncrl.topologies.search.evaluating import Outcome, evaluating
+from asyncrl.topologies.search.generations import Claim, WorkerPace, place_of
+from asyncrl.topologies.search.plan import Published, SearchPlan, ground_of
+from asyncrl.workers.body import run_body
+from asyncrl.workers.messages import Go
+from asyncrl.workers.plan import episode_ring
+
+ACTING = PHASES.index("acting")
+
+
+class SearchWorker:
+    """One worker: a candidate at a time."""
+
+    def __init__(self, plan: SearchPlan):
+        task = plan.task
+        self._task, self._index = task, plan.worker
+        size = task.size
+        self._search: Search = task.search(size)
+        self._ground = ground_of(task, self._search, plan.memory, plan.pipes)
+        self._ring = episode_ring(plan.memory, plan.worker)
+        self._published = Published.empty(task, self._search)
+        self._candidate = np.zeros(size, task.space.dtype)
+        self._evaluating = evaluating(plan, self._beat)
+        self._version = -1
+        self._books: Books | None = None
+        self.notes: list[str] = []
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that this worker has published."""
+        return int(self._books["steps"]) if self._books else 0
+
+    def work(self, go: Go) -> None:
+        """Take over the slot and work until the gate says stop."""
+        ground, index = self._ground, self._index
+        self._books = Books(ground.ledger, index)
+        gate = Gate(ground.board, ground.parking, index)
+        goes_on = go.epoch_runs or gate.pass_through(_nothing_to_save)
+        while goes_on:
+            self._epoch(WorkerPace(ground, index, self._books))
+            goes_on = gate.pass_through(_nothing_to_save)
+
+    def _epoch(self, pace: WorkerPace) -> None:
+        board, index, books = self._ground.board, self._index, self._books
+        assert books is not None
+        if books["started"] == 0.0:
+            books.put("started", time.monotonic())
+        board.stand(index, PHASE, PHASES.index("waiting"))
+        while (claim := pace.claim(self._published.vector)) is not None:
+            self._beat()  # before the phase: a long wait is no hanging environment
+            board.stand(index, PHASE, ACTING)
+            self._evaluate(claim)
+            pace.hand_in(claim)
+            board.stand(index, PHASE, PHASES.index("waiting"))
+
+    def _beat(self) -> None:
+        self._ground.board.stand(self._index, HEARTBEAT, time.monotonic_ns())
+
+    def _evaluate(self, claim: Claim) -> None:
+        """Play the ticket's candidate; write its record and the books."""
+        began = time.perf_counter()
+        evaluating, published = self._evaluating, self._published
+        if claim.version != self._version:
+            evaluating.published(published)
+            self._version = claim.version
+        self._search.candidate(published.search, claim.generation, claim.ticket, self._candidate)
+        before = evaluating.seconds
+        key = self._key(claim)
+        seed_generators(self._task.seed, *key)
+        outcome = evaluating.evaluate(self._candidate, key)
+        played = evaluating.seconds - before
+        self._write(claim, outcome)
+        self._tell(claim, outcome, played, time.perf_counter() - began - played)
+
+    def _key(self, claim: Claim) -> tuple[int, ...]:
+        attempt = self._attempt(claim)
+        sharing = self._task.options.common_seeds
+        if sharing == "generation":
+            return claim.generation, attempt
+        return claim.generation, attempt, self._search.pair(claim.ticket) if sharing == "pair" else claim.ticket
+
+    def _attempt(self, claim: Claim) -> int:
+        return int(self._ground.tickets.records["attempt"][claim.slot])
+
+    def _write(self, claim: Claim, outcome: Outcome) -> None:
+        records, slot, observed = self._ground.tickets.records, claim.slot, self._evaluating.observed
+        records["value"][slot], records["length"][slot] = outcome.value, outcome.steps
+        records["version"][slot], records["worker"][slot], records["cut"][slot] = claim.version, self._index, outcome.cut
+        records["made"][slot] = records["attempt"][slot]
+        records["observed_count"][slot] = observed.count
+        records["observed_mean"][slot], records["observed_square"][slot] = observed.mean, observed.square
+
+    def _tell(self, claim: Claim, outcome: Outcome, played: float, rest: float) -> None:
+        """Publish the books, before the ticket is handed in: what a killed worker has played counts as steps in any case."""
+        books = self._books
+        assert books is not None
+        books.add("steps", outcome.steps)
+        books.add("rounds", 1)
+        books.add("episodes", len(outcome.episodes))
+        books.add("environment_seconds", played)
+        books.add("act_seconds", rest)
+        books.put("ended", time.monotonic())
+        if outcome.episodes:
+            books.put("lost_episodes", self._ring.dropped)
+        self._ground.ledger.publish(self._index, books.draft)
+        setting, order = self._search.setting(claim.ticket), place_of(claim.number, self._attempt(claim))
+        steps = int(self._ground.states.one(claim.version, "used_steps")[0])  # in sync and pipelined kept until the ticket is handed in
+        for episode_return, length in outcome.episodes:
+            if np.isfinite(episode_return):
+                self._ring.push(episode_return=episode_return, length=length, setting=setting, order=order, steps=steps)
+
+
+def _nothing_to_save() -> None:
+    """A worker of a search remembers nothing."""
+
+
+def run_search_worker(plan: SearchPlan, connection: Connection) -> None:
+    """Process body of a worker."""
+    # The same in every worker, since what an evaluation comes to must not depend on who makes it; each has a key of its own.
+    run_body(lambda: SearchWorker(plan), plan.core, connection, (plan.task.seed,))

@@ -1,0 +1,174 @@
+"""The learner of a stream: units in, versions out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from asyncrl.envs import load_generators, save_generators
+from asyncrl.scheduler.board import COMMAND, DELAY, HEARTBEAT, IN_PLACE, MARK, OPENED, PHASE, PHASES, REQUEST
+from asyncrl.scheduler.gate import Gate
+from asyncrl.scheduler.pace import Books
+from asyncrl.shared.ledger import Ledger
+from asyncrl.store.checkpoint import parts, read_part, write_part
+from asyncrl.topologies.streams.board import EPOCH
+from asyncrl.topologies.streams.learner_pace import LearnerPace
+from asyncrl.topologies.streams.learner_state import UNIT_FIELDS, Keeper, StreamState
+from asyncrl.topologies.streams.plan import StreamPlan, ground_of, unit_layout, units_at_once
+from asyncrl.trajectory import Trajectory
+from asyncrl.workers.body import run_body
+from asyncrl.workers.messages import Go
+from asyncrl.workers.plan import go_on_from
+
+LEARNER_PART = "learner"
+GENERATORS_PART = "learner-generators"
+"""Beside it in a checkpoint: the states of its process's generators, from which a network of the user's may draw."""
+
+
+class LearnerBooks(Books):
+    """The learner's draft of its ledger record; the columns are those of `stream_plan.stream_columns`."""
+
+    def __init__(self, ledger: Ledger, worker: int):
+        super().__init__(ledger, worker)
+        self._lag_sums, self._lag_counts = (ledger.column(self.draft, name) for name in ("lag_sums", "lag_counts"))
+
+    def lag_of(self, actor: int, lag: int) -> None:
+        """Count a unit of this actor's."""
+        self.lag(lag)
+        self._lag_sums[actor] += lag
+        self._lag_counts[actor] += 1
+
+    def update_done(self, figures: Mapping[str, float]) -> None:
+        """Count an update. What is not finite is left out: sums would stay so for ever."""
+        self.add("updates", 1)
+        self.add("skipped", figures.get("skipped", 0.0))
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                continue
+            if name.endswith("_max"):
+                self.put(f"{name}_peak", max(value, self[f"{name}_peak"]))
+            else:
+                self.add(f"{name}_sum", value)
+                self.add(f"{name}_count", 1)
+
+
+class StreamLearner:
+    """The one process that updates. What it knows is in shared memory, so a successor goes on where it was killed."""
+
+    def __init__(self, plan: StreamPlan):
+        task, policy = plan.task, plan.task.policy()
+        self._plan, self._task = plan, task
+        self._limit_threads()
+        assert plan.store is not None
+        self._state = StreamState(task, plan.store.part("store"))
+        self._ground = ground_of(task, self._state.updater.figures, plan.memory, plan.pipes)
+        self._keeper = Keeper(self._state, plan.store, self._ground.streams, units_at_once(task))
+        layout = unit_layout(task, policy)
+        slot = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
+        self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
+        if plan.restore_from is not None and GENERATORS_PART in parts(plan.restore_from):
+            load_generators(*read_part(plan.restore_from, GENERATORS_PART))
+        self._books: LearnerBooks | None = None
+        self._wait_seconds = 0.0
+        self.notes: list[str] = []
+
+    def _limit_threads(self) -> None:
+        import torch
+
+        torch.set_num_threads(getattr(self._task.options, "learner_threads", 1))
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the units that it has taken."""
+        return self._state.steps
+
+    def work(self, go: Go) -> None:
+        """Take over the slot and work until the gate says stop."""
+        ground, index = self._ground, self._plan.worker
+        board = ground.board
+        held = self._keeper.recover(self._beat)
+        self._books = LearnerBooks(ground.ledger, index)
+        go_on_from(self._books, ground.ledger, index, ground.learner_record)
+        pace = LearnerPace(ground.streams, lambda: board.order(REQUEST) > board.order(OPENED))
+        # The launcher's openings and the learner's epochs have the same numbers: each opening is answered by the next epoch.
+        in_epoch = go.epoch_runs and ground.streams.board.leads(EPOCH) >= board.order(OPENED)
+        pace.take_up([unit.actor for unit in held], at_gate=not in_epoch)
+        gate = Gate(board, ground.parking, index)
+        goes_on = go.epoch_runs or gate.pass_through(self._save)
+        while goes_on:
+            if pace.at_gate:
+                pace.open(board.mode())
+            self._epoch(pace, [(unit.actor, unit.lag) for unit in held])
+            held = []
+            goes_on = gate.pass_through(self._save)
+        pace.stop()
+
+    def _epoch(self, pace: LearnerPace, lags: list[tuple[int, int]]) -> None:
+        """`lags`: (actor, lag) of units that are taken already."""
+        board, index = self._ground.board, self._plan.worker
+        units = getattr(self._task.options, "batch_units", 1)
+        while not pace.at_gate:
+            board.stand(index, PHASE, PHASES.index("waiting"))
+            began, waited = 0.0, 0.0
+            for unit in pace.units(units):
+                board.stand(index, HEARTBEAT, time.monotonic_ns())
+                board.stand(index, PHASE, PHASES.index("learning"))
+                if not began:
+                    began, waited = time.perf_counter(), pace.wait_seconds
+                lags.append((unit.actor, unit.lag))
+                self._state.take(self._keeper.hold(unit))
+            if not pace.at_gate:
+                # Waiting for the units after the first is no learning.
+                self._update(pace, lags, began + pace.wait_seconds - waited if began else time.perf_counter())
+                lags = []
+        self._keeper.keep()
+
+    def _update(self, pace: LearnerPace, lags: list[tuple[int, int]], began: float) -> None:
+        """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far.
+
+        The books first, then the version, which is what makes them count.
+        """
+        updates = self._state.updater.update(pace.version, self._state.steps, self._goes_on)
+        self._keeper.note(len(updates))
+        if self._state.steps >= self._ground.board.order(MARK):
+            pace.close()  # before the next version is there: nobody may begin a round with it
+        vector = self._state.publish()
+        books, ledger = self._books, self._ground.ledger
+        assert books is not None
+        for actor, lag in lags:
+            books.lag_of(actor, lag)
+        for figures in updates:
+            books.update_done(figures)
+        books.add("rounds", 1)
+        books.add("learn_seconds", time.perf_counter() - began)
+        books.add("wait_seconds", pace.wait_seconds - self._wait_seconds)
+        self._wait_seconds = pace.wait_seconds
+        ledger.publish(self._plan.worker, books.draft)
+        pace.publish(vector)
+        self._keeper.keep_if_due()
+
+    def _beat(self) -> None:
+        self._ground.board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
+
+    def _goes_on(self) -> bool:
+        """A sign of life between updates; whether they may go on. In rounds modes all that are due are made, since a resumed run
+        is to continue with the same bits; elsewhere an end that is asked for leaves the rest to whoever resumes."""
+        self._beat()
+        board = self._ground.board
+        return board.order(DELAY) != IN_PLACE or board.order(REQUEST) <= board.order(OPENED)
+
+    def _save(self) -> None:
+        folder = self._plan.checkpoint_folder(self._ground.board.order(COMMAND))
+        with contextlib.suppress(OSError):  # a full disk: the main process tries again, and says so
+            write_part(folder, GENERATORS_PART, *save_generators(), self._beat)
+            write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state(), self._beat)
+
+
+def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:
+    """Process body of the learner."""
+    run_body(lambda: StreamLearner(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))

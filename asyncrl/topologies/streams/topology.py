@@ -1,0 +1,194 @@
+"""Actors -> rings -> learner: actors hand units of experience to one process that learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import Streamed
+from asyncrl.errors import UserError
+from asyncrl.experiment.experiment import Experiment
+from asyncrl.heads.policy import Policy
+from asyncrl.scheduler.modes import parse_modes
+from asyncrl.shared.arrays import SharedArrays, prefixed
+from asyncrl.store.checkpoint import parts, read_part, write_part
+from asyncrl.topologies.actor_learner.topology import actor_learner_task
+from asyncrl.topologies.streams.actor import run_stream_actor
+from asyncrl.topologies.streams.estate import StreamsEstate
+from asyncrl.topologies.streams.learner import LEARNER_PART, run_stream_learner
+from asyncrl.topologies.streams.learner_state import Keeper, StreamState
+from asyncrl.topologies.streams.plan import (
+    LEARNER_VECTORS,
+    PublishedPolicy,
+    StreamPlan,
+    StreamTask,
+    ground_of,
+    journal_slots,
+    memory_layout,
+    unit_layout,
+    units_at_once,
+)
+from asyncrl.topologies.topology import Arrays, Seat, allocate, check_memory
+from asyncrl.workers.evaluator import Snapshot
+
+
+class StreamTopology:
+    """See `topology.Topology`."""
+
+    settings = None
+
+    def __init__(self, experiment: Experiment):
+        entry = ALGORITHMS[experiment.algo]
+        assert isinstance(entry, Streamed)
+        check_stream(experiment, entry)
+        self._experiment = experiment
+        explore = experiment.explore or entry.default_explore
+        self._explorations = parse_exploration(explore, experiment.workers, experiment.seed)
+        self.labels = [label(one) for one in self._explorations]
+        self.task = stream_task(experiment)
+        self.spec = self.task.spec
+        policy = self._policy = self.task.policy()
+        check_fit(self._explorations, self.spec)
+        check_use(self._explorations, entry.explorations, experiment.algo)
+        self.task.check(policy)
+        self.size, self.head_name = policy.size, policy.name
+        figures, layout = self.task.updater_figures, memory_layout(self.task, policy, self.task.updater_figures)
+        check_memory(layout, beside=4 * LEARNER_VECTORS * policy.size)
+        self._state: StreamState | None  # until it is kept in shared memory
+        self._store, self._state = self._make_store(policy)
+        self.memory, parking = allocate(layout)
+        self._pipes = parking.carried()
+        self.ground = ground_of(self.task, figures, self.memory, self._pipes)
+        self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
+
+    def _make_store(self, policy: Policy) -> tuple[SharedArrays, StreamState]:
+        """What the learner leaves to its successor, and the first state over it."""
+        own = prefixed("store", self.task.store_layout(policy))
+        # An example of the state tells how much room it needs. Of a replay only what does not grow with its size is kept.
+        options = self.task.options
+        if hasattr(options, "replay"):
+            options = dataclasses.replace(options, replay=options.batch, learner_device="cpu")
+        example = StreamState(dataclasses.replace(self.task, options=options)).kept()
+        layout = Keeper.layout(example, journal_slots(self.task, policy), unit_layout(self.task, policy))
+        store = SharedArrays.allocate({**own, **layout}, reserve=False)
+        return store, self._state_over(store)
+
+    def _state_over(self, store: SharedArrays) -> StreamState:
+        """On the host: the device is for the learner alone to touch."""
+        options = self.task.options
+        if hasattr(options, "learner_device"):
+            options = dataclasses.replace(options, learner_device="cpu")
+        return StreamState(dataclasses.replace(self.task, options=options), store.part("store"))
+
+    def _keeper(self, state: StreamState) -> Keeper:
+        return Keeper(state, self._store, self.ground.streams, units_at_once(self.task))
+
+    @property
+    def steps(self) -> int:
+        """See `Topology`."""
+        return int(self.ground.ledger.total("steps"))
+
+    def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
+        """See `Topology`."""
+        learns = seat.worker == self.ground.learner
+        plan = StreamPlan(
+            task=self.task,
+            worker=seat.worker,
+            generation=seat.generation,
+            exploration=() if learns else tuple(self._explorations[seat.worker]),
+            memory=self.memory,
+            pipes=self._pipes,
+            core=seat.core,
+            restore_from=seat.restore_from,
+            run_folder=seat.run_folder,
+            store=self._store if learns else None,
+        )
+        return (run_stream_learner if learns else run_stream_actor), plan
+
+    def begin(self) -> None:
+        """See `Topology`."""
+        state = self._first_state()
+        self.ground.streams.snapshots.restore(state.publish(), 0)
+        self._keeper(state).keep()
+
+    def _first_state(self) -> StreamState:
+        """Needed once: the learner has one of its own."""
+        assert self._state is not None
+        state, self._state = self._state, None
+        return state
+
+    def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
+        """See `Topology`."""
+        ledger, snapshots = self.ground.ledger, self.ground.streams.snapshots
+        wanted = (PublishedPolicy.length(self.size, self.task.observed),)
+        for name, shape in (("published", wanted), ("ledger", (ledger.workers, ledger.width))):
+            if name not in arrays or arrays[name].shape != shape:
+                given = arrays[name].shape if name in arrays else None
+                raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {shape}")
+        snapshots.restore(arrays["published"], state["version"])
+        ledger.restore(arrays["ledger"])
+        learned = self._first_state()
+        learned.restore(read_part(folder, LEARNER_PART)[1])
+        self._keeper(learned).keep()
+
+    def gather(self) -> tuple[dict[str, Any], Arrays]:
+        """See `Topology`."""
+        published = PublishedPolicy.empty(self.size, self.task.observed)
+        version = self.ground.streams.snapshots.copy(published.vector)
+        snapshot = self.snapshot()
+        ledger = self.ground.ledger.read_all()
+        ledger[self.ground.learner] = self.ground.learner_record
+        arrays: Arrays = {
+            "published": published.vector,
+            "ledger": ledger,
+            "parameters": snapshot.vector,
+            "normaliser": snapshot.normaliser,
+        }
+        return {"version": version}, arrays
+
+    def complete(self, folder: Path) -> None:
+        """See `Topology`: the learner's part, as of the newest version. The learner is at the gate, or dead."""
+        if LEARNER_PART not in parts(folder):
+            state = self._state_over(self._store)
+            self._keeper(state).recover()
+            write_part(folder, LEARNER_PART, {"steps": state.steps}, state.state())
+
+    def saved_bytes(self, steps: int) -> int:
+        """See `Topology`."""
+        return int(self.task.entry.updater_type().saved_bytes(self.task, steps))
+
+    def beyond_the_end(self) -> dict[str, int]:
+        """See `Topology`: nothing."""
+        return {}
+
+    def parts(self) -> list[int]:
+        """See `Topology`."""
+        return list(range(self._experiment.workers))
+
+    def snapshot(self) -> Snapshot:
+        """See `Topology`."""
+        published = PublishedPolicy.empty(self.size, self.task.observed)
+        self.ground.streams.snapshots.copy(published.vector)
+        normaliser = np.zeros((3, self.spec.observation_size), np.float32)
+        published.normaliser(normaliser)
+        return Snapshot(published.parameters.copy(), normaliser, self.steps)
+
+
+def stream_task(experiment: Experiment) -> StreamTask:
+    """What is learned. Makes the environment once."""
+    task = actor_learner_task(experiment)
+    # The learner is one process more than there are workers, but it and the actors seldom all work at once.
+    return StreamTask(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+
+
+def check_stream(experiment: Experiment, entry: Streamed) -> None:
+    """Raise UserError for modes in which the algorithm does not work."""
+    for _, mode in parse_modes(experiment.mode):
+        if str(mode).partition(":")[0] not in entry.modes:
+            raise UserError(f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(entry.modes)})")
