@@ -1,4 +1,4 @@
-"""`asyncrl resume RUN`, `asyncrl evaluate RUN` and `asyncrl play RUN`: what is done with a run's folder."""
+"""`asyncrl resume RUN`, `asyncrl evaluate RUN` and `asyncrl play RUN`: the commands that take a run's folder."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def play(args: list[str]) -> int:
 
 
 def _line_of(result: Mapping[str, Any]) -> str:
-    """The figures of `evaluate` and `play` on one line."""
+    """The results of `evaluate` and `play` on one line."""
     names = {"return_mean": "return", "return_std": "deviation", "length_mean": "length"}
     shown = {names.get(key, key): value for key, value in result.items() if isinstance(value, int | float | str)}
     return ", ".join(f"{key} {value:.5g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())
