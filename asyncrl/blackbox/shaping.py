@@ -1,4 +1,4 @@
-"""What returns are turned into before they weigh directions."""
+"""Shaping: how returns are transformed before they weight directions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Values = NDArray[np.float64]
 
 
 def shape(returns: Values, kind: str) -> Values:
-    """Shaped returns, float64 [n]. NaN (not evaluated) stays NaN and counts for nothing.
+    """The shaped returns [n], float64. NaN (not evaluated) remains NaN and does not affect the others.
 
-    kind: one of SHAPINGS; UserError for any other. Returns that are all equal tell nothing: they become zeros, except
-    with `none`, which leaves them as they are (see `flat`).
+    kind: one of SHAPINGS; UserError for any other. Returns that are all equal become zeros, except with `none`, which leaves
+    them as they are.
     """
     if kind not in SHAPINGS:
         raise unknown("shaping", kind, SHAPINGS)
@@ -27,15 +27,15 @@ def shape(returns: Values, kind: str) -> Values:
 
 
 def flat(returns: Values) -> bool:
-    """Whether returns [n] tell nothing about the directions: fewer than two of them are there, or all are equal."""
+    """Whether returns [n] carry no information about the directions: all are equal, or fewer than two are not NaN."""
     there = returns[~np.isnan(returns)]
     return len(there) < 2 or bool(there.min() == there.max())
 
 
 def with_worst(returns: Values) -> Values:
-    """Returns [n] with numbers in place of -inf (no value), as far below the worst of the others as that is below the best.
+    """returns [n] with finite numbers in place of -inf (no value), as far below the worst of the others as that is below the best.
 
-    So they rank last, and differences to them are of the size of the others. At least one is finite.
+    So they have the lowest rank, and differences to them are of the size of other differences. At least one must be finite.
     """
     missing = np.isneginf(returns)
     if not missing.any():
@@ -45,10 +45,10 @@ def with_worst(returns: Values) -> Values:
 
 
 def centered_ranks(returns: Values) -> Values:
-    """Ranks [n], evenly spaced from -0.5 to 0.5, with sum 0; equal returns share the mean of their ranks.
+    """Ranks [n] of returns [n], evenly spaced from -0.5 to 0.5, with sum 0; equal returns get the mean of their ranks.
 
-    Source: Salimans et al. 2017; their code breaks ties by position, which pushes all of a plateau one way
-    (V+ - V- = -1/(2n - 1) in every one of n pairs).
+    Source: Salimans et al. 2017. Their code breaks ties by position, which biases the estimate on a plateau
+    (V+ - V- = -1/(2n - 1) in each of n pairs).
     """
     if flat(returns):
         return np.zeros_like(returns)
@@ -59,18 +59,18 @@ def centered_ranks(returns: Values) -> Values:
 
 
 def standardized(returns: Values) -> Values:
-    """Returns [n] with mean 0 and (population) deviation 1; an infinite one makes NaN of all."""
+    """returns [n] scaled to mean 0 and (population) standard deviation 1; with an infinite one all become NaN."""
     if flat(returns):
         return np.zeros_like(returns)
     with np.errstate(invalid="ignore"):
         centred = returns - returns.mean()
-        centred /= np.abs(centred).max()  # or squares of tiny differences would vanish
+        centred /= np.abs(centred).max()  # otherwise squares of tiny differences would underflow
         shaped: Values = centred / np.sqrt(np.mean(centred**2))
     return shaped
 
 
 def unshaped(returns: Values) -> Values:
-    """Returns as they are."""
+    """returns [n], unchanged."""
     return returns
 
 
@@ -79,4 +79,4 @@ SHAPINGS: dict[str, Callable[[Values], Values]] = {
     "standardized": standardized,
     "none": unshaped,
 }
-"""All take returns [n] without NaN."""
+"""Name -> function from returns [n] without NaN to shaped returns [n]."""

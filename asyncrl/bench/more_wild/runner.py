@@ -11,7 +11,7 @@ from asyncrl.bench.more_wild.problems import Problem
 from asyncrl.blackbox.search import Evaluations, Search
 
 WORST = 1e100
-"""Objectives above this, and those that are not numbers, are handed in as this: the search sees a very bad point, not a gap."""
+"""Objectives above this, and those that are not numbers, are replaced by this, so that the search gets a very bad value."""
 
 
 def run(search: Search, problem: Problem, kind: str, budget: int, seed: int) -> NDArray[np.float64]:
@@ -51,7 +51,7 @@ def run(search: Search, problem: Problem, kind: str, budget: int, seed: int) -> 
 
 
 def _evaluate(problem: Problem, kind: str, points: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
-    """What the search sees, and what it is judged by."""
+    """The objective that the search gets, and the one by which it is judged, [k] each, at points [k, n]."""
     exact = points.astype(np.float64)
     seen = _bounded(problem.values(exact, kind, rng))
     return seen, _bounded(problem.values(exact)) if kind == "noisy3" else seen
