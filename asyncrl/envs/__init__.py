@@ -1,4 +1,4 @@
-"""Environments: made from an id or a function, described, checked, shipped to other processes, saved and restored."""
+"""Environments: making them from an id or a function, describing and checking them, sending them to processes, saving them."""
 
 from asyncrl.envs.closing import closed_environments
 from asyncrl.envs.generators import kept_generators, load_generators, save_generators, seed_generators, seed_process
