@@ -204,4 +204,4 @@ class _Minimization:
 
 
 def _warn(message: str) -> None:
-    warnings.warn_explicit(message, UserWarning, "asyncrl.minimize", 0)  # no line of ours would tell the caller anything
+    warnings.warn_explicit(message, UserWarning, "asyncrl.minimize", 0)  # a line of this package would not help the user

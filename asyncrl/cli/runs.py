@@ -18,9 +18,9 @@ class Resume:
     run: Run
     """The run's folder."""
     steps: int | None = None
-    """Environment steps in all, those before the checkpoint included; none for what the run was started with."""
+    """Environment steps in total, including those before the checkpoint; none for the number that the run was started with."""
     learner_device: str | None = None
-    """Where the learner's networks live from now on, as for `asyncrl train td3`; none for where the run had them."""
+    """Device of the learner's networks from now on, as in `asyncrl train td3`; none for the device that the run had."""
     quiet: bool = False
     """No live table in the terminal."""
 

@@ -48,7 +48,7 @@ class Reader:
         return value
 
     def _kept(self, encoded: dict[str, Any], current: Any) -> Any:
-        if encoded["keep"] == "renderer":  # made anew when it is needed
+        if encoded["keep"] == "renderer":  # it is created when it is needed
             return current
         if current is MISSING or ("like" in encoded and encoded["like"] != like(current)):
             raise ValueError(f"the {encoded['keep']} {encoded.get('like', '')} is another one in the new environment")

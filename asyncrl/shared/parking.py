@@ -32,7 +32,7 @@ def _rest(turns):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _anybody_sleeps(sleeping):  # type: ignore[no-untyped-def]
-    # The fence orders the caller's store of its progress before these loads: either it is seen here that somebody sleeps, or
+    # The fence orders the caller's store of its progress before these loads: either the sleeper is seen here, or
     # the sleeper's second check sees the progress.
     fence()
     for index in range(0, sleeping.size, WORDS_PER_LINE):  # noqa: SIM110 - any() does not compile
@@ -45,7 +45,7 @@ class Parking:
     """One place per waiting process, where it sleeps until another process makes progress and wakes it (an event count).
 
     Writers:  waiter i writes word i of ``sleeping``: 1 while it sleeps or is about to. Any process may write to its pipe.
-    Readers:  every process that makes progress checks whether somebody sleeps.
+    Readers:  every process that makes progress checks whether a waiter sleeps.
     Stale:    harmless. A waiter sets its word, then checks its condition once more, then sleeps; a process that makes
               progress stores it first, then reads the words. An unneeded wake-up costs one more check.
     When full: a full pipe already holds a wake-up, so nothing is written.

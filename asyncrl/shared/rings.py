@@ -233,7 +233,7 @@ class Ring:
             self._parking.wake(self._places[0])
         return int(overtaken)
 
-    # For everybody.
+    # For any process.
 
     @property
     def published(self) -> int:

@@ -140,9 +140,9 @@ def _ranks(quality: NDArray[np.float64], types: list[str], names: list[str]) -> 
 
 
 def _duels(quality: NDArray[np.float64], names: list[str]) -> list[dict[str, Any]]:
-    """Each search with other directions against the same search with Gaussian ones: everything else is equal.
+    """Pairwise comparisons of each search with the same search with Gaussian directions, with all else equal.
 
-    A problem is won by who is better in more of its types, and counts once: types share their functions.
+    A problem is won by the search that is better in more of its types, and counts once, since types share their functions.
     """
     duels = []
     for first in names:
