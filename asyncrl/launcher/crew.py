@@ -85,14 +85,14 @@ class Crew:
             if slot.process is not None:
                 waiting[slot.process.sentinel] = worker
                 waiting[slot.connection] = worker
-        doors = [parking.fileno(place) for place in [self._place, *dead]]
+        pipes = [parking.fileno(place) for place in [self._place, *dead]]
         idle = not self._stand_in()  # checked once more after announcing, so that no progress is missed
-        woken = mp_connection.wait([*waiting, *doors], timeout=seconds if idle else 0.0)
+        woken = mp_connection.wait([*waiting, *pipes], timeout=seconds if idle else 0.0)
         for place in [self._place, *dead]:
             parking.arise(place)
         for one in woken:
             if one in waiting:
-                self._hear(waiting[one])
+                self._receive(waiting[one])
         self._stand_in()
         self._replace()
         self._check_hung()
@@ -101,7 +101,7 @@ class Crew:
     def kill(self, worker: int) -> None:
         """Kill a worker's process and recover from its death."""
         stop_all([self.slots[worker].process], 0.0)
-        self._hear(worker)
+        self._receive(worker)
 
     def dismiss(self, worker: int, replace: bool) -> None:
         """Kill a worker's process and recover from its death, without counting it as a failure, since the run is about to end.
@@ -127,14 +127,14 @@ class Crew:
                 self._read(slot)  # its last messages
             slot.vacate()
 
-    def _hear(self, worker: int) -> None:
+    def _receive(self, worker: int) -> None:
         slot = self.slots[worker]
         if slot.process is None:
             return
         if self._read(slot) and (self.epoch_runs or self.starting):
             self.grant(worker)
         if not slot.process.is_alive():
-            self._bury(worker)
+            self._handle_death(worker)
 
     def _read(self, slot: Slot) -> bool:
         """Receive a process's messages; returns whether it has become ready."""
@@ -152,7 +152,7 @@ class Crew:
                     slot.failed = message
         return slot.ready and not before
 
-    def _bury(self, worker: int) -> None:
+    def _handle_death(self, worker: int) -> None:
         """Handle the confirmed death of a worker's process: the launcher becomes the writer of its words and recovers from it."""
         slot, watch = self.slots[worker], self._watch
         slot.process.join()
@@ -168,7 +168,7 @@ class Crew:
         slot.restarts += 1
         delay = min(BACK_OFF_SECONDS * 2 ** min(slot.failures - 2, 10), LONGEST_BACK_OFF_SECONDS) if slot.failures > 1 else 0.0
         slot.start_at = time.monotonic() + delay
-        watch.note(f"{watch.name_of(worker)} {_how(slot.failed, code, lost)}; it is being replaced")
+        watch.note(f"{watch.name_of(worker)} {_ending(slot.failed, code, lost)}; it is being replaced")
 
     def _rounds(self, worker: int) -> float:
         ledger = self._ground.ledger
@@ -205,7 +205,7 @@ class Crew:
                 slot.process.kill()
 
 
-def _how(failed: Failed | None, code: int, lost: bool) -> str:
+def _ending(failed: Failed | None, code: int, lost: bool) -> str:
     """How a process ended, as text for the user."""
     if failed:
         return f"failed: {failed.text}"

@@ -31,24 +31,24 @@ class Patience:
         self._told = False
         self._killed: set[int] = set()
 
-    def waits(self, keeper: int) -> bool:
-        """Whether to wait longer for worker `keeper`; to be called repeatedly. The first call tells the user that it is waited for."""
-        now, signs = time.monotonic(), self._signs_of_life(keeper)
+    def waits(self, learner: int) -> bool:
+        """Whether to wait longer for worker `learner`; to be called repeatedly. The first call tells the user that it is waited for."""
+        now, signs = time.monotonic(), self._signs_of_life(learner)
         if not self._told:
             self._told = True
-            name = self._watch.name_of(keeper)
+            name = self._watch.name_of(learner)
             self._watch.note(f"{name} finishes its last round and is waited for; a second Ctrl-C ends the run without it")
         if signs != self._signs:
             self._signs, self._alive = signs, now
         self._end_silent(now)
         return now < self._alive + self._watch.hang_seconds
 
-    def _signs_of_life(self, keeper: int) -> object:
+    def _signs_of_life(self, learner: int) -> object:
         """A value that changes if the learner or an actor has worked since."""
         beats = [self._board.stands(worker, HEARTBEAT) for worker in range(self._board.workers)]
-        if self._phase(keeper) != "learning":
+        if self._phase(learner) != "learning":
             return beats  # it sleeps and waits for actors
-        process = self._crew.slots[keeper].process
+        process = self._crew.slots[learner].process
         if process is None:
             return beats  # it is being replaced
         try:

@@ -37,8 +37,8 @@ class Aggregate:
         self._explorations = list(explorations)
         self._settings = list(dict.fromkeys(explorations if settings is None else settings))
         named = {end: [name.removesuffix(end) for name in ledger.columns if name.endswith(end)] for end in ("_sum", "_total", "_peak")}
-        self._losses_kept = [name for name in named["_sum"] if name != "lag" and f"{name}_count" not in ledger.columns]
-        self._counted = [name for name in named["_sum"] if name != "lag" and f"{name}_count" in ledger.columns]
+        self._loss_names = [name for name in named["_sum"] if name != "lag" and f"{name}_count" not in ledger.columns]
+        self._counted_names = [name for name in named["_sum"] if name != "lag" and f"{name}_count" in ledger.columns]
         self._counters, self._peaks = named["_total"], named["_peak"]
         self._first = self._previous = ledger.read_all()
         self._previous_updates = self._updates = updates
@@ -147,19 +147,19 @@ class Aggregate:
 
     def _losses(self, change: FloatArray) -> dict[str, float]:
         """Means of columns ``<name>_sum``, over the gradients or updates of the workers and learners that have any."""
-        if not self._losses_kept:
+        if not self._loss_names:
             return {}
-        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in self._losses_kept])
+        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in self._loss_names])
         # In rounds modes workers make no updates of their own: each round that was not skipped contributes one gradient.
         rounds = self._column(change, "rounds")[:, 0] - self._column(change, "skipped")[:, 0]
         gradients = np.maximum(self._column(change, "updates")[:, 0], rounds)[(sums != 0).any(axis=0)].sum()
-        named = zip(self._losses_kept, sums.sum(axis=1))
+        named = zip(self._loss_names, sums.sum(axis=1))
         return {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
 
     def _figures(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
         """Means of columns that have their own ``<name>_count``; the run's largest values, ``<name>_peak``; skipped updates."""
         report = {}
-        for name in self._counted:
+        for name in self._counted_names:
             if count := self._total(change, f"{name}_count"):
                 report[f"learn/{name}"] = self._total(change, f"{name}_sum") / count
         if self._total(change, "updates"):

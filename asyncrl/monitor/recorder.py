@@ -81,7 +81,7 @@ class Recorder:
         """Write one report to both files. Raises OSError, for example if the disk is full."""
         events, lines = self._opened()
         events.add_report(report.values, report.lag_histogram, report.wall_time)
-        lines.write(json.dumps({name: _short(name, value) for name, value in report.values.items()}, allow_nan=False).encode() + b"\n")
+        lines.write(json.dumps({name: _number(name, value) for name, value in report.values.items()}, allow_nan=False).encode() + b"\n")
 
     def close(self, status: str) -> None:
         """Write how the run ended and close both files."""
@@ -122,7 +122,7 @@ def writer_main(folder: str, events_name: str, settings: Mapping[str, Any], afte
         _carry_out(recorder, End("interrupted"))
 
 
-def _short(name: str, value: float) -> float | int:
+def _number(name: str, value: float) -> float | int:
     # Counts (step, updates, episodes) are written as integers.
     return int(value) if "/" not in name and value.is_integer() else value
 

@@ -79,8 +79,8 @@ class Returns:
         named = dict(zip(HELD, rows.T, strict=True))
         self._find_best(named["episode_return"], named["steps"])
         workers, settings = named["worker"].astype(int).tolist(), named["setting"].astype(int).tolist()
-        told = zip(named["episode_return"].tolist(), named["length"].tolist(), named["steps"].tolist(), strict=True)
-        for (value, length, steps), worker, setting in zip(told, workers, settings, strict=True):
+        named_values = zip(named["episode_return"].tolist(), named["length"].tolist(), named["steps"].tolist(), strict=True)
+        for (value, length, steps), worker, setting in zip(named_values, workers, settings, strict=True):
             episode = Episode(value, int(length), worker, int(steps))
             for window in (self._recent, self._of_worker[worker], self._of_setting[self._settings[setting]]):
                 window.append(episode)
@@ -107,17 +107,17 @@ class Returns:
     def summary(self) -> dict[str, Any]:
         """The part of summary.json that is about episodes; None for values without data."""
         return {
-            "return_mean_last_100": _none(_mean_return(self._recent)),
-            "return_best_mean_100": _none(self._best_mean()),
+            "return_mean_last_100": _none_unless_finite(_mean_return(self._recent)),
+            "return_best_mean_100": _none_unless_finite(self._best_mean()),
             "return_best_steps": self._best_steps if self._best > -math.inf else None,
-            "return_by_exploration": {name: _none(_mean_return(window)) for name, window in self._of_setting.items()},
-            "episode_length_last_100": _none(_mean_length(self._recent)),
+            "return_by_exploration": {name: _none_unless_finite(_mean_return(window)) for name, window in self._of_setting.items()},
+            "episode_length_last_100": _none_unless_finite(_mean_length(self._recent)),
         }
 
     def state(self) -> dict[str, Any]:
         """The state for a checkpoint, as standard JSON, from which `restore` continues."""
         return {
-            "best": _none(self._best),
+            "best": _none_unless_finite(self._best),
             "best_steps": self._best_steps,
             "recent": _rows(self._recent),
             "of_worker": [_rows(window) for window in self._of_worker],
@@ -167,5 +167,5 @@ def _rows(window: Iterable[Episode]) -> list[list[Any]]:
     return [list(astuple(episode)) for episode in window]
 
 
-def _none(value: float) -> float | None:
+def _none_unless_finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -97,9 +97,9 @@ class Writer:
         deadline = time.monotonic() + seconds
         while self._process is not None and time.monotonic() < deadline:
             starts = self._starts
-            self._ship_next()
+            self._send_next()
             if self._awaiting is None:
-                self._ship(End(status))
+                self._send(End(status))
             ending = isinstance(self._awaiting, End)
             if self._starts == starts:
                 self._wait(deadline)
@@ -120,14 +120,14 @@ class Writer:
                 self._answered(self._connection.recv())
             except (EOFError, OSError):
                 self._died()
-            self._ship_next()
-        self._ship_next()
+            self._send_next()
+        self._send_next()
 
-    def _ship_next(self) -> None:
+    def _send_next(self) -> None:
         while self._queue and self._awaiting is None and self._connection is not None:
-            self._ship(self._queue.popleft())
+            self._send(self._queue.popleft())
 
-    def _ship(self, message: Open | Report | End) -> None:
+    def _send(self, message: Open | Report | End) -> None:
         assert self._connection is not None
         self._awaiting = message
         try:
@@ -161,7 +161,7 @@ class Writer:
         arguments = (self._folder, self._events_name, self._settings, self._after)
         with held():
             self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
-        self._ship(Open(self._confirmed))
+        self._send(Open(self._confirmed))
 
     def _died(self) -> None:
         """Handle the death of the process: queue the unconfirmed report again, and start a new process or give up."""

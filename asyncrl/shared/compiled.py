@@ -22,13 +22,13 @@ def njit(**options: Any) -> Callable[[Any], Any]:
     def compiled(function: Any) -> Any:
         dispatcher = decorate(function)
         if hasattr(dispatcher, "_compile_for_args"):  # with NUMBA_DISABLE_JIT set it is the plain function, without this attribute
-            dispatcher._compile_for_args = _in_one_piece(dispatcher._compile_for_args)  # what Numba calls for new argument types
+            dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args)  # what Numba calls for new argument types
         return dispatcher
 
     return compiled
 
 
-def _in_one_piece(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+def _with_signals_held(compile_for: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(compile_for)
     def compile_held(*arguments: Any) -> Any:
         with held():
