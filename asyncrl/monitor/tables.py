@@ -46,7 +46,7 @@ class Target:
         return max(0.0, min(estimates)) if estimates else None
 
     def times(self, report: Mapping[str, float]) -> str:
-        """``0:00:31 elapsed, about 0:00:28 left``."""
+        """The elapsed and the remaining time as text: ``0:00:31 elapsed, about 0:00:28 left``."""
         remaining = self.remaining_seconds(report)
         return f"{clock(report['seconds'])} elapsed" + (f", about {clock(remaining)} left" if remaining is not None else "")
 

@@ -86,7 +86,10 @@ class Session:
     # The run.
 
     def run(self) -> Result:
-        """Train to the end, an interruption or a failure; in any case leave a tidy folder and no process."""
+        """Train until the end, an interruption or a failure; in any case all processes are ended and the folder's files are complete.
+
+        Raises UserError, WorkerFailed or AsyncrlError for a failure. A new folder is removed if nothing was learned.
+        """
         with self._interrupts:
             self._build()
             try:
@@ -96,7 +99,7 @@ class Session:
                     self._tidy_up()
             except BaseException:
                 if self._new and self._folder is not None and self.state.steps == 0:
-                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
+                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned
                 raise
             finally:
                 self._close()
@@ -104,7 +107,7 @@ class Session:
         return result
 
     def _close(self) -> None:
-        """Give back what the system lent for as long as the run lasts."""
+        """Close the pipes and the shared memory."""
         self._launcher = None  # a signal that arrives now must not wake it
         self._parking.close()
         self._topology.memory.close()

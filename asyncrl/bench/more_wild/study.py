@@ -36,7 +36,7 @@ def bench_more_wild(
 ) -> dict[str, Any]:
     """Run every optimizer on every problem, type and seed; the same arguments give the same result.
 
-    No optimizer is tuned to a problem: the first deviation follows one rule (`sigma0_of`), step sizes are multiples of it.
+    No optimizer is tuned to a problem: the initial sigma follows one rule (`sigma0_of`), and step sizes are multiples of it.
 
     Args:
         optimizers: names, of OPTIMIZERS; at least two.
@@ -46,7 +46,7 @@ def bench_more_wild(
         progress: called with a line of text before each optimizer and type.
 
     Returns:
-        settings; problems (f0 and fL, the least value that anyone found); rows (optimizer, type, problem; for each seed
+        settings; problems (f0 and fL, the least value that any search found); rows (optimizer, type, problem; for each seed
         the best value and, per tolerance, the evaluations to solve it or None); profiles; ranks; duels.
 
     Raises:
