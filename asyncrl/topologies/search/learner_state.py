@@ -50,8 +50,8 @@ class LearnerState:
         """Make the next version from the records [n] of tickets `numbers`, which are in order; returns the algorithm's figures."""
         generation, ticket = np.divmod(numbers, self.search.tickets)
         no_value = -np.inf if self._task.space.of_function else np.nan
-        returns = np.where(np.isfinite(records["value"]), records["value"], no_value)
-        figures = self.search.update(version, Evaluations(generation, ticket, records["version"], returns, records["length"]))
+        value = np.where(np.isfinite(records["value"]), records["value"], no_value)
+        figures = self.search.update(version, Evaluations(generation, ticket, records["version"], value, records["length"]))
         arrays = self.arrays
         if self._task.space.of_function:
             arrays["ended"][0] = int(figures.get("ended", 0.0))
