@@ -20,7 +20,7 @@ from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.scheduler.modes import UNBOUNDED, Bounded, Pipelined, Sync, parse_mode
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, prefixed
 from asyncrl.shared.atomics import load_acquire
-from asyncrl.shared.fans import Grid
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import Ring

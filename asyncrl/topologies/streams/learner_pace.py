@@ -50,7 +50,7 @@ class LearnerPace:
         self.wait_seconds = 0.0
         self._streams, self._board = streams, board
         self._words = streams.rings.words
-        self._rings = streams.rings.consumer(0, streams.parking, board.count).rings
+        self._rings = [streams.rings.ring(actor, 0) for actor in range(board.count)]
         self._tables = board.actors, board.rounds, self._words
         self._delay, self._bound = board.leads(DELAY), board.leads(BOUND)
         self._taken, self._turn, self._closed = 0, 0, False

@@ -19,7 +19,7 @@ from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
-from asyncrl.shared.fans import Grid
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking, PipesToCarry

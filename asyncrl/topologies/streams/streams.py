@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asyncrl.shared.atomics import load_acquire
-from asyncrl.shared.fans import Grid
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import HEAD, WORDS, Ring, Slot
