@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
 from asyncrl.blackbox.space import Points
-from asyncrl.envs import make_env, seed_generators, unship
-from asyncrl.envs.probe import checked_reset
+from asyncrl.envs import CheckedEnvironment, make_env, seed_generators, unship
 from asyncrl.errors import Hopeless
 from asyncrl.heads.search_policy import Player
 from asyncrl.shared.arrays import SharedArrays
@@ -63,9 +62,9 @@ class PolicyEvaluating:
         policy = task.policy()
         self._task, self._options = task, task.options
         self._player = policy.player()
-        environment = make_env(unship(task.objective))
+        environment = CheckedEnvironment(make_env(unship(task.objective)), task.spec)
         self._reference = reference_observations(task, environment)
-        self._runner = EpisodeRunner(environment, task.spec, self._player, beat)
+        self._runner = EpisodeRunner(environment, self._player, beat)
         self._limit = 0
         self.observed = Observed(task.spec.observation_size if task.normalises else 0)
         if self._reference is not None:
@@ -182,7 +181,7 @@ def warm_up(player: Acting, task: SearchTask) -> None:
     Observed(task.spec.observation_size).add(np.zeros((1, task.spec.observation_size), task.spec.observation_dtype))
 
 
-def reference_observations(task: SearchTask, environment: Any) -> NDArray[np.float32] | None:
+def reference_observations(task: SearchTask, environment: CheckedEnvironment) -> NDArray[np.float32] | None:
     """Observations [n, D] of random actions, the same in every process: for virtual batch normalisation. None without it."""
     count = task.network.virtual_batch
     if not count:
@@ -191,12 +190,13 @@ def reference_observations(task: SearchTask, environment: Any) -> NDArray[np.flo
     rows = np.zeros((count, task.spec.observation_size), np.float32)
     seeds = np.random.SeedSequence((task.seed, REFERENCE_SEEDS)).generate_state(2)
     seed_generators(task.seed)
-    environment.action_space.seed(int(seeds[0]))
-    rows[0] = checked_reset(environment, task.spec, int(seeds[1]))[0]
+    actions = environment.environment.action_space
+    actions.seed(int(seeds[0]))
+    rows[0] = environment.reset(int(seeds[1]))
     for row in rows[1:]:
-        row[:], _, terminated, truncated, _ = environment.step(environment.action_space.sample())
-        if terminated or truncated:
-            row[:] = checked_reset(environment, task.spec, None)[0]
+        row[:], _, ended = environment.step(actions.sample())
+        if ended:
+            row[:] = environment.reset(None)
     return rows
 
 
@@ -209,8 +209,8 @@ class SearchPlayer:
         self._player: Player = task.policy().player()
         self._reference = None
         if task.network.virtual_batch:
-            self._reference = reference_observations(task, make_env(unship(task.objective)))
-        self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
+            self._reference = reference_observations(task, CheckedEnvironment(make_env(unship(task.objective)), task.spec))
+        self._runner = EpisodeRunner(CheckedEnvironment(self.environment, task.spec), self._player, evaluates=True)
         self._seed = seed
 
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
