@@ -69,21 +69,22 @@ class Actor:
 
     def collect(self, version: int, total_steps: float) -> Trajectory:
         """Act T steps in every environment on the present parameters; the result is overwritten by the next call."""
-        rounds, trajectory, stepping, commitment = self.rounds, self.trajectory, self.stepping, self._commitment
+        rounds, trajectory, commitment = self.rounds, self.trajectory, self._commitment
+        act, stepping, step = self.act, self.stepping, self.stepping.step
         actions, each, action_for = self._actions, range(len(self._actions)), self.policy.head.environment_action
         self._begin_round(version, total_steps)
         for t in range(len(trajectory.reward)):
-            if not self.act(t):
+            if not act(t):
                 stepping.raise_observation_fault(t)
             if t == 0 and commitment is not None:
                 commitment.begin_round()
             for e in each:
                 actions[e] = action_for(rounds, t, e)
-            for e in stepping.step(t, actions):
+            for e in step(t, actions):
                 self._episode_ended(t, e)
         self._observe_last()
         if commitment is not None:
-            self.act(len(trajectory.reward))
+            act(len(trajectory.reward))
             commitment.end_round()
         self._rewards(self.arrays_stepped.reward, trajectory.reward)
         return trajectory

@@ -43,8 +43,9 @@ class CheckedEnvironment:
 
     def step(self, action: Any) -> tuple[Any, float, int]:
         """(observation, reward, and GOES_ON, TERMINATED or TRUNCATED). The observation is as the environment gave it, not checked."""
+        step = self._step  # as a local it is called without the search for a method of that name
         try:
-            observation, reward, terminated, truncated, _ = self._step(action)
+            observation, reward, terminated, truncated, _ = step(action)
             ended = TERMINATED if terminated else TRUNCATED if truncated else GOES_ON
         except UserError:
             raise
