@@ -17,10 +17,10 @@ from gymnasium import spaces
 from running import Jitter, Run, figures, interrupt, kill_and_see, resume, train, wait_for
 
 import asyncrl
-from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.blackbox.settings import parse_settings
 from asyncrl.blackbox.space import Space
+from asyncrl.envs.faults import LONGEST_EPISODE
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.store.checkpoint import check, newest, read_part, seal, write_part

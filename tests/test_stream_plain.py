@@ -16,7 +16,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.ddpg import Ddpg
 from asyncrl.algos.sac import Sac
 from asyncrl.algos.td3 import Td3
-from asyncrl.envs import make_env, ship, spec_of
+from asyncrl.envs import GymnasiumStepping, make_env, ship, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.replays import DRAWS
@@ -59,7 +59,8 @@ class Hand:
         entry, steps = ALGORITHMS[task.algo], task.options.t_max
         self.vector, self._policy = np.zeros(policy.size, np.float32), policy
         settings = parse_exploration(entry.default_explore, task.workers, SEED)[index]
-        self.actor = Actor([make_env(env)], policy, self.vector, steps, settings, np.random.default_rng(streams[0]))
+        stepping = GymnasiumStepping([make_env(env)], policy.spec)
+        self.actor = Actor(stepping, policy, self.vector, steps, settings, np.random.default_rng(streams[0]))
         self.actor.reset([int(streams[1].generate_state(1)[0])])
         self._outputs = np.zeros((steps, policy.head.policy_outputs), np.float32)
         inner = self.actor.act

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.episodes import LONGEST_EPISODE, endless
 from asyncrl.actors.rollout import Actor
-from asyncrl.envs import make_env, seed_generators, unship
+from asyncrl.envs import GymnasiumStepping, make_env, seed_generators, unship
+from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import TEMPERATURE
@@ -60,7 +60,8 @@ class PolicyPlayer(GreedyPlayer):
         self.environment = make_env(unship(task.env), render_mode) if environment is None else environment
         self._done: list[tuple[float, int]] = []
         generator = np.random.default_rng(seed)
-        self._actor = Actor([self.environment], policy, self._vector, 1, [], generator, on_episode=self._ended)
+        self._stepping = GymnasiumStepping([self.environment], policy.spec, self._ended)
+        self._actor = Actor(self._stepping, policy, self._vector, 1, [], generator)
         self._actor.rounds.knobs[TEMPERATURE] = 0.0
         self._seed = seed
 
@@ -71,14 +72,14 @@ class PolicyPlayer(GreedyPlayer):
         self._vector[:] = snapshot.vector
         self._actor.rounds.normaliser[:] = snapshot.normaliser
         self._done.clear()
-        actor = self._actor
-        actor.episode_returns[0], actor.episode_lengths[0] = 0.0, 0
+        actor, stepping = self._actor, self._stepping
+        stepping.episode_returns[0], stepping.episode_lengths[0] = 0.0, 0
         seed_generators(self._seed)
         actor.reset([self._seed])
         actor.forget_all()
         while len(self._done) < episodes:
             actor.collect(0, 0.0)
-            if actor.episode_lengths[0] >= LONGEST_EPISODE:
+            if stepping.episode_lengths[0] >= LONGEST_EPISODE:
                 raise UserError(endless(evaluates=True))
         returns, lengths = zip(*self._done[:episodes])
         return Evaluation(snapshot.steps, list(returns), list(lengths))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
 from asyncrl.blackbox.space import Points
-from asyncrl.envs import make_env, unship
+from asyncrl.envs import CheckedEnvironment, make_env, unship
 from asyncrl.errors import Hopeless
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.atomics import store_release
@@ -58,9 +58,9 @@ class PolicyEvaluator(CandidateEvaluator):
         policy = search_policy(common)
         self._seed, self._options, self._observes = common.seed, common.options, task.observed > 0
         self._player = policy.player()
-        environment = make_env(unship(common.env))
+        environment = CheckedEnvironment(make_env(unship(common.env)), common.spec)
         self._reference = reference_observations(common, environment)
-        self._runner = EpisodeRunner(environment, common.spec, self._player, beat)
+        self._runner = EpisodeRunner(environment, self._player, beat)
         self._limit = 0
         self.observed = Observed(task.observed)
         if self._reference is not None:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from asyncrl.actors.episodes import LONGEST_EPISODE
+from asyncrl.envs.faults import LONGEST_EPISODE
 from asyncrl.errors import UserError
 from asyncrl.fields import written
 

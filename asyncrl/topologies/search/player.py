@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import EpisodeRunner
-from asyncrl.envs import make_env, seed_generators, unship
-from asyncrl.envs.probe import checked_reset
+from asyncrl.envs import CheckedEnvironment, make_env, seed_generators, unship
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.topologies.search.limits import evaluation_limit
 from asyncrl.workers.plan import Task
@@ -28,8 +27,8 @@ class SearchPlayer(GreedyPlayer):
         self._player = policy.player()
         self._reference = None
         if task.network.virtual_batch:
-            self._reference = reference_observations(task, make_env(unship(task.env)))
-        self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
+            self._reference = reference_observations(task, CheckedEnvironment(make_env(unship(task.env)), task.spec))
+        self._runner = EpisodeRunner(CheckedEnvironment(self.environment, task.spec), self._player, evaluates=True)
         self._seed = seed
 
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
@@ -44,7 +43,7 @@ class SearchPlayer(GreedyPlayer):
         return Evaluation(snapshot.steps, [one.episode_return for one in played], [one.length for one in played])
 
 
-def reference_observations(task: Task, environment: Any) -> NDArray[np.float32] | None:
+def reference_observations(task: Task, environment: CheckedEnvironment) -> NDArray[np.float32] | None:
     """Observations [n, D] of random actions, the same in every process: for virtual batch normalisation. None without it."""
     count = task.network.virtual_batch
     if not count:
@@ -52,10 +51,11 @@ def reference_observations(task: Task, environment: Any) -> NDArray[np.float32] 
     rows = np.zeros((count, task.spec.observation_size), np.float32)
     seeds = np.random.SeedSequence((task.seed, REFERENCE_SEEDS)).generate_state(2)
     seed_generators(task.seed)
-    environment.action_space.seed(int(seeds[0]))
-    rows[0] = checked_reset(environment, task.spec, int(seeds[1]))[0]
+    actions = environment.environment.action_space
+    actions.seed(int(seeds[0]))
+    rows[0] = environment.reset(int(seeds[1]))
     for row in rows[1:]:
-        row[:], _, terminated, truncated, _ = environment.step(environment.action_space.sample())
-        if terminated or truncated:
-            row[:] = checked_reset(environment, task.spec, None)[0]
+        row[:], _, ended = environment.step(actions.sample())
+        if ended:
+            row[:] = environment.reset(None)
     return rows
