@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from asyncrl.bench.byte_rings import HEADER, ByteRing
+from asyncrl.bench.fans import FanGrid
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, prefixed
-from asyncrl.shared.byte_rings import HEADER, ByteRing
-from asyncrl.shared.fans import Grid
 from asyncrl.shared.parking import Parking, PipesToCarry
 from asyncrl.shared.rings import is_asleep
 
@@ -72,14 +72,14 @@ class Rings(Link):
         layout = ByteRing.layout(max(RING_BYTES // case.consumers, 64 * PAYLOAD))
         arrays = SharedArrays.allocate(
             {
-                **prefixed("grid", Grid.layout(case.producers, case.consumers, layout)),
+                **prefixed("grid", FanGrid.layout(case.producers, case.consumers, layout)),
                 **prefixed("parking", Parking.layout(case.producers + case.consumers)),
             }
         )
         return cls, (arrays, Parking.allocate(arrays["parking/sleeping"]).carried())
 
     @staticmethod
-    def grid(common: tuple[SharedArrays, PipesToCarry], case: Case) -> tuple[Grid[ByteRing], Parking]:
+    def grid(common: tuple[SharedArrays, PipesToCarry], case: Case) -> tuple[FanGrid[ByteRing], Parking]:
         """The rings and the parking, attached in this process."""
         arrays, carried = common
         parking = Parking(arrays["parking/sleeping"], carried.pipes)
@@ -88,7 +88,7 @@ class Rings(Link):
             return ByteRing(parts, "wait", parking, producer, case.producers + consumer)
 
         _warm_up()
-        return Grid(arrays.part("grid"), case.producers, case.consumers, make), parking
+        return FanGrid(arrays.part("grid"), case.producers, case.consumers, make), parking
 
     @staticmethod
     def send(ring: ByteRing, message: bytes, burst: int) -> None:
@@ -154,8 +154,8 @@ class RingsInBursts(Rings):
 
 def _warm_up() -> None:
     """Load the compiled functions before the time is measured."""
-    grid: Grid[ByteRing] = Grid(
-        SharedArrays.allocate(Grid.layout(1, 1, ByteRing.layout(PAYLOAD))), 1, 1, lambda parts, *_: ByteRing(parts, "refuse")
+    grid: FanGrid[ByteRing] = FanGrid(
+        SharedArrays.allocate(FanGrid.layout(1, 1, ByteRing.layout(PAYLOAD))), 1, 1, lambda parts, *_: ByteRing(parts, "refuse")
     )
     fan_out, fan_in = grid.producer(0), grid.consumer(0)
     if (ring := fan_out.next()) is not None and ring.put(b""):

@@ -238,8 +238,7 @@ def _check(experiment: Experiment) -> None:
     """Raise UserError if a session would refuse the experiment, without starting anything."""
     check_experiment(experiment, new=False)
     topology = topology_of(experiment)
-    topology.ground.parking.close()
-    topology.memory.close()
+    topology.close()
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:

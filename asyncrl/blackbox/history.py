@@ -92,16 +92,16 @@ def skipped_late(possible: NDArray[np.bool_]) -> dict[str, float]:
     return {"late_dropped": float(possible.sum()), "late_used": 0.0, "skipped_late": 1.0}
 
 
-def less_baseline(returns: Vector, cohort: Whole) -> Vector:
-    """returns [n] minus the mean of their cohort [n], which is shrunk towards the mean of all for small cohorts.
+def less_baseline(values: Vector, cohort: Whole) -> Vector:
+    """values [n] minus the mean of their cohort [n], which is shrunk towards the mean of all for small cohorts.
 
     A cohort is the evaluations of one version. Differences between versions carry no information about directions: without
-    this baseline they are noise in estimates that are not antithetic. With one cohort the returns are unchanged.
+    this baseline they are noise in estimates that are not antithetic. With one cohort the values are unchanged.
     """
     cohorts, index, counts = np.unique(cohort, return_inverse=True, return_counts=True)
     if len(cohorts) < 2:
-        return returns
-    sums = np.bincount(index, returns, len(cohorts))
-    baseline = (sums + SHRINKAGE * returns.mean()) / (counts + SHRINKAGE)
-    less: Vector = returns - baseline[index]
+        return values
+    sums = np.bincount(index, values, len(cohorts))
+    baseline = (sums + SHRINKAGE * values.mean()) / (counts + SHRINKAGE)
+    less: Vector = values - baseline[index]
     return less

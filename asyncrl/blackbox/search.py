@@ -44,8 +44,11 @@ class Evaluations:
     """[n]"""
     version: NDArray[np.int64]
     """The number of updates of the parameters that were perturbed, [n]. In `sync`, generation g perturbs version g."""
-    returns: NDArray[np.float64]
-    """[n]. NaN if there is none: then it is left out, with its mirror image. -inf if a function has no value: worse than all others."""
+    value: NDArray[np.float64]
+    """What is maximised, [n]: the mean return of an evaluation's episodes minus the survival bonus, or the negated value of a function.
+
+    NaN if there is none: then it is left out, with its mirror image. -inf if a function has no value: worse than all others.
+    """
     length: NDArray[np.int64]
     """Steps of each evaluation, [n]."""
 

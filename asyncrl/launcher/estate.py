@@ -31,34 +31,43 @@ class SharedGround(Protocol):
 
 
 class Estate(Protocol):
-    """A topology's part of the launcher's work. The launcher calls it in the main process."""
+    """A topology's part of the launcher's work. The launcher calls it in the main process.
+
+    Implementations subclass it; the bodies here are for topologies that have nothing to do.
+    """
 
     def open(self, mode: Mode, owned: Sequence[bool]) -> None:
         """Called before an epoch under `mode`, while all workers are at the gate. `owned[i]`: whether a process owns worker i's words."""
 
     def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
         """Called when the epoch has begun and its orders can be read."""
+        return
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
         """Called before a process becomes the owner of the worker's words."""
+        return
 
     def bury(self, worker: int, epoch_runs: bool) -> None:
         """Called when the worker's process is confirmed dead. From now on the launcher writes its words."""
 
     def may_be_silent(self, worker: int) -> bool:
         """Whether the worker may work for minutes without a heartbeat, so that it must not be replaced for that."""
+        return False
 
     def stand_in(self) -> bool:
         """Do what workers without a process would have to do for the others. Returns whether anything was done."""
+        return False
 
     def owes_nothing(self, worker: int) -> bool:
         """Whether the epoch may end without this worker, which has no process."""
 
     def close(self) -> None:
         """Called when the epoch is over."""
+        return
 
     def settle_all(self, epoch_runs: bool) -> None:
         """Called when all processes have ended: complete the updates whose parts were handed over."""
+        return
 
     def version(self) -> int:
         """The newest version of the shared parameters."""

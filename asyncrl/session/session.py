@@ -27,7 +27,7 @@ from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically
 from asyncrl.topologies import essential_part, run_context, topology_of
 from asyncrl.topologies.topology import Seat
-from asyncrl.workers.evaluator import Evaluation
+from asyncrl.workers.player import Evaluation
 
 GATE_SECONDS = 2.0
 """Seconds that workers may take to finish their round after an interruption; the learner of a stream may take longer."""
@@ -107,10 +107,9 @@ class Session:
         return result
 
     def _close(self) -> None:
-        """Close the pipes and the shared memory."""
+        """Close the topology's pipes and shared memory."""
         self._launcher = None  # a signal that arrives now must not wake it
-        self._parking.close()
-        self._topology.memory.close()
+        self._topology.close()
 
     def _tidy_up(self) -> None:
         """End all processes, in whatever state the run is, also if ending one of them raises."""

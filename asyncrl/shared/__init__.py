@@ -8,8 +8,7 @@
     optimizers   SGD, RMSProp, Adam and ClipUp as in-place passes over flat vectors
     statistics   running mean and variance, merged exactly over several writers
     rings        queues for one producer and one consumer, with slots of a declared layout
-    byte_rings   the same for byte messages of any length
-    fans         queues for many producers and consumers: one ring for each pair
+    grid         queues for many producers and consumers: one ring for each pair
     tickets      numbered jobs that workers claim and finish, and that one consumer uses once each
     states       two copies of a process's state, so that a replacement can continue from the newest whole one
     journal      records that a consumer has taken since its state was last saved

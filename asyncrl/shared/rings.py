@@ -1,4 +1,4 @@
-"""Ring buffers of records for one producer and one consumer, without locks and copies. `byte_rings` and `fans` use the same words."""
+"""Ring buffers of records for one producer and one consumer, without locks and copies. `grid` uses the same words."""
 
 from __future__ import annotations
 

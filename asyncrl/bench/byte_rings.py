@@ -1,4 +1,4 @@
-"""A ring of byte messages of any length: one producer, one consumer."""
+"""A ring of byte messages of any length: one producer, one consumer. For the queue benchmark; runs send records (`shared.rings`)."""
 
 from __future__ import annotations
 

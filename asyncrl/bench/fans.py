@@ -1,4 +1,4 @@
-"""Queues between many producers and many consumers: one ring for each pair, so that every ring has one producer and one consumer."""
+"""The two sides of a grid of rings: a producer's ring to each consumer, a consumer's ring from each producer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.shared.arrays import Layout, padded_words, prefixed
+from asyncrl.bench.byte_rings import ByteRing
 from asyncrl.shared.atomics import load_acquire
-from asyncrl.shared.byte_rings import ByteRing
 from asyncrl.shared.compiled import njit
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.parking import Parking
-from asyncrl.shared.rings import CONSUMED, DROPPED, HEAD, WORDS, Arrays, Ring, waited_for
+from asyncrl.shared.rings import CONSUMED, DROPPED, HEAD, WORDS, Ring, waited_for
 
 AnyRing = TypeVar("AnyRing", bound=Ring | ByteRing)
 
@@ -101,39 +101,12 @@ class FanOut(Generic[AnyRing]):
         return int(_first_with_room(self._words, self._first, self._step, len(self.rings), self._turn, self._capacity - size))
 
 
-class Grid(Generic[AnyRing]):
-    """One ring for each pair of a producer and a consumer. Records of one pair stay in order; between pairs there is no order.
+class FanGrid(Grid[AnyRing]):
+    """A grid of rings whose producers and consumers each take their rings in turn.
 
-    Writers:  as in the rings: producer n writes its words in each of its rings, consumer m in each of its own.
-    Readers:  likewise.
     Stale:    `next` may miss a record that is published while it searches; the next call sees it.
     When full: `FanOut.next` skips full rings; if all are full it returns None, and `FanOut.wait` sleeps.
-    Crash:    as in the rings. Records in the rings of a dead consumer wait for its replacement.
     """
-
-    def __init__(self, arrays: Arrays, producers: int, consumers: int, make: Callable[[dict[str, Any], int, int], AnyRing]):
-        """`make(arrays, producer, consumer)` returns the ring of a pair, made from that ring's arrays, with its parking and places."""
-        self.words: NDArray[np.int64] = arrays["words"]
-        self.producers, self.consumers = producers, consumers
-        self._arrays, self._make = arrays, make
-
-    @staticmethod
-    def layout(producers: int, consumers: int, ring: Layout) -> Layout:
-        """`ring`: the layout of one of its rings. Ring (n, m) is number ``m * producers + n``."""
-        count = producers * consumers
-        entries: dict[str, Any] = {"words": padded_words(2 * count)}
-        payload = {name: entry for name, entry in ring.items() if name != "words"}
-        for index in range(count):
-            entries.update(prefixed(str(index), payload))
-        return entries
-
-    def ring(self, producer: int, consumer: int) -> AnyRing:
-        """The ring of one pair."""
-        index = consumer * self.producers + producer
-        start = f"{index}/"
-        parts = {name.removeprefix(start): self._arrays[name] for name in self._arrays if name.startswith(start)}
-        parts["words"] = self.words[index * WORDS : (index + 1) * WORDS]
-        return self._make(parts, producer, consumer)
 
     def producer(self, producer: int, parking: Parking | None = None, place: int = -1) -> FanOut[AnyRing]:
         """The producer's side of its rings; it sleeps at `place` of `parking`."""
