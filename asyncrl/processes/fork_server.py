@@ -88,7 +88,12 @@ class Child(ForkServerProcess):
 
 
 class Context(ForkServerContext):
-    """How processes of ours start, and what surrounds them: what held in the caller when this was made."""
+    """How processes of ours start, and what surrounds them: what held in the caller when this was made.
+
+    It is the context of `torch.multiprocessing` as well, which is Python's own with torch's reductions of tensors registered for it:
+    importing torch does that. So tensors among the arguments and messages of these processes travel by shared memory as soon as the
+    program uses torch, and a program that does not use torch need not wait until it is imported.
+    """
 
     def __init__(self) -> None:
         super().__init__()

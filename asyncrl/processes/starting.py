@@ -16,7 +16,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
-from asyncrl.errors import WorkerFailed
+from asyncrl.errors import UserError, WorkerFailed
 from asyncrl.processes.fork_server import Child, Context, die_with_fork_server
 from asyncrl.processes.interrupts import ENDING, held, ignored_from_the_start
 from asyncrl.processes.scratch import shorten_socket_names
@@ -28,6 +28,10 @@ CLOSING_SECONDS = 5.0
 """How long a process may take to close what it has opened."""
 DISMISSED_SECONDS = CLOSING_SECONDS + 0.5
 """How long one is waited for that was dismissed, before it is killed: one that does not get to Python code does not hear."""
+TOO_MANY_FILES = (
+    f"too many tensors in shared memory are captured: a process can be handed {forkserver.MAXFDS_TO_SEND - 5} open files, "  # type: ignore[attr-defined]
+    "one for each tensor and two for each worker; use fewer tensors, as views of one, or fewer workers"
+)
 TRIES = 20
 """How often a process is tried to be started, where what should fork it is killed meanwhile."""
 
@@ -96,7 +100,8 @@ def for_children() -> Iterator[None]:
 def start(chosen: Context, target: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Child, mp_connection.Connection]:
     """Start ``target(*arguments, connection)``; returns (process, our end of its connection). To be called and kept under `held`.
 
-    Where the fork server or the new process is killed meanwhile, another is started. Raises WorkerFailed where that never ends.
+    Where the fork server or the new process is killed meanwhile, another is started. Raises WorkerFailed where that never ends,
+    UserError where the arguments have more open files than a fork server can be handed.
     """
     _kill_at_exit()
     for _ in range(TRIES):
@@ -109,6 +114,11 @@ def start(chosen: Context, target: Any, name: str, arguments: tuple[Any, ...]) -
         except (EOFError, ConnectionError):
             ours.close()
             time.sleep(0.05)  # until the kernel has told that it is dead
+        except ValueError as error:
+            if "too many fds" not in str(error):
+                raise
+            ours.close()
+            raise UserError(TOO_MANY_FILES) from error
         finally:
             theirs.close()
     raise WorkerFailed(f"{name} could not be started: the process that was to fork it was killed {TRIES} times in a row")

@@ -15,6 +15,7 @@ from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.launcher.estate import Estate, SharedGround
 from asyncrl.processes.interrupts import interruptible
+from asyncrl.processes.parcels import Parcel
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.evaluator import Evaluated, Snapshot
@@ -126,7 +127,7 @@ def allocate(layout: Any) -> tuple[SharedArrays, Parking]:
         raise
 
 
-def probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
+def probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
     """Make the environment once here, so that what is wrong with it is said before anything is started."""
     shipped = ship(experiment.env)
     with interruptible(), kept_generators(), closed_environments():

@@ -17,6 +17,7 @@ from asyncrl.envs import make_env, seed_generators, seed_process, unship
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.processes.parcels import Parcel
 from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Ready
@@ -61,7 +62,7 @@ class Evaluated(Protocol):
     """A task that can be played."""
 
     @property
-    def shipped(self) -> bytes:
+    def shipped(self) -> Parcel:
         """What makes the environment, from `asyncrl.envs.ship`."""
 
     @property

@@ -24,6 +24,7 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.processes.parcels import Parcel
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Books, Ground, UpdateRule
@@ -44,13 +45,13 @@ EPISODE_SLOTS = 4096
 class Task:
     """What is learned, the same for all workers of a run."""
 
-    env: bytes
+    env: Parcel
     """From `asyncrl.envs.ship`."""
     spec: EnvSpec
     head: str
     network: NetworkOptions
-    network_function: bytes | None
-    """A network of the user's own, from cloudpickle."""
+    network_function: Parcel | None
+    """A network of the user's own."""
     algo: str
     options: Any
     """The algorithm's own."""
@@ -63,11 +64,7 @@ class Task:
 
     def policy(self) -> Policy:
         """The policy, without numbers."""
-        function: Callable[..., Any] | None = None
-        if self.network_function is not None:
-            import cloudpickle
-
-            function = cloudpickle.loads(self.network_function)
+        function: Callable[..., Any] | None = None if self.network_function is None else self.network_function.unpack()
         values = isinstance(ALGORITHMS[self.algo], ValueBased)
         if values:
             check_actions(self.algo, self.spec.action_kind)
@@ -77,7 +74,7 @@ class Task:
         return Policy(self.spec, self.head, self.network, function, values)
 
     @property
-    def shipped(self) -> bytes:
+    def shipped(self) -> Parcel:
         """See `asyncrl.workers.evaluator.Evaluated`."""
         return self.env
 

@@ -14,6 +14,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.processes.refusals import packed
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
@@ -145,11 +146,7 @@ class ActorLearnerTopology:
 def actor_learner_task(experiment: Experiment) -> Task:
     """What is learned. Makes the environment once."""
     shipped, spec = probed(experiment)
-    function = None
-    if experiment.network_function is not None:
-        import cloudpickle
-
-        function = cloudpickle.dumps(experiment.network_function)
+    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
     return Task(
         env=shipped,
         spec=spec,

@@ -139,9 +139,7 @@ class FunctionEvaluating:
 
     def __init__(self, task: SearchTask, best: Best):
         """`best`: this worker's own."""
-        import cloudpickle
-
-        self._function: Objective = cloudpickle.loads(task.objective)
+        self._function: Objective = task.objective.unpack()
         self._calls, self._space, self._best = task.options.episodes, task.space, best
         self.observed = Observed(0)
         self._seconds = 0.0

@@ -17,6 +17,7 @@ from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.processes.parcels import Parcel
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 class SearchTask:
     """What is searched, the same for all processes of a run."""
 
-    objective: bytes
-    """What makes the environment, from `asyncrl.envs.ship`; or a function of a vector, from cloudpickle, where spec is None."""
+    objective: Parcel
+    """What makes the environment, from `asyncrl.envs.ship`; or a function of a vector, where spec is None."""
     spec: EnvSpec | None
     start: Points | None
     """Where a function's search begins [N]; a policy has its own start."""
@@ -61,7 +62,7 @@ class SearchTask:
         return SearchPolicy(self.spec, self.head, self.network, self.options.action_bins)
 
     @property
-    def shipped(self) -> bytes:
+    def shipped(self) -> Parcel:
         """See `asyncrl.workers.evaluator.Evaluated`."""
         return self.objective
 

@@ -17,6 +17,7 @@ from asyncrl.blackbox.space import Space
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.processes.parcels import Parcel, pack
 from asyncrl.scheduler.modes import Async, parse_modes
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
@@ -211,16 +212,14 @@ def search_task(experiment: Experiment) -> SearchTask:
 
 def function_task(experiment: Experiment, searched: Searched) -> SearchTask:
     """What is searched, for a function."""
-    import cloudpickle
-
     try:
-        shipped = cloudpickle.dumps(searched.function)
+        shipped = pack(searched.function)
     except Exception as error:
         raise UserError(f"the function cannot travel to the workers: {type(error).__name__}: {error}") from error
     return replace(_task(experiment, shipped, None), start=searched.start, space=searched.space, most_tickets=searched.most)
 
 
-def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None) -> SearchTask:
+def _task(experiment: Experiment, objective: Parcel, spec: EnvSpec | None) -> SearchTask:
     settings = parse_settings(experiment.explore, experiment.options)
     return SearchTask(
         objective=objective,
