@@ -154,9 +154,10 @@ class _Pickler(cloudpickle.Pickler):
     def persistent_id(self, value: Any) -> tuple[int, Any] | None:
         """(number, dtype) of a tensor's storage in shared memory, dtype None where it has none; None for everything else."""
         torch = sys.modules["torch"]
-        if not isinstance(value, torch.storage.TypedStorage | torch.UntypedStorage):
+        kind = type(value)  # isinstance would also ask for `value.__class__`, which runs code of proxies
+        typed = issubclass(kind, torch.storage.TypedStorage)
+        if not typed and not issubclass(kind, torch.UntypedStorage):
             return None
-        typed = isinstance(value, torch.storage.TypedStorage)
         storage = value._untyped_storage if typed else value
         if storage.device.type not in DEVICES:
             raise CannotTravel(f"is on {storage.device}, and only tensors in the CPU's memory can be sent")
@@ -170,6 +171,8 @@ class _Pickler(cloudpickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
+    """Python's, which opens the memory of shared tensors by number."""
+
     def __init__(self, parcel: Parcel):
         super().__init__(io.BytesIO(parcel.data))
         self._storages = parcel.storages
