@@ -33,7 +33,10 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
 
     `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions` and of the algorithm's options, by
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
-    are sent to the workers by cloudpickle. Raises UserError for input that cannot be used, WorkerFailed if workers kept failing.
+    are sent to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
+    (`tensor.share_memory_()`), and copied into each otherwise; one on another device is refused.
+
+    Raises UserError for input that cannot be used, WorkerFailed if workers kept failing.
     """
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)

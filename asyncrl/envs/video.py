@@ -17,6 +17,7 @@ from PIL import Image
 
 from asyncrl.envs import closed_environments, make_env, unship
 from asyncrl.errors import UserError
+from asyncrl.processes.parcels import Parcel
 
 FASTEST_GIF = 25.0
 """The most frames per second in a GIF, since viewers play faster ones slowly; of faster videos, frames are left out."""
@@ -129,7 +130,7 @@ def has_screen() -> bool:
 
 
 @contextlib.contextmanager
-def record(env: bytes, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
+def record(env: Parcel, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
     """An environment whose frames are recorded; the file appears if the block ends without an exception. Raises UserError."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"video {str(path)!r}: unknown format {path.suffix!r} (allowed: {', '.join(FORMATS)})")
