@@ -1,4 +1,4 @@
-"""What processes that act step by step have in common: their environments, their books, their part of a checkpoint."""
+"""Base class of processes that step environments: owns the environments, the ledger record and the worker's part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class ActingWorker:
         self._ring.push(episode_return=episode_return, length=length, setting=0, order=version, steps=self._steps_known)
 
     def _collect(self, version: int, total_steps: float) -> Trajectory:
-        """See `Actor.collect`."""
+        """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed."""
         self._steps_known = int(total_steps)
         return self._actor.collect(version, total_steps)
 
     def _beat(self) -> None:
-        """A sign of life: a long unit is no hanging environment."""
+        """Update the heartbeat while acting, so that a long rollout is not mistaken for a hung environment."""
         self._board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
 
     def _begin_epoch(self) -> None:

@@ -19,10 +19,11 @@ from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
 from asyncrl.topologies.actor_learner.paces import pace_of
+from asyncrl.topologies.actor_learner.plan import ground_of, normalises, scales_returns
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import WorkerPlan, ground_of, normalises, scales_returns
+from asyncrl.workers.plan import WorkerPlan
 from asyncrl.workers.standardiser import Standardiser
 
 ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learning", "applying"))
@@ -65,11 +66,8 @@ class ActorLearner(ActingWorker):
         self._books = Books(ground.ledger, index)
         if self._return_scale is not None:
             self._return_scale.begin(self._books.draft, self._goes_on)
-        gate = Gate(ground.board, ground.parking, index)
-        goes_on = go.epoch_runs or gate.pass_through(self._save)
-        while goes_on:
+        for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             self._epoch(pace_of(ground, index, self._books))
-            goes_on = gate.pass_through(self._save)
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
