@@ -51,6 +51,11 @@ def actions_of(spec: Any, rounds: int, envs: int) -> Any:
     return generator.uniform(spec.action_low, spec.action_high, (rounds, STEPS, envs, spec.action_size)).astype(np.float32)
 
 
+def zero(t: int, e: int) -> int:
+    """An action."""
+    return 0
+
+
 class PlainLoop:
     """What stepping is to do, written down plainly: lists over time of one gymnasium environment."""
 
@@ -93,7 +98,7 @@ def test_it_is_a_plain_loop_over_gymnasium_environments(kind, source, ends):
         stepping.begin_round()
         assert (arrays.ended == GOES_ON).all()
         for t in range(STEPS):
-            over = stepping.step(t, list(actions[t]))
+            over = stepping.step(t, lambda t, e, actions=actions: actions[t, e])  # type: ignore[misc]
             for one, action in zip(plain, actions[t]):
                 one.step(action)
             assert list(over) == [e for e in range(envs) if plain[e].ended[-1]]
@@ -131,7 +136,7 @@ def test_environments_take_their_turns_in_order():
     stepping.reset([0, 1])
     tape.clear()
     stepping.begin_round()
-    assert stepping.step(0, [0, 1]) == (0,)
+    assert stepping.step(0, lambda t, e: e) == (0,)
     assert tape == ["step a 0", "episode (1.0, 1)", "reset a", "step b 1"]
 
 
@@ -159,7 +164,7 @@ def test_an_end_is_terminated_or_truncated_and_only_then_has_a_final_observation
     stepping, arrays = made([Ending(*flags)], on_episode=lambda *episode: episodes.append(episode))
     stepping.reset([0])
     stepping.begin_round()
-    over = [stepping.step(t, [0]) for t in range(STEPS)]
+    over = [stepping.step(t, zero) for t in range(STEPS)]
     assert over == [(), (), (0,), (), (), (0,), ()]
     assert arrays.ended[:, 0].tolist() == [0, 0, code, 0, 0, code, 0]
     # CountingEnv's observation is (episode, step of the episode, step in all).
@@ -183,7 +188,7 @@ def test_a_round_begins_where_the_one_before_ended():
     for number in range(3):
         stepping.begin_round()
         for t in range(STEPS):
-            stepping.step(t, [0, 0])
+            stepping.step(t, zero)
         assert arrays.observation[:, 0, 2].tolist() == list(range(number * STEPS, (number + 1) * STEPS + 1))
     assert stepping.episode_lengths == [21, 1]
 
@@ -192,13 +197,13 @@ def test_what_is_bound_is_written_to_and_nothing_else():
     stepping, arrays = made([CountingEnv(5)])
     stepping.reset([0])
     stepping.begin_round()
-    stepping.step(0, [0])
+    stepping.step(0, zero)
     kept = {name: array.copy() for name, array in vars(arrays).items()}
     other = arrays_of(stepping.spec, 1, steps=3)
     stepping.bind(other)
     other.observation[-1] = arrays.observation[1]
     stepping.begin_round()
-    stepping.step(0, [0])
+    stepping.step(0, zero)
     assert other.observation[:2, 0, 1].tolist() == [1, 2] and other.reward[0, 0] == 1.0
     for name, array in kept.items():
         np.testing.assert_array_equal(getattr(arrays, name), array)
@@ -215,7 +220,7 @@ def test_an_environment_may_reuse_its_array_and_give_lists_and_numbers_of_any_ty
     stepping.reset([0])
     stepping.begin_round()
     for t in range(STEPS):
-        stepping.step(t, [0])
+        stepping.step(t, zero)
     assert arrays.observation[:, 0, 1].tolist() == list(range(STEPS + 1))
     assert arrays.reward[:4, 0].tolist() == [2.0, 1.0, 3.0, float(np.float16(0.1))]
 
@@ -225,7 +230,7 @@ def test_images_are_bytes():
     stepping.reset([0])
     stepping.begin_round()
     for t in range(STEPS):
-        stepping.step(t, [0])
+        stepping.step(t, zero)
     assert arrays.observation.dtype == np.uint8
     assert arrays.observation[:, 0, 0, 0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
@@ -238,7 +243,7 @@ def test_it_beats_now_and_then_and_counts_its_seconds(monkeypatch):
     stepping.reset([0])
     stepping.begin_round()
     for t in range(STEPS):
-        stepping.step(t, [0])
+        stepping.step(t, zero)
     assert stepping.seconds == pytest.approx(STEPS * 0.1)
     assert 1 < len(beats) <= 1 + STEPS * 0.2 / BEAT_SECONDS
 
@@ -303,9 +308,9 @@ def test_a_fault_is_told(fault, others):
     stepping.reset(list(range(others + 1)))
     stepping.begin_round()
     for t in range(2):
-        stepping.step(t, [0] * (others + 1))
+        stepping.step(t, zero)
     with pytest.raises(UserError) as caught:
-        stepping.step(2, [0] * (others + 1))
+        stepping.step(2, zero)
     assert str(caught.value) == message
     if fault != "an error that is told already":
         assert type(caught.value) is EnvironmentFault
@@ -333,7 +338,7 @@ def test_an_observation_on_the_way_that_is_not_finite_is_told_when_its_reader_as
     stepping.reset([0, 1])
     stepping.begin_round()
     for t in range(4):
-        stepping.step(t, [0, 0])
+        stepping.step(t, zero)
     assert np.isnan(arrays.observation[2, 1, 1])
     with pytest.raises(EnvironmentFault, match=r"^step returned a wrong observation: observation is not finite: nan at index 1 of 3$"):
         stepping.raise_observation_fault(2)
@@ -344,7 +349,7 @@ def test_a_reward_that_is_not_finite_is_left_to_its_reader():
     stepping.reset([0])
     stepping.begin_round()
     for t in range(4):
-        stepping.step(t, [0])
+        stepping.step(t, zero)
     assert np.isnan(arrays.reward[:4, 0]).tolist() == [False, False, True, False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Actor:
         self.memory = Memory(envs, policy.memory_size) if policy.memory_size else None
         self.act = choosing(policy, self.dense, self.rounds, self.memory, self.trajectory.memory)
         self._commitment = Commitment(policy, self.dense, self.rounds, generator) if commits else None
-        self._actions: list[Any] = [None] * envs
+        self._action_for = functools.partial(policy.head.environment_action, self.rounds)
 
     def reset(self, seeds: list[int]) -> None:
         """Begin an episode in every environment, by seeds [E]. Raises EnvironmentFault."""
@@ -69,18 +70,15 @@ class Actor:
 
     def collect(self, version: int, total_steps: float) -> Trajectory:
         """Act T steps in every environment on the present parameters; the result is overwritten by the next call."""
-        rounds, trajectory, commitment = self.rounds, self.trajectory, self._commitment
+        trajectory, commitment = self.trajectory, self._commitment
         act, stepping, step = self.act, self.stepping, self.stepping.step
-        actions, each, action_for = self._actions, range(len(self._actions)), self.policy.head.environment_action
         self._begin_round(version, total_steps)
         for t in range(len(trajectory.reward)):
             if not act(t):
                 stepping.raise_observation_fault(t)
             if t == 0 and commitment is not None:
                 commitment.begin_round()
-            for e in each:
-                actions[e] = action_for(rounds, t, e)
-            for e in step(t, actions):
+            for e in step(t, self._action_for):
                 self._episode_ended(t, e)
         self._observe_last()
         if commitment is not None:
@@ -129,7 +127,7 @@ class Actor:
 
     def forget_all(self) -> None:
         """Empty a recurrent policy's memory."""
-        for e in range(len(self._actions)):
+        for e in range(len(self.stepping.environments)):
             self._forget(e)
 
     def begin_afresh(self, e: int, first_observation: NDArray[Any]) -> None:

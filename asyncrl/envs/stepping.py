@@ -72,8 +72,10 @@ class Stepping(Protocol):
     def begin_round(self) -> None:
         """Copy observation[T], where the round before ended, to observation[0], and set `ended` to GOES_ON everywhere."""
 
-    def step(self, t: int, actions: list[Any]) -> tuple[int, ...]:
-        """Step t of the round: actions [E], each of the action space's own type. Returns the environments whose episodes ended.
+    def step(self, t: int, action_for: Callable[[int, int], Any]) -> tuple[int, ...]:
+        """Step t of the round. Returns the environments whose episodes ended.
+
+        `action_for(t, e)` gives the action of environment e, of the action space's own type; the environment may keep it.
 
         Raises EnvironmentFault: an exception in an environment, an observation of a wrong shape or type, a reward that is not a
         number, a last observation of an episode that is not finite. Whether other observations are finite is left to the caller,
@@ -119,13 +121,13 @@ class GymnasiumStepping(Stepping):
         self._arrays.observation[0] = self._arrays.observation[-1]
         self._arrays.ended[:] = GOES_ON
 
-    def step(self, t: int, actions: list[Any]) -> tuple[int, ...]:
+    def step(self, t: int, action_for: Callable[[int, int], Any]) -> tuple[int, ...]:
         began = time.perf_counter()
         rows, rewards, array, shape, image = self._rows[t + 1], self._rewards, np.ndarray, self._shape, self._image
         returns, lengths = self.episode_returns, self.episode_lengths
         over: tuple[int, ...] = ()
         for e, step in enumerate(self._steps):
-            observation, reward, ended = step(actions[e])
+            observation, reward, ended = step(action_for(t, e))
             if type(observation) is not array or observation.shape != shape or (image and observation.dtype != np.uint8):
                 self._check(observation)
             rows[e][...] = observation
