@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
@@ -181,7 +181,7 @@ def test_sum_and_weight_one_is_algorithm_s3(kind, trunk, entropy_weight):
 def test_the_mean_is_the_sum_divided_by_the_steps():
     policy = Policy(DISCRETE, "auto", SMALL)
     vector, trajectory = sharpened(policy), rollout(policy, 5, 3)
-    total, mean = (WrittenGradient(policy, vector, 5, 3, dataclasses.replace(SUM, reduction=kind)) for kind in ("sum", "mean"))
+    total, mean = (WrittenGradient(policy, vector, 5, 3, dataclasses.replace(SUM, reduction=kind), A3C) for kind in ("sum", "mean"))
     total(trajectory, 0.1), mean(trajectory, 0.1)
     close(mean.gradient, total.gradient / 15)
 
@@ -244,7 +244,7 @@ def test_descending_the_gradient_descends_the_value_error():
         policy = Policy(spec, "auto", NetworkOptions(hidden=(16,)))
         vector, trajectory = policy.initial(0), rollout(policy, 6, 2)
         trajectory.ended[:] = TERMINATED  # fixed targets
-        learner = gradient_of(policy, vector, 6, 2, A3COptions(), "a3c")
+        learner = gradient_of(policy, vector, 6, 2, A3COptions(), A3C)
         losses = []
         for _ in range(30):
             losses.append(learner(trajectory, 0.0).value_loss)
@@ -258,9 +258,9 @@ def test_descending_the_gradient_descends_the_value_error():
 def test_the_fastest_that_serves():
     light, image = Policy(BOX, "auto", SMALL), Policy(IMAGE, "auto", SMALL)
     recurrent = Policy(BOX, "auto", NetworkOptions(recurrent=4))
-    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, "a3c"), WrittenGradient)
+    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, A3C), WrittenGradient)
     for policy in (recurrent, image):
-        assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM, "a3c"), AutogradGradient)
+        assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM, A3C), AutogradGradient)
 
 
 def recurrent_loops(policy, vector, trajectory, options, entropy_weight):
@@ -313,7 +313,7 @@ def test_a_recurrent_gradient_is_that_of_the_steps_one_by_one(spec):
     vector = sharpened(policy)
     for steps, envs in ((1, 1), (6, 3)):
         trajectory = rollout(policy, steps, envs, 3)
-        learner = AutogradGradient(policy, vector, steps, envs, SUM)
+        learner = AutogradGradient(policy, vector, steps, envs, SUM, A3C)
         learner(trajectory, 0.05)
         close(learner.gradient, recurrent_loops(policy, vector, trajectory, SUM, 0.05))
 
@@ -321,7 +321,7 @@ def test_a_recurrent_gradient_is_that_of_the_steps_one_by_one(spec):
 def test_convolutions_take_pixels_as_parts_of_one_and_learn():
     policy = Policy(IMAGE, "auto", NetworkOptions())
     vector, trajectory = policy.initial(0), rollout(policy, 3, 2)
-    learner = gradient_of(policy, vector, 3, 2, A3COptions(), "a3c")
+    learner = gradient_of(policy, vector, 3, 2, A3COptions(), A3C)
     losses = learner(trajectory, 0.01)
     assert np.isfinite(losses).all() and np.isfinite(learner.gradient).all()
     module, _ = policy.module(vector, learner.gradient)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,9 @@ LAYERS = [
     {"experiment"},
     {"monitor"},
     {"store"},
+    {"algos"},
     {"actors", "learners"},
     {"scheduler"},
-    {"algos"},
     {"blackbox"},
     {"heads", "envs", "progress", "trajectory", "replay"},
     {"shared"},
@@ -34,6 +35,7 @@ LAYERS = [
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 APART = {frozenset({"actors", "learners"})}
 SIMULATORS = {"gymnasium", "mujoco"}
+MODULE_NAME = re.compile(r"(asyncrl(?:\.\w+)+)(?::\w+)?")
 VERSION = ("asyncrl", ("__version__",))  # may be imported from anywhere
 
 
@@ -50,7 +52,17 @@ def violations(package: Path) -> list[str]:
             reason = _forbidden(part, module, names)
             if reason:
                 found.append(f"{place}:{line}: {reason}")
+        for line, module in _named(path):
+            if LEVEL.get(module.split(".")[1], len(LAYERS)) < LEVEL[part]:
+                found.append(f"{place}:{line}: {part} names {module}, which lies above it")
     return found
+
+
+def _named(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of every text that is a module's name, with or without ``:name`` of something in it: what could be imported by it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := MODULE_NAME.fullmatch(node.value)):
+            yield node.lineno, match[1]
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str, tuple[str, ...] | None]]:
@@ -98,6 +110,9 @@ def test_the_package_keeps_to_its_layers():
     [
         ("scheduler/gate.py", "from asyncrl.workers.actor import act", "above"),
         ("algos/a3c.py", "def f():\n    from asyncrl.experiment.experiment import run", "above"),
+        ("algos/a3c.py", "place = 'asyncrl.experiment.experiment:run'", "names"),
+        ("learners/update.py", "from asyncrl.algos.a3c import loss", "above"),
+        ("learners/update.py", "import_module('asyncrl.algos.a3c')", "names"),
         ("actors/act.py", "from asyncrl.learners.update import step", "each other"),
         ("learners/update.py", "from asyncrl.actors.act import act", "each other"),
         ("shared/rings.py", "import gymnasium", "gymnasium"),
@@ -125,6 +140,8 @@ def test_a_forbidden_import_is_found(tmp_path, place, text, why):
     [
         ("cli/main.py", "from asyncrl.experiment.experiment import run\nfrom asyncrl import __version__\nimport gymnasium"),
         ("shared/rings.py", "import numpy\nfrom asyncrl.shared.atomics import load\nfrom asyncrl.errors import UserError"),
+        ("topologies/streams.py", "BODIES = 'asyncrl.topologies.bodies'"),
+        ("algos/a3c.py", '"""A text that only speaks of asyncrl.experiment.experiment: run."""'),
         ("progress.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from asyncrl.cli.main import main"),
         ("actors/act.py", "from asyncrl.scheduler.modes import parse_modes\nfrom asyncrl.actors.exploration import EXPLORATIONS"),
     ],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +22,22 @@ from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
+from asyncrl.fields import COUNT_OR_ZERO, DECAY, NOT_NEGATIVE, POSITIVE, SHARE
 
 
 @dataclass(frozen=True)
 class CemOptions(SearchOptions):
     """Options of CEM."""
 
-    sigma: float = 0.5
+    sigma: Annotated[float, POSITIVE] = 0.5
     """Deviation of each parameter at the start."""
-    elite: float = 0.2
+    elite: Annotated[float, SHARE] = 0.2
     """Share of a generation to which mean and deviation are fitted."""
-    extra_std: float = 0.1
+    extra_std: Annotated[float, NOT_NEGATIVE] = 0.1
     """Deviation whose square is added to the fitted variance (noisy CEM); 0 for plain CEM."""
-    extra_decay: int = 50
+    extra_decay: Annotated[int, COUNT_OR_ZERO] = 50
     """Updates in which the extra variance falls linearly to 0; 0 for never."""
-    smoothing: float = 0.0
+    smoothing: Annotated[float, DECAY] = 0.0
     """Share of the former mean and fitted deviation that is kept in an update."""
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed"] = "gaussian"
     """Kind of perturbations."""

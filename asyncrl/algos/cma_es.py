@@ -28,7 +28,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from asyncrl.blackbox.search import ENDINGS, Evaluations, Setting
 from asyncrl.blackbox.shaping import flat
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
+from asyncrl.fields import POSITIVE, TICKETS
 
 LARGEST_FULL = 2000
 """Parameters of full CMA-ES: its matrices have N^2 numbers, and their decomposition takes N^3 operations."""
@@ -58,9 +59,9 @@ CRITERIA_OFF = {"tolfun": 0, "tolfunhist": 0, "tolstagnation": 0, "tolxstagnatio
 class CmaEsOptions(SearchOptions):
     """Options of CMA-ES and sep-CMA; everything else is the library's default. Mode sync only."""
 
-    population: int = 0
+    population: Annotated[int, TICKETS] = 0
     """Evaluations of a generation; 0 for the library's 4 + 3 ln N."""
-    sigma: float = 0.1
+    sigma: Annotated[float, POSITIVE] = 0.1
     """Deviation of each parameter at the start."""
     directions: ClassVar[Literal["gaussian"]] = "gaussian"  # type: ignore[misc]  # drawn by the library
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # only the order of returns counts

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError, unknown
+from asyncrl.fields import NOT_NEGATIVE, POSITIVE, TICKETS
 
 LARGEST_FULL = 300
 """Parameters of xNES: its update takes the exponential of an N x N matrix."""
@@ -43,15 +44,15 @@ class NesOptions(SearchOptions):
 
     kind: Literal["snes", "xnes"] = "snes"
     """A deviation for each parameter, or a full covariance matrix (small problems, mode sync only)."""
-    population: int = 0
+    population: Annotated[int, TICKETS] = 0
     """Evaluations of a generation; 0 for 4 + 3 ln N."""
-    sigma: float = 0.1
+    sigma: Annotated[float, POSITIVE] = 0.1
     """Deviation of each parameter at the start."""
-    learning_rate: float = 1.0
+    learning_rate: Annotated[float, POSITIVE] = 1.0
     """Step size of the mean."""
-    sigma_learning_rate: float = 0.0
+    sigma_learning_rate: Annotated[float, NOT_NEGATIVE] = 0.0
     """Step size of the deviations; 0 for the paper's: (3 + ln N) / (5 sqrt N), xnes (9 + 3 ln N) / (5 N sqrt N)."""
-    shape_learning_rate: float = 0.0
+    shape_learning_rate: Annotated[float, NOT_NEGATIVE] = 0.0
     """xnes: step size of the matrix; 0 for the paper's, which is that of the deviation."""
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed"] = "gaussian"
     """Kind of perturbations."""
@@ -60,8 +61,13 @@ class NesOptions(SearchOptions):
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # utilities depend on the order of returns only
 
     @property
+    def variant(self) -> str:
+        """The kind of NES: xnes does not work in every mode."""
+        return self.kind
+
+    @property
     def modes(self) -> tuple[str, ...] | None:
-        """See `SearchOptions.modes`: of a full covariance's older versions nothing can be used."""
+        """Only sync for xnes: of a full covariance's older versions nothing can be used."""
         return ("sync",) if self.kind == "xnes" else None
 
 

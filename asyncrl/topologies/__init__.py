@@ -8,19 +8,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import NamedTuple
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import BlackBox, Streamed
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.starting import context
+from asyncrl.topologies.actor_learner.topology import ActorLearnerTopology, actor_learner_task
+from asyncrl.topologies.search.topology import SearchTopology, search_task
+from asyncrl.topologies.streams.learner import LEARNER_PART
+from asyncrl.topologies.streams.topology import StreamTopology, stream_task
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.evaluator import Evaluated
 
 BODIES = "asyncrl.topologies.bodies"
 
-if TYPE_CHECKING:
-    from asyncrl.experiment.experiment import Experiment
+
+class _Kind(NamedTuple):
+    """What a topology is made of, as the main process sees it."""
+
+    topology: Callable[[Experiment], Topology]
+    """Built once per session. Raises UserError for what can't work with the experiment's environment."""
+    task: Callable[[Experiment], Evaluated]
+    """What the experiment learns, in a form that can be played. Makes the environment once."""
+    essential_part: str | None = None
+    """The part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
+
+
+TOPOLOGIES: dict[str, _Kind] = {
+    "actor_learner": _Kind(ActorLearnerTopology, actor_learner_task),
+    "streams": _Kind(StreamTopology, stream_task, LEARNER_PART),
+    "search": _Kind(SearchTopology, search_task),
+}
+"""By the name that `asyncrl.algos.entries.AlgorithmEntry.topology` has."""
 
 
 def run_context() -> Context:
@@ -28,40 +49,21 @@ def run_context() -> Context:
     return context([BODIES])
 
 
+def kind_of(algo: str) -> _Kind:
+    """The topology that carries this algorithm out."""
+    return TOPOLOGIES[ALGORITHMS[algo].topology]
+
+
 def task_of(experiment: Experiment) -> Evaluated:
     """What the experiment learns, in a form that can be played."""
-    entry = ALGORITHMS[experiment.algo]
-    if isinstance(entry, BlackBox):
-        from asyncrl.topologies.search.topology import search_task
-
-        return search_task(experiment)
-    if isinstance(entry, Streamed):
-        from asyncrl.topologies.streams.topology import stream_task
-
-        return stream_task(experiment)
-    from asyncrl.topologies.actor_learner.topology import actor_learner_task
-
-    return actor_learner_task(experiment)
+    return kind_of(experiment.algo).task(experiment)
 
 
 def essential_part(algo: str) -> str | None:
-    """The part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
-    from asyncrl.topologies.streams.learner import LEARNER_PART
-
-    return LEARNER_PART if isinstance(ALGORITHMS[algo], Streamed) else None
+    """The part of a checkpoint without which a run of this algorithm cannot go on."""
+    return kind_of(algo).essential_part
 
 
 def topology_of(experiment: Experiment) -> Topology:
     """Build the topology that the experiment's algorithm needs. Raises UserError for what can't work with its environment."""
-    entry = ALGORITHMS[experiment.algo]
-    if isinstance(entry, BlackBox):
-        from asyncrl.topologies.search.topology import SearchTopology
-
-        return SearchTopology(experiment)
-    if isinstance(entry, Streamed):
-        from asyncrl.topologies.streams.topology import StreamTopology
-
-        return StreamTopology(experiment)
-    from asyncrl.topologies.actor_learner.topology import ActorLearnerTopology
-
-    return ActorLearnerTopology(experiment)
+    return kind_of(experiment.algo).topology(experiment)

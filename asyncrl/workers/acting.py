@@ -36,7 +36,7 @@ class ActingWorker:
             list(plan.exploration),
             np.random.default_rng(streams[0]),
             options.reward_scale,
-            getattr(options, "reward_clip", 0.0),
+            options.reward_clip,
             self._episode_ended,
             commits,
             self._beat,

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
-from asyncrl.algos.entries import ValueBased
-from asyncrl.algos.values import ValueOptions
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
@@ -68,11 +66,11 @@ class Task:
             import cloudpickle
 
             function = cloudpickle.loads(self.network_function)
-        values = isinstance(ALGORITHMS[self.algo], ValueBased)
+        values = ALGORITHMS[self.algo].learns_values
         if values:
             check_actions(self.algo, self.spec.action_kind)
         elif self.head == ActionValueHead.name:
-            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased))
+            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if entry.learns_values)
             raise UserError(f"head {self.head!r} does not go with {self.algo} (algorithms that learn action values: {fitting})")
         return Policy(self.spec, self.head, self.network, function, values)
 
@@ -130,12 +128,12 @@ def normalises(task: Task) -> bool:
 
 def scales_returns(task: Task) -> bool:
     """Whether rewards are divided by the scale of returns."""
-    return getattr(task.options, "normalize_returns", False)
+    return bool(task.options.normalize_returns)
 
 
 def target_every(task: Task) -> int:
     """Steps between refreshments of the target network; 0 where there is none."""
-    return task.options.target_every if isinstance(task.options, ValueOptions) else 0
+    return int(task.options.target_every)
 
 
 def memory_layout(task: Task, policy_size: int) -> Layout:

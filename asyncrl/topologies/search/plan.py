@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import BlackBox
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
@@ -76,9 +75,7 @@ class SearchTask:
 
     def search(self, size: int) -> Search:
         """The algorithm."""
-        entry = ALGORITHMS[self.algo]
-        assert isinstance(entry, BlackBox)
-        search: Search = entry.search_type()(self.options, size, self.seed, self.settings, self.space)
+        search: Search = ALGORITHMS[self.algo].implementation(self.options, size, self.seed, self.settings, self.space)
         return search
 
     @property

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS, check_actions
-from asyncrl.algos.entries import Streamed
-from asyncrl.algos.off_policy import HIDDEN
+from asyncrl.algos.entries import AlgorithmEntry
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
@@ -46,11 +46,9 @@ class StreamTask(Task):
     """What is learned, the same for all processes of a run."""
 
     @property
-    def entry(self) -> Streamed:
+    def entry(self) -> AlgorithmEntry:
         """The algorithm's line in the registry."""
-        entry = ALGORITHMS[self.algo]
-        assert isinstance(entry, Streamed)
-        return entry
+        return ALGORITHMS[self.algo]
 
     def policy(self) -> Policy:
         """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
@@ -58,7 +56,7 @@ class StreamTask(Task):
         own = self.entry.head
         if own not in TOWER_HEADS:
             if self.head in TOWER_HEADS:
-                fitting = ", ".join(name for name, one in ALGORITHMS.items() if isinstance(one, Streamed) and one.head == self.head)
+                fitting = ", ".join(name for name, one in ALGORITHMS.items() if one.head == self.head)
                 raise UserError(f"head {self.head!r} cannot be used with {self.algo} (it is that of {fitting})")
             return super().policy()
         if self.head not in ("auto", own):
@@ -77,33 +75,33 @@ class StreamTask(Task):
 
     def updater(self, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
         """The algorithm's learner; `store`: arrays of `store_layout`, without which it has its own."""
-        updater: Updater = self.entry.updater_type()(self, policy, store)
+        updater: Updater = self.entry.implementation(self, policy, store)
         return updater
 
     def store_layout(self, policy: Policy) -> Layout:
         """What the algorithm's learner has in shared memory, beside what is kept of it."""
-        layout: Layout = self.entry.updater_type().layout(self, journal_slots(self, policy))
+        layout: Layout = self.entry.implementation.layout(self, journal_slots(self, policy))
         return layout
 
     def check(self, policy: Policy) -> None:
         """Raise UserError for what can't work, before anything is allocated."""
-        self.entry.updater_type().check(self, journal_slots(self, policy))
+        self.entry.implementation.check(self, journal_slots(self, policy))
 
     @property
     def updater_figures(self) -> tuple[str, ...]:
         """What the algorithm logs."""
-        figures: tuple[str, ...] = self.entry.updater_type().figures
+        figures: tuple[str, ...] = self.entry.implementation.figures
         return figures
 
     @property
     def needs_log_prob(self) -> bool:
         """Whether units must say how probable their actions were."""
-        return bool(self.entry.updater_type().needs_log_prob)
+        return bool(self.entry.implementation.needs_log_prob)
 
     @property
     def observed(self) -> int:
         """Numbers of an observation whose statistics are kept; 0 for none."""
-        on = getattr(self.options, "normalize_observations", False) and not self.spec.is_image
+        on = self.options.normalize_observations and not self.spec.is_image
         return self.spec.observation_size if on else 0
 
     @property
@@ -188,7 +186,7 @@ def unit_layout(task: StreamTask, policy: Policy) -> Layout:
 
 def units_at_once(task: StreamTask) -> int:
     """Units that one update may use at most: those that it asks for, and all that are due, which rings hold."""
-    return int(max(getattr(task.options, "batch_units", 1), task.workers) + task.workers * SLOTS)
+    return int(max(task.options.batch_units, task.workers) + task.workers * SLOTS)
 
 
 def journal_slots(task: StreamTask, policy: Policy) -> int:
