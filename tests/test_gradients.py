@@ -77,7 +77,7 @@ def test_written_is_autograd(kind, trunk, options):
     vector = sharpened(policy)
     for steps, envs, entropy_weight in ((1, 1, 0.01), (5, 1, 0.0), (6, 3, 0.3)):
         trajectory = rollout(policy, steps, envs, steps)
-        written, by_torch = (kind(policy, vector, steps, envs, options) for kind in (WrittenGradient, AutogradGradient))
+        written, by_torch = (kind(policy, vector, steps, envs, options, A3C) for kind in (WrittenGradient, AutogradGradient))
         losses, by_torchs = written(trajectory, entropy_weight), by_torch(trajectory, entropy_weight)
         close(written.gradient, by_torch.gradient)
         np.testing.assert_allclose(losses, by_torchs, rtol=1e-4, atol=1e-5)
@@ -90,7 +90,7 @@ def test_written_is_autograd_for_every_shape(hidden, activation):
     for trunk in ("shared", "separate"):
         policy = Policy(DISCRETE, "auto", NetworkOptions(hidden=hidden, activation=activation, trunk=trunk))
         vector, trajectory = sharpened(policy), rollout(policy, 5, 2)
-        written, by_torch = (kind(policy, vector, 5, 2, SUM) for kind in (WrittenGradient, AutogradGradient))
+        written, by_torch = (kind(policy, vector, 5, 2, SUM, A3C) for kind in (WrittenGradient, AutogradGradient))
         written(trajectory, 0.1), by_torch(trajectory, 0.1)
         close(written.gradient, by_torch.gradient)
 
@@ -107,7 +107,7 @@ def test_a_log_deviation_beyond_its_limits_is_led_back_and_no_further_away():
             slopes = []
             for value in (limit, outside):
                 vector[-2:] = value, 0.5
-                written, by_torch = (kind(policy, vector, 5, 2, SUM) for kind in (WrittenGradient, AutogradGradient))
+                written, by_torch = (kind(policy, vector, 5, 2, SUM, A3C) for kind in (WrittenGradient, AutogradGradient))
                 written(trajectory, 0.1), by_torch(trajectory, 0.1)
                 close(written.gradient, by_torch.gradient)
                 slopes.append(float(written.gradient[-2]))
@@ -125,7 +125,7 @@ def test_written_is_autograd_whatever_the_worker_explores_with(kind):
         trajectory = rollout(policy, 6, 3)
         trajectory.action[:] = np.clip(trajectory.action, -1, 1) if kind == "box" else trajectory.action
         trajectory.temperature, trajectory.epsilon = temperature, epsilon
-        written, by_torch = (one(policy, vector, 6, 3, CHOICES[3]) for one in (WrittenGradient, AutogradGradient))
+        written, by_torch = (one(policy, vector, 6, 3, CHOICES[3], A3C) for one in (WrittenGradient, AutogradGradient))
         losses, by_torchs = written(trajectory, 0.1), by_torch(trajectory, 0.1)
         close(written.gradient, by_torch.gradient)
         np.testing.assert_allclose(losses, by_torchs, rtol=1e-4, atol=1e-5)
@@ -173,7 +173,7 @@ def softmax_loops(policy, vector, trajectory, entropy_weight):
 def test_sum_and_weight_one_is_algorithm_s3(kind, trunk, entropy_weight):
     policy = Policy(DISCRETE, "auto", dataclasses.replace(SMALL, trunk=trunk))
     vector, trajectory = sharpened(policy), rollout(policy, 7, 2)
-    gradient = kind(policy, vector, 7, 2, SUM)
+    gradient = kind(policy, vector, 7, 2, SUM, A3C)
     gradient(trajectory, entropy_weight)
     close(gradient.gradient, softmax_loops(policy, vector, trajectory, entropy_weight))
 
@@ -193,7 +193,7 @@ def test_the_mean_is_the_sum_divided_by_the_steps():
 def test_a_gradient_is_overwritten_not_added_to(kind):
     policy = Policy(BOX, "auto", SMALL)
     vector, gradient = sharpened(policy), None
-    learner = kind(policy, vector, 4, 1, SUM)
+    learner = kind(policy, vector, 4, 1, SUM, A3C)
     view, seen = learner.gradient, []
     for seed in (1, 2, 3, 1):
         learner(rollout(policy, 4, 1, seed), 0.01)
@@ -201,7 +201,7 @@ def test_a_gradient_is_overwritten_not_added_to(kind):
         seen.append(view.copy())
     np.testing.assert_array_equal(seen[0], seen[3])
     for gradient, seed in zip(seen, (1, 2, 3)):
-        fresh = kind(policy, vector, 4, 1, SUM)
+        fresh = kind(policy, vector, 4, 1, SUM, A3C)
         fresh(rollout(policy, 4, 1, seed), 0.01)
         np.testing.assert_array_equal(gradient, fresh.gradient)
     assert not np.array_equal(seen[0], seen[1])
@@ -230,11 +230,11 @@ def test_a_modules_memory_is_the_flat_vector(spec, options):
 def test_a_gradient_sees_parameters_that_change_in_place(kind):
     policy = Policy(DISCRETE, "auto", SMALL)
     vector, trajectory = sharpened(policy, 0), rollout(policy, 4, 1)
-    learner = kind(policy, vector, 4, 1, SUM)
+    learner = kind(policy, vector, 4, 1, SUM, A3C)
     learner(trajectory, 0.0)
     vector[:] = sharpened(policy, 1)
     learner(trajectory, 0.0)
-    fresh = kind(policy, vector.copy(), 4, 1, SUM)
+    fresh = kind(policy, vector.copy(), 4, 1, SUM, A3C)
     fresh(trajectory, 0.0)
     np.testing.assert_array_equal(learner.gradient, fresh.gradient)
 

@@ -200,7 +200,7 @@ def test_a_later_epoch_counts_each_ratio_once(kind, on_policy):
     generator = np.random.default_rng(3)
     start = vector.copy() if on_policy else vector + generator.normal(0, 0.2, vector.size).astype(np.float32)
     options = AppoOptions(value_weight=0.0)
-    traces, trace = kind(policy, start, STEPS, ENVS, options), Trace(trajectory, log_prob)
+    traces, trace = kind(policy, start, STEPS, ENVS, options, log_prob_weights), Trace(trajectory, log_prob)
     traces(trace)
     moved = start + generator.normal(0, 0.1, vector.size).astype(np.float32)
     logs = [log_prob]

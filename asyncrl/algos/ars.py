@@ -48,7 +48,7 @@ class ArsOptions(SearchOptions):
 
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
-        """See `SearchOptions.for_functions`."""
+        """The step size grows with sigma."""
         return {"learning_rate": cls.learning_rate / cls.sigma * sigma}
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Ars(Perturbed):
         self._top, self._rate = options.top or self._plan.directions, options.learning_rate
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search.update`; return_std is sigma_R."""
+        """Make version + 1 of the best pairs; the figure return_std is sigma_R."""
         kept, figures = self._keep(version, batch, whole_pairs=True)
         if kept is None:
             return figures

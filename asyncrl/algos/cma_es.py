@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from asyncrl.blackbox.gaussians import one_setting, population_of
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.search import ENDINGS, Evaluations, Setting
+from asyncrl.blackbox.search import ENDINGS, Evaluations, Search, Setting
 from asyncrl.blackbox.shaping import flat
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
@@ -70,10 +70,10 @@ class CmaEsOptions(SearchOptions):
     max_lag: ClassVar[int] = 0  # type: ignore[misc]
 
 
-class CmaEs:
-    """CMA-ES as `asyncrl.blackbox.search.Search`. Published: mean [N] and the points of the generation [P, N]."""
+class CmaEs(Search):
+    """CMA-ES. Published: mean [N] and the points of the generation [P, N]."""
 
-    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
+    figures = ("update_norm", "sigma", "sigma_min", "sigma_max")
     name = "cma-es"
     diagonal = False
 
@@ -118,12 +118,10 @@ class CmaEs:
             return import_module("cma")
 
     def begin(self, start: Points) -> None:
-        """See `Search`."""
         mean = np.array(start, np.float64)
         self._draw(self._strategy(mean if self._box is None else self._box.inverse(mean)), 0)
 
     def published(self, out: Points) -> None:
-        """See `Search`."""
         out[: self._size] = self.state["mean"]
         out[self._size :] = self.state["points"].ravel()
         if self._box is not None:
@@ -131,7 +129,7 @@ class CmaEs:
                 row[:] = self._box.repair(row)
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
-        """See `Search`. The generation is the one that was drawn for this version, so it plays no part."""
+        """Copy the ticket's point into out [N]. It was drawn for this version alone, so the generation plays no part."""
         first = self._size * (1 + ticket)
         out[:] = published[first : first + self._size]
 
@@ -144,7 +142,7 @@ class CmaEs:
         return 0
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search`. A missing return counts as the worst; evaluations of other versions are left out.
+        """Make version + 1. A missing return counts as the worst; evaluations of other versions are left out.
 
         A flat fitness leaves the distribution as it is, but other points are drawn from it: the same ones would stay flat.
         """

@@ -53,7 +53,7 @@ class EsOptions(SearchOptions):
 
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
-        """See `SearchOptions.for_functions`; nor is there a reason to be drawn to 0."""
+        """The step size grows with sigma, and there is no weight decay: a function gives no reason to be drawn to 0."""
         return {"learning_rate": cls.learning_rate / cls.sigma * sigma, "weight_decay": 0.0}
 
 
@@ -70,7 +70,7 @@ class Es(Perturbed):
         self.state["updates"] = np.zeros(1, np.int64)
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search.update`."""
+        """Make version + 1 by one step of the optimizer."""
         kept, figures = self._keep(version, batch)
         if kept is None:
             return figures

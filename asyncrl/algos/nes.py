@@ -25,7 +25,7 @@ from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, popul
 from asyncrl.blackbox.history import CURRENT, LOST, History
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Whole
-from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.search import Evaluations, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError, unknown
 from asyncrl.fields import NOT_NEGATIVE, POSITIVE, TICKETS
@@ -83,10 +83,10 @@ def utilities(returns: Vector) -> Vector:
     return shaped
 
 
-class Nes:
-    """SNES and xNES as `asyncrl.blackbox.search.Search`. Published: mean [N], and deviations [N] or sigma B [N * N]."""
+class Nes(Search):
+    """SNES and xNES. Published: mean [N], and deviations [N] or sigma B [N * N]."""
 
-    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
+    figures = ("update_norm", "sigma", "sigma_min", "sigma_max")
 
     def __init__(self, options: NesOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
         if options.kind not in ("snes", "xnes"):
@@ -110,7 +110,6 @@ class Nes:
         self._eps, self._point = np.empty(size, np.float32), np.empty(size, space.dtype)
 
     def begin(self, start: Points) -> None:
-        """See `Search`."""
         self.state["mean"][:] = start
         self.state["sigma"].fill(self._first_sigma)
         if self._full:
@@ -119,12 +118,10 @@ class Nes:
             self._history.clear()
 
     def published(self, out: Points) -> None:
-        """See `Search`."""
         out[: self._size] = self.state["mean"]
         out[self._size :] = (self.state["sigma"] * self.state["shape"]).ravel() if self._full else self.state["sigma"]
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
-        """See `Search`."""
         mean, spread = published[: self._size], published[self._size :]
         self._directions.direction(generation, ticket, self._eps)
         if self._full:
@@ -143,7 +140,7 @@ class Nes:
         return 0
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search`. SNES takes late points as if the present distribution had drawn them; xNES leaves them out."""
+        """Make version + 1. SNES takes late points as if the present distribution had drawn them; xNES leaves them out."""
         acted = np.where(batch.version == version, CURRENT, LOST) if self._full else self._history.rows(version, batch.version)
         used, figures = in_time(acted, batch)
         if used is None:

@@ -62,7 +62,7 @@ class Tres(Perturbed):
         self._tres = options
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search.update`.
+        """Make version + 1 by several epochs on the batch.
 
         surrogate, divergences, clipped_share and effective_sample_size (in evaluations) are those at the new theta,
         gradient_norm is that of the first epoch.
