@@ -8,17 +8,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.starting import context
-from asyncrl.topologies.actor_learner.topology import ActorLearnerTopology, actor_learner_task
-from asyncrl.topologies.search.topology import SearchTopology, search_task
-from asyncrl.topologies.streams.learner import LEARNER_PART
-from asyncrl.topologies.streams.topology import StreamTopology, stream_task
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.evaluator import Evaluated
 
@@ -26,20 +22,20 @@ BODIES = "asyncrl.topologies.bodies"
 
 
 class _Kind(NamedTuple):
-    """What a topology is made of, as the main process sees it."""
+    """What a topology is made of, as the main process sees it: places ``file:name`` in this folder, imported when they are needed."""
 
-    topology: Callable[[Experiment], Topology]
-    """Built once per session. Raises UserError for what can't work with the experiment's environment."""
-    task: Callable[[Experiment], Evaluated]
-    """What the experiment learns, in a form that can be played. Makes the environment once."""
-    essential_part: str | None = None
-    """The part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
+    topology: str
+    """A `Topology`, built once per session from the experiment."""
+    task: str
+    """Function of the experiment: what it learns, in a form that can be played. Makes the environment once."""
+    essential_part: str = ""
+    """Name of the part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
 
 
-TOPOLOGIES: dict[str, _Kind] = {
-    "actor_learner": _Kind(ActorLearnerTopology, actor_learner_task),
-    "streams": _Kind(StreamTopology, stream_task, LEARNER_PART),
-    "search": _Kind(SearchTopology, search_task),
+TOPOLOGIES = {
+    "actor_learner": _Kind("actor_learner.topology:ActorLearnerTopology", "actor_learner.topology:actor_learner_task"),
+    "streams": _Kind("streams.topology:StreamTopology", "streams.topology:stream_task", "streams.learner:LEARNER_PART"),
+    "search": _Kind("search.topology:SearchTopology", "search.topology:search_task"),
 }
 """By the name that `asyncrl.algos.entries.AlgorithmEntry.topology` has."""
 
@@ -49,21 +45,30 @@ def run_context() -> Context:
     return context([BODIES])
 
 
-def kind_of(algo: str) -> _Kind:
-    """The topology that carries this algorithm out."""
-    return TOPOLOGIES[ALGORITHMS[algo].topology]
-
-
 def task_of(experiment: Experiment) -> Evaluated:
     """What the experiment learns, in a form that can be played."""
-    return kind_of(experiment.algo).task(experiment)
+    task: Evaluated = _find(_kind(experiment.algo).task)(experiment)
+    return task
 
 
 def essential_part(algo: str) -> str | None:
-    """The part of a checkpoint without which a run of this algorithm cannot go on."""
-    return kind_of(algo).essential_part
+    """The part of a checkpoint without which a run of this algorithm cannot go on; None where there is none."""
+    place = _kind(algo).essential_part
+    return _find(place) if place else None
 
 
 def topology_of(experiment: Experiment) -> Topology:
     """Build the topology that the experiment's algorithm needs. Raises UserError for what can't work with its environment."""
-    return kind_of(experiment.algo).topology(experiment)
+    topology: Topology = _find(_kind(experiment.algo).topology)(experiment)
+    return topology
+
+
+def _kind(algo: str) -> _Kind:
+    """The topology that carries this algorithm out."""
+    return TOPOLOGIES[ALGORITHMS[algo].topology]
+
+
+def _find(place: str) -> Any:
+    """What stands at ``file:name`` in this folder."""
+    file, _, name = place.partition(":")
+    return getattr(import_module(f"{__package__}.{file}"), name)
