@@ -21,8 +21,11 @@ from asyncrl.session.folder import other_environment, read_experiment
 from asyncrl.session.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
 from asyncrl.store.checkpoint import check, newest, read_part
-from asyncrl.topologies import essential_part, task_of
-from asyncrl.workers.evaluator import Evaluated, Evaluation, Playing, Snapshot
+from asyncrl.topologies import essential_part
+from asyncrl.topologies.players import player_of, policy_of
+from asyncrl.topologies.topology import task_of
+from asyncrl.workers.plan import Task
+from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
 
 
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
@@ -91,7 +94,7 @@ def evaluate(
     task, snapshot = _load(Path(run_folder), env, network_function)
     with kept_generators(), closed_environments():
         seed_generators(seed)
-        return _outcome(task.player(seed).play(snapshot, episodes))
+        return _outcome(player_of(task, seed).play(snapshot, episodes))
 
 
 def play(
@@ -110,12 +113,12 @@ def play(
     with kept_generators(), closed_environments():
         seed_generators(seed)
         if video is None:
-            return _outcome(_shown(task.player(seed, render_mode="human")).play(snapshot, episodes))
-        with record(task.shipped, Path(video)) as environment:
-            return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
+            return _outcome(_shown(player_of(task, seed, render_mode="human")).play(snapshot, episodes))
+        with record(task.env, Path(video)) as environment:
+            return _outcome(player_of(task, seed, environment=environment).play(snapshot, episodes))
 
 
-def _shown(player: Playing) -> Playing:
+def _shown(player: GreedyPlayer) -> GreedyPlayer:
     """The player, if its environment draws to a window."""
     mode = player.environment.render_mode
     if mode != "human":
@@ -156,7 +159,7 @@ def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
         raise UserError(f"checkpoint {str(checkpoint)!r} is of algorithm {algo!r}, this run's is {experiment.algo!r}")
 
 
-def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Evaluated, Snapshot]:
+def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
     """What playing needs of a run's newest checkpoint."""
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder)
@@ -165,7 +168,7 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[E
     task = task_of(experiment)
     for note in other_environment(folder, checkpoint, experiment, task.spec):
         warnings.warn(note, UserWarning, stacklevel=3)
-    size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
+    size, observed = policy_of(task).size, task.spec.observation_size
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
     limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0

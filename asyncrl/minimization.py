@@ -159,8 +159,7 @@ class _Minimization:
             return self._drive(launcher, seconds, check)
         finally:
             launcher.stop()
-            topology.ground.parking.close()
-            topology.memory.close()
+            topology.close()
 
     def _drive(self, launcher: Launcher, seconds: float | None, check: Callable[[], None]) -> Minimum:
         launcher.start(check)

@@ -236,8 +236,7 @@ def _check(experiment: Experiment) -> None:
     """Raise UserError for what a session would refuse; nothing is started."""
     check_experiment(experiment, new=False)
     topology = topology_of(experiment)
-    topology.ground.parking.close()
-    topology.memory.close()
+    topology.close()
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, unknown
 from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
+from asyncrl.heads.options import LOG_STD
 from asyncrl.processes.starting import usable_cores
 
 try:
@@ -73,8 +74,6 @@ def _check_threads(threads: int) -> None:
 
 def _check_start(log_std: float) -> None:
     """Of a new run: one that began outside of what a policy can have goes on, and comes back in."""
-    from asyncrl.heads.options import LOG_STD
-
     check_number("initial_log_std", log_std, Range(*LOG_STD))
 
 

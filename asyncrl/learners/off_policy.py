@@ -1,6 +1,6 @@
 """What algorithms that learn from a replay share: options, and the base class of their networks and updates.
 
-Imports nothing heavy: the command line reads the options.
+Does not load torch before a learner is made: the command line reads the options.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE, NOT_NEGATIVE, POSITIVE, PROBABILITY, SHARE, Range
 from asyncrl.learners.hyperparameters import StepOptions
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Towers
@@ -115,8 +116,6 @@ class OffPolicyLearner(ABC):
     """[1 or 2] updates so far; of delayed policies, those of the policy besides."""
 
     def __init__(self, options: Any, seed: int, place: Place | None):
-        import numpy as np
-
         from asyncrl.heads.networks.devices import place_of
 
         self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)

@@ -1,6 +1,7 @@
 """Topologies: what of a run depends on who acts and who updates, as the main process sees it.
 
     topology       the contract
+    players        greedy play of what a run has learned
     actor_learner  every worker acts and updates (A3C and kin)
     streams        actors hand experience to one learner (IMPALA, TD3, SAC)
     search         workers evaluate candidates, one learner updates (ES and kin)
@@ -16,7 +17,6 @@ from asyncrl.experiment.experiment import Experiment
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.starting import context
 from asyncrl.topologies.topology import Topology
-from asyncrl.workers.evaluator import Evaluated
 
 BODIES = "asyncrl.topologies.bodies"
 
@@ -26,16 +26,14 @@ class _Kind(NamedTuple):
 
     topology: str
     """A `Topology`, built once per session from the experiment."""
-    task: str
-    """Function of the experiment: what it learns, in a form that can be played. Makes the environment once."""
     essential_part: str = ""
     """Name of the part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
 
 
 TOPOLOGIES = {
-    "actor_learner": _Kind("actor_learner.topology:ActorLearnerTopology", "actor_learner.topology:actor_learner_task"),
-    "streams": _Kind("streams.topology:StreamTopology", "streams.topology:stream_task", "streams.learner:LEARNER_PART"),
-    "search": _Kind("search.topology:SearchTopology", "search.topology:search_task"),
+    "actor_learner": _Kind("actor_learner.topology:ActorLearnerTopology"),
+    "streams": _Kind("streams.topology:StreamTopology", "streams.learner:LEARNER_PART"),
+    "search": _Kind("search.topology:SearchTopology"),
 }
 """By the name that `asyncrl.algos.entries.AlgorithmEntry.topology` has."""
 
@@ -43,12 +41,6 @@ TOPOLOGIES = {
 def run_context() -> Context:
     """How the processes of a run are started: with every body loaded already."""
     return context([BODIES])
-
-
-def task_of(experiment: Experiment) -> Evaluated:
-    """What the experiment learns, in a form that can be played."""
-    task: Evaluated = _find(_kind(experiment.algo).task)(experiment)
-    return task
 
 
 def essential_part(algo: str) -> str | None:

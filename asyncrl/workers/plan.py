@@ -1,6 +1,6 @@
-"""What an actor-learner's process is handed when it starts, and the shared memory that it works on.
+"""What every topology's processes are handed when they start, and the shared memory that all of them have.
 
-What `stream_plan` and `search_plan` need of both is here too.
+What only one topology has is in its own `plan`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +20,26 @@ from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.learners.return_scale import SharedReturnScale
-from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
-from asyncrl.scheduler.pace import Books, Ground, UpdateRule
+from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
-from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
 from asyncrl.store.checkpoint import folder_of
-
-if TYPE_CHECKING:
-    from asyncrl.workers.evaluator import Playing
 
 EPISODE_SLOTS = 4096
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, the same for all workers of a run."""
+    """What is learned, the same for all processes of a run and whatever its topology."""
 
     env: bytes
-    """From `asyncrl.envs.ship`."""
-    spec: EnvSpec
+    """What makes the environment, from `asyncrl.envs.ship`; empty where a function is minimised."""
+    env_spec: EnvSpec | None
+    """The environment's spaces; None where a function is minimised."""
     head: str
     network: NetworkOptions
     network_function: bytes | None
@@ -58,6 +53,12 @@ class Task:
     seed: int
     a_core_each: bool = False
     """Whether there are cores for all workers: then they wait patiently before they sleep."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The environment's spaces. Not where a function is minimised."""
+        assert self.env_spec is not None
+        return self.env_spec
 
     def policy(self) -> Policy:
         """The policy, without numbers."""
@@ -74,26 +75,10 @@ class Task:
             raise UserError(f"head {self.head!r} does not go with {self.algo} (algorithms that learn action values: {fitting})")
         return Policy(self.spec, self.head, self.network, function, values)
 
-    @property
-    def shipped(self) -> bytes:
-        """See `asyncrl.workers.evaluator.Evaluated`."""
-        return self.env
-
-    @property
-    def size(self) -> int:
-        """See `asyncrl.workers.evaluator.Evaluated`."""
-        return self.policy().size
-
-    def player(self, seed: int, render_mode: str | None = None, environment: Any = None) -> Playing:
-        """What plays its greedy policy."""
-        from asyncrl.workers.evaluator import Player
-
-        return Player(self, seed, render_mode, environment)
-
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """One worker's share."""
+    """The share of one process that acts step by step."""
 
     task: Task
     worker: int
@@ -111,39 +96,6 @@ class WorkerPlan:
     def checkpoint_folder(self, steps: int) -> Path:
         """The folder of the checkpoint that is being made; the launcher has begun it."""
         return folder_of(self.run_folder, steps)
-
-
-def ledger_columns(task: Task) -> dict[str, int]:
-    """Columns of the workers' ledger: progress, the scheduler's, and the observations' statistics where they are kept."""
-    size = task.spec.observation_size if normalises(task) else 0
-    statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
-    returns = SharedReturnScale.columns(task.envs_per_worker) if scales_returns(task) else {}
-    return {**COLUMNS, **SCHEDULER_COLUMNS, **statistics, **returns}
-
-
-def normalises(task: Task) -> bool:
-    """Whether observations are shifted and scaled (never images)."""
-    return task.options.normalize_observations and not task.spec.is_image
-
-
-def scales_returns(task: Task) -> bool:
-    """Whether rewards are divided by the scale of returns."""
-    return bool(task.options.normalize_returns)
-
-
-def target_every(task: Task) -> int:
-    """Steps between refreshments of the target network; 0 where there is none."""
-    return int(task.options.target_every)
-
-
-def memory_layout(task: Task, policy_size: int) -> Layout:
-    """Everything that the workers of a run share."""
-    private = task.options.statistics == "private"
-    kept = optimizer_of(task.options).statistics
-    return {
-        **common_layout(ledger_columns(task), task.workers, task.workers),
-        **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private, target_every(task) > 0)),
-    }
 
 
 def common_layout(columns: dict[str, int], places: int, workers: int) -> Layout:
@@ -188,18 +140,6 @@ def parking_of(memory: SharedArrays, pipes: PipesToCarry, a_core_each: bool) -> 
     if a_core_each:
         parking.spins = PATIENT_SPINS
     return parking
-
-
-def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
-    """The shared parts over that memory, the same in every process."""
-    rate = linear_or_constant(task.options, task.target_steps)
-    return Ground(
-        board=Board(memory.part("board")),
-        ledger=Ledger(ledger_columns(task), memory.part("ledger")),
-        parameters=SharedParameters(policy_size, memory.part("parameters")),
-        parking=parking_of(memory, pipes, task.a_core_each),
-        rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm, target_every(task)),
-    )
 
 
 def episode_ring(memory: SharedArrays, worker: int) -> Ring:
