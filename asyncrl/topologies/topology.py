@@ -17,6 +17,8 @@ from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment, usable_cores
 from asyncrl.launcher.estate import Estate, SharedGround
 from asyncrl.processes.interrupts import interruptible
+from asyncrl.processes.parcels import Parcel
+from asyncrl.processes.refusals import packed
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.plan import Task
@@ -137,18 +139,14 @@ def check_shapes(arrays: Arrays, wanted: Mapping[str, tuple[int, ...]]) -> None:
 def task_of(experiment: Experiment) -> Task:
     """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
     shipped, spec = _probed(experiment)
-    function = None
-    if experiment.network_function is not None:
-        import cloudpickle
-
-        function = cloudpickle.dumps(experiment.network_function)
+    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
     return dataclasses.replace(task_without_environment(experiment), env=shipped, env_spec=spec, network_function=function)
 
 
 def task_without_environment(experiment: Experiment) -> Task:
     """What an experiment learns whose environment is told later, or that minimises a function."""
     return Task(
-        env=b"",
+        env=Parcel(b""),
         env_spec=None,
         head=experiment.head,
         network=experiment.network,
@@ -164,7 +162,7 @@ def task_without_environment(experiment: Experiment) -> Task:
     )
 
 
-def _probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
+def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
     """Make the environment once here, so that what is wrong with it is said before anything is started."""
     shipped = ship(experiment.env)
     with interruptible(), kept_generators(), closed_environments():

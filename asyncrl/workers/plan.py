@@ -20,6 +20,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.processes.parcels import Parcel
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Books
@@ -36,14 +37,14 @@ EPISODE_SLOTS = 4096
 class Task:
     """What is learned, the same for all processes of a run and whatever its topology."""
 
-    env: bytes
+    env: Parcel
     """What makes the environment, from `asyncrl.envs.ship`; empty where a function is minimised."""
     env_spec: EnvSpec | None
     """The environment's spaces; None where a function is minimised."""
     head: str
     network: NetworkOptions
-    network_function: bytes | None
-    """A network of the user's own, from cloudpickle."""
+    network_function: Parcel | None
+    """A network of the user's own."""
     algo: str
     options: Any
     """The algorithm's own."""
@@ -62,11 +63,7 @@ class Task:
 
     def policy(self) -> Policy:
         """The policy, without numbers."""
-        function: Callable[..., Any] | None = None
-        if self.network_function is not None:
-            import cloudpickle
-
-            function = cloudpickle.loads(self.network_function)
+        function: Callable[..., Any] | None = None if self.network_function is None else self.network_function.unpack()
         values = ALGORITHMS[self.algo].learns_values
         if values:
             check_actions(self.algo, self.spec.action_kind)

@@ -131,9 +131,7 @@ class FunctionEvaluator(CandidateEvaluator):
 
     def __init__(self, function: Function, calls: int, best: Best):
         """`calls`: of the function, of which each evaluation is the mean; `best`: this worker's own."""
-        import cloudpickle
-
-        self._function: Objective = cloudpickle.loads(function.pickled)
+        self._function: Objective = function.pickled.unpack()
         self._calls, self._space, self._best = calls, function.space, best
         self.observed = Observed(0)
         self._seconds = 0.0

@@ -13,6 +13,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.processes.parcels import Parcel
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
@@ -35,8 +36,8 @@ Objective = Callable[[NDArray[np.float64]], float]
 class Function:
     """What is minimised, where no environment's return is maximised."""
 
-    pickled: bytes
-    """The user's function of a vector, from cloudpickle."""
+    pickled: Parcel
+    """The user's function of a vector."""
     start: Points
     """Where the search begins [N]."""
     space: Space

@@ -16,6 +16,7 @@ from asyncrl.blackbox.settings import label, parse_settings
 from asyncrl.blackbox.space import Space
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
+from asyncrl.processes.parcels import pack
 from asyncrl.scheduler.modes import Async
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
@@ -201,10 +202,8 @@ def search_task(experiment: Experiment) -> SearchTask:
 
 def function_task(experiment: Experiment, searched: Searched) -> SearchTask:
     """What is searched, for a function."""
-    import cloudpickle
-
     try:
-        shipped = cloudpickle.dumps(searched.function)
+        shipped = pack(searched.function)
     except Exception as error:
         raise UserError(f"the function cannot travel to the workers: {type(error).__name__}: {error}") from error
     function = Function(shipped, searched.start, searched.space, searched.most)
