@@ -141,8 +141,8 @@ def _on_device(experiment: Experiment, learner_device: str | None) -> Any:
     """The algorithm's options, with `learner_device` if one is given. Raises UserError if the algorithm has no such option."""
     if learner_device is None:
         return experiment.options
-    if not hasattr(experiment.options, "learner_device"):
-        having = ", ".join(name for name, entry in ALGORITHMS.items() if hasattr(entry.options_type, "learner_device"))
+    if not experiment.options.has("learner_device"):
+        having = ", ".join(name for name, entry in ALGORITHMS.items() if entry.options_type.has("learner_device"))
         raise UserError(f"learner_device = {learner_device!r} cannot be used with {experiment.algo} (algorithms that have one: {having})")
     return dataclasses.replace(experiment.options, learner_device=learner_device)
 

@@ -1,6 +1,10 @@
 """Which values a field of an experiment may have: by its type, since from Python anything can be given, and ranges of numbers.
 
-Only what an annotation says plainly is checked; unions (a gymnasium id or a function) are left to whoever reads them.
+A number's range stands in the field's annotation, as in ``gamma: Annotated[float, PROBABILITY] = 0.99``; for a tuple of numbers it
+holds for each of them, and a field that may be None is not checked while it is. Of types only what an annotation says plainly is
+checked; unions (a gymnasium id or a function) are left to whoever reads them.
+
+`AlgorithmOptions` is the base of the options of every algorithm.
 """
 
 from __future__ import annotations
@@ -8,9 +12,11 @@ from __future__ import annotations
 import collections.abc
 import math
 import typing
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from asyncrl.errors import UserError, unknown
 
@@ -46,6 +52,71 @@ class Range(NamedTuple):
 
     def _shown(self, limit: float) -> str:
         return f"{limit:,.0f}" if self.whole else f"{limit:g}"
+
+
+COUNT = Range(1, whole=True)
+COUNT_OR_ZERO = Range(0, whole=True)
+FINITE = Range()
+POSITIVE = Range(0, open_low=True)
+NOT_NEGATIVE = Range(0)
+PROBABILITY = Range(0, 1)
+SHARE = Range(0, 1, open_low=True)
+DECAY = Range(0, 1, open_high=True)
+STEPS = Range(1, 10**15, whole=True)
+"""Steps of a run: up to here floating-point numbers count every step, and so many updates beside them."""
+TICKETS = Range(0, 1_000_000, whole=True)
+"""Evaluations of a generation, and generations of a history; far beyond what is of use, and what a list of them takes no time for."""
+
+
+@dataclass(frozen=True)
+class AlgorithmOptions:
+    """Base of the options of every algorithm: what the rest of the package asks of options whose fields it does not know.
+
+    A subclass that has an option of the name of one of these properties declares it as a field, which replaces the property.
+    """
+
+    @classmethod
+    def has(cls, option: str) -> bool:
+        """Whether users can set an option of this name."""
+        return any(field.name == option for field in fields(cls))
+
+    @property
+    def least_steps(self) -> int:
+        """Steps of the shortest run that is possible: those of one rollout of one environment."""
+        return 1
+
+    @property
+    def learner_threads(self) -> int:
+        """Threads of the learner's networks."""
+        return 1
+
+    def settled(self, steps: int) -> tuple[Self, list[str]]:
+        """These options without defaults that depend on the run's length, and a line for each that is not the usual one.
+
+        `steps`: of the whole run.
+        """
+        return self, []
+
+    def check_named(self, named: Collection[str]) -> None:
+        """Raise UserError for options that contradict what the user has named; see `asyncrl.experiment.checks.check_named`."""
+
+
+def range_of(kind: type, name: str) -> Range | None:
+    """The range that is written in the annotation of a dataclass's field; None for a field that is no number."""
+    return _marked(typing.get_type_hints(kind, include_extras=True)[name])[1]
+
+
+def hints_of(kind: type) -> dict[str, tuple[Any, Range | None]]:
+    """Of each of a dataclass's fields, by name: its type, and its range where it is a number."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: _marked(hints[field.name]) for field in fields(kind)}
+
+
+def _marked(hint: Any) -> tuple[Any, Range | None]:
+    """The type and the range of ``Annotated[type, range]``, or of another hint the hint itself and None."""
+    if typing.get_origin(hint) is not Annotated:
+        return hint, None
+    return hint.__origin__, next((mark for mark in hint.__metadata__ if isinstance(mark, Range)), None)
 
 
 DIGITS, DENOMINATORS = 11, 10_000

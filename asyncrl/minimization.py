@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import BlackBox
 from asyncrl.blackbox.settings import parse_settings
 from asyncrl.blackbox.space import function_space
 from asyncrl.envs import kept_generators, seed_generators
 from asyncrl.errors import UserError, unknown
-from asyncrl.experiment.checks import RANGES, check_fields, check_number, check_processes
+from asyncrl.experiment.checks import check_fields, check_number, check_processes
 from asyncrl.experiment.experiment import Experiment, usable_cores
-from asyncrl.fields import check_kind
+from asyncrl.fields import check_kind, range_of
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes.interrupts import Interrupts, interruptible
 from asyncrl.processes.starting import warm_up
@@ -99,12 +98,14 @@ def minimize(
     Raises UserError for input that cannot be used and for a function that raises, WorkerFailed if workers kept dying.
     """
     entry = ALGORITHMS.get(algo) if isinstance(algo, str) else None
-    if not isinstance(entry, BlackBox):
-        raise unknown("black-box search", algo, [name for name, one in ALGORITHMS.items() if isinstance(one, BlackBox)])
+    if entry is None or not entry.searches:
+        raise unknown("black-box search", algo, [name for name, one in ALGORITHMS.items() if one.searches])
     made = _checked_options(algo, entry.options_type, options, explore)
     count = usable_cores() if workers is None else workers
     for name, number in (("steps", evaluations), ("seed", seed), ("workers", count), ("seconds", 1.0 if seconds is None else seconds)):
-        check_number("evaluations" if name == "steps" else name, number, RANGES[name])
+        allowed = range_of(Experiment, name)
+        assert allowed is not None
+        check_number("evaluations" if name == "steps" else name, number, allowed)
     if evaluations < made.episodes:
         raise UserError(f"evaluations = {evaluations} is less than episodes = {made.episodes}: not even one point could be evaluated")
     check_processes(count)

@@ -11,8 +11,7 @@ from gymnasium import spaces
 from asyncrl.actors.exploration import EXPLORATIONS, check_use
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.a3c import A3COptions
-from asyncrl.algos.entries import Streamed
+from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
@@ -30,7 +29,7 @@ SPACES: dict[str, Any] = {
 CORRECTED = {
     kind
     for entry in ALGORITHMS.values()
-    if isinstance(entry, Streamed) and entry.updater_type().needs_log_prob
+    if entry.topology == "streams" and entry.implementation.needs_log_prob
     for kind in entry.explorations
 }
 """Exploration settings of algorithms that divide by the probability of what was drawn."""
@@ -171,7 +170,7 @@ def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, sp
     actor.reset([0])
     trajectory = actor.collect(0, 0)
     trajectory.reward -= trajectory.reward.mean()
-    learner = WrittenGradient(policy, vector, steps, 1, A3COptions(gamma=0.0))
+    learner = WrittenGradient(policy, vector, steps, 1, A3COptions(gamma=0.0), A3C)
     learner(trajectory, 0.0)
     biases, log_std = vector[outputs : 2 * outputs].astype(np.float64), vector[vector.size - policy.head.extra.size :].astype(np.float64)
     share = 1 - value if kind == "epsilon" else 1.0

@@ -21,8 +21,9 @@ from asyncrl.cli.main import main
 from asyncrl.cli.parsing import option_names, whole_number, without_box
 from asyncrl.cli.train import experiment_type
 from asyncrl.errors import UserError, WorkerFailed
-from asyncrl.experiment.checks import RANGES, check_experiment, check_fields
+from asyncrl.experiment.checks import check_experiment, check_fields
 from asyncrl.experiment.experiment import Experiment, RunOptions
+from asyncrl.fields import hints_of
 from asyncrl.heads import HEADS
 from asyncrl.scheduler import MODES
 
@@ -326,10 +327,22 @@ def test_help_of_every_command(capsys, command):
 def test_every_number_of_an_experiment_has_a_range():
     parts = [Experiment, *(hint for hint in typing.get_type_hints(Experiment).values() if dataclasses.is_dataclass(hint))]
     parts += [entry.options_type for entry in ALGORITHMS.values()]
-    numbers = {
-        name for part in parts for name, hint in typing.get_type_hints(part).items() if {int, float} & ({hint} | set(typing.get_args(hint)))
-    }
-    assert numbers - RANGES.keys() == set()
+    hints = {(part.__name__, name): both for part in parts for name, both in hints_of(part).items()}
+    numbers = [field for field, (hint, _) in hints.items() if {int, float} & ({hint} | set(typing.get_args(hint)))]
+    assert len(numbers) > 100
+    assert [field for field in numbers if hints[field][1] is None] == []
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_the_options_are_the_algorithms_own(algo):
+    entry = ALGORITHMS[algo]
+    experiment = Experiment(algo, "CartPole-v1", mode=entry.default_mode)
+    assert experiment.options == entry.options_type()
+    check_experiment(experiment)
+    other = "es" if algo != "es" else "td3"
+    wrong = dataclasses.replace(experiment, options=ALGORITHMS[other].options_type())
+    with pytest.raises(UserError, match=rf"^options of type \w+ cannot be used with {algo} \(allowed: {entry.options_type.__name__}\)$"):
+        check_experiment(wrong)
 
 
 @pytest.mark.parametrize(

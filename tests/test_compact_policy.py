@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 
 from asyncrl.actors.rollout import Actor
-from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec, spec_of
 from asyncrl.errors import UserError
@@ -50,12 +50,12 @@ def test_the_gradient_is_the_dense_ones_pulled_back(head, trunk, spec):
     dense_policy = Policy(spec, "auto", NetworkOptions(hidden=hidden or (), trunk=trunk))
     vector, trajectory = lively(policy), rolled(policy)
     options = A3COptions(t_max=6)
-    learner = WrittenGradient(policy, vector, 6, 1, options)
+    learner = WrittenGradient(policy, vector, 6, 1, options, A3C)
     losses = learner(trajectory, 0.1)
     dense = policy.dense(vector)
     policy.expand(vector, dense)
     assert dense.size == dense_policy.size and policy.name == head and dense_policy.name == dense_policy.head.name
-    by_dense = WrittenGradient(dense_policy, dense, 6, 1, options)
+    by_dense = WrittenGradient(dense_policy, dense, 6, 1, options, A3C)
     assert losses == pytest.approx(by_dense(trajectory, 0.1))
 
     def along(step):
@@ -96,7 +96,7 @@ def test_a_compact_head_learns_under_a3c(head):
     vector = policy.initial(0)
     actor = Actor(stepping(policy), policy, vector, 20, [], np.random.default_rng(7))
     actor.reset([0])
-    learner = WrittenGradient(policy, vector, 20, 1, A3COptions(t_max=20, gamma=0.0))
+    learner = WrittenGradient(policy, vector, 20, 1, A3COptions(t_max=20, gamma=0.0), A3C)
     rewards = []
     for _ in range(400):
         trajectory = actor.collect(0, 0.0)

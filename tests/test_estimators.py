@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncrl.algos.estimators import generalised_advantages, standardised
+from asyncrl.learners.estimators import generalised_advantages, standardised
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
 

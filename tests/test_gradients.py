@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
@@ -77,7 +77,7 @@ def test_written_is_autograd(kind, trunk, options):
     vector = sharpened(policy)
     for steps, envs, entropy_weight in ((1, 1, 0.01), (5, 1, 0.0), (6, 3, 0.3)):
         trajectory = rollout(policy, steps, envs, steps)
-        written, by_torch = (kind(policy, vector, steps, envs, options) for kind in (WrittenGradient, AutogradGradient))
+        written, by_torch = (kind(policy, vector, steps, envs, options, A3C) for kind in (WrittenGradient, AutogradGradient))
         losses, by_torchs = written(trajectory, entropy_weight), by_torch(trajectory, entropy_weight)
         close(written.gradient, by_torch.gradient)
         np.testing.assert_allclose(losses, by_torchs, rtol=1e-4, atol=1e-5)
@@ -90,7 +90,7 @@ def test_written_is_autograd_for_every_shape(hidden, activation):
     for trunk in ("shared", "separate"):
         policy = Policy(DISCRETE, "auto", NetworkOptions(hidden=hidden, activation=activation, trunk=trunk))
         vector, trajectory = sharpened(policy), rollout(policy, 5, 2)
-        written, by_torch = (kind(policy, vector, 5, 2, SUM) for kind in (WrittenGradient, AutogradGradient))
+        written, by_torch = (kind(policy, vector, 5, 2, SUM, A3C) for kind in (WrittenGradient, AutogradGradient))
         written(trajectory, 0.1), by_torch(trajectory, 0.1)
         close(written.gradient, by_torch.gradient)
 
@@ -107,7 +107,7 @@ def test_a_log_deviation_beyond_its_limits_is_led_back_and_no_further_away():
             slopes = []
             for value in (limit, outside):
                 vector[-2:] = value, 0.5
-                written, by_torch = (kind(policy, vector, 5, 2, SUM) for kind in (WrittenGradient, AutogradGradient))
+                written, by_torch = (kind(policy, vector, 5, 2, SUM, A3C) for kind in (WrittenGradient, AutogradGradient))
                 written(trajectory, 0.1), by_torch(trajectory, 0.1)
                 close(written.gradient, by_torch.gradient)
                 slopes.append(float(written.gradient[-2]))
@@ -125,7 +125,7 @@ def test_written_is_autograd_whatever_the_worker_explores_with(kind):
         trajectory = rollout(policy, 6, 3)
         trajectory.action[:] = np.clip(trajectory.action, -1, 1) if kind == "box" else trajectory.action
         trajectory.temperature, trajectory.epsilon = temperature, epsilon
-        written, by_torch = (one(policy, vector, 6, 3, CHOICES[3]) for one in (WrittenGradient, AutogradGradient))
+        written, by_torch = (one(policy, vector, 6, 3, CHOICES[3], A3C) for one in (WrittenGradient, AutogradGradient))
         losses, by_torchs = written(trajectory, 0.1), by_torch(trajectory, 0.1)
         close(written.gradient, by_torch.gradient)
         np.testing.assert_allclose(losses, by_torchs, rtol=1e-4, atol=1e-5)
@@ -173,7 +173,7 @@ def softmax_loops(policy, vector, trajectory, entropy_weight):
 def test_sum_and_weight_one_is_algorithm_s3(kind, trunk, entropy_weight):
     policy = Policy(DISCRETE, "auto", dataclasses.replace(SMALL, trunk=trunk))
     vector, trajectory = sharpened(policy), rollout(policy, 7, 2)
-    gradient = kind(policy, vector, 7, 2, SUM)
+    gradient = kind(policy, vector, 7, 2, SUM, A3C)
     gradient(trajectory, entropy_weight)
     close(gradient.gradient, softmax_loops(policy, vector, trajectory, entropy_weight))
 
@@ -181,7 +181,7 @@ def test_sum_and_weight_one_is_algorithm_s3(kind, trunk, entropy_weight):
 def test_the_mean_is_the_sum_divided_by_the_steps():
     policy = Policy(DISCRETE, "auto", SMALL)
     vector, trajectory = sharpened(policy), rollout(policy, 5, 3)
-    total, mean = (WrittenGradient(policy, vector, 5, 3, dataclasses.replace(SUM, reduction=kind)) for kind in ("sum", "mean"))
+    total, mean = (WrittenGradient(policy, vector, 5, 3, dataclasses.replace(SUM, reduction=kind), A3C) for kind in ("sum", "mean"))
     total(trajectory, 0.1), mean(trajectory, 0.1)
     close(mean.gradient, total.gradient / 15)
 
@@ -193,7 +193,7 @@ def test_the_mean_is_the_sum_divided_by_the_steps():
 def test_a_gradient_is_overwritten_not_added_to(kind):
     policy = Policy(BOX, "auto", SMALL)
     vector, gradient = sharpened(policy), None
-    learner = kind(policy, vector, 4, 1, SUM)
+    learner = kind(policy, vector, 4, 1, SUM, A3C)
     view, seen = learner.gradient, []
     for seed in (1, 2, 3, 1):
         learner(rollout(policy, 4, 1, seed), 0.01)
@@ -201,7 +201,7 @@ def test_a_gradient_is_overwritten_not_added_to(kind):
         seen.append(view.copy())
     np.testing.assert_array_equal(seen[0], seen[3])
     for gradient, seed in zip(seen, (1, 2, 3)):
-        fresh = kind(policy, vector, 4, 1, SUM)
+        fresh = kind(policy, vector, 4, 1, SUM, A3C)
         fresh(rollout(policy, 4, 1, seed), 0.01)
         np.testing.assert_array_equal(gradient, fresh.gradient)
     assert not np.array_equal(seen[0], seen[1])
@@ -230,11 +230,11 @@ def test_a_modules_memory_is_the_flat_vector(spec, options):
 def test_a_gradient_sees_parameters_that_change_in_place(kind):
     policy = Policy(DISCRETE, "auto", SMALL)
     vector, trajectory = sharpened(policy, 0), rollout(policy, 4, 1)
-    learner = kind(policy, vector, 4, 1, SUM)
+    learner = kind(policy, vector, 4, 1, SUM, A3C)
     learner(trajectory, 0.0)
     vector[:] = sharpened(policy, 1)
     learner(trajectory, 0.0)
-    fresh = kind(policy, vector.copy(), 4, 1, SUM)
+    fresh = kind(policy, vector.copy(), 4, 1, SUM, A3C)
     fresh(trajectory, 0.0)
     np.testing.assert_array_equal(learner.gradient, fresh.gradient)
 
@@ -244,7 +244,7 @@ def test_descending_the_gradient_descends_the_value_error():
         policy = Policy(spec, "auto", NetworkOptions(hidden=(16,)))
         vector, trajectory = policy.initial(0), rollout(policy, 6, 2)
         trajectory.ended[:] = TERMINATED  # fixed targets
-        learner = gradient_of(policy, vector, 6, 2, A3COptions(), "a3c")
+        learner = gradient_of(policy, vector, 6, 2, A3COptions(), A3C)
         losses = []
         for _ in range(30):
             losses.append(learner(trajectory, 0.0).value_loss)
@@ -258,9 +258,9 @@ def test_descending_the_gradient_descends_the_value_error():
 def test_the_fastest_that_serves():
     light, image = Policy(BOX, "auto", SMALL), Policy(IMAGE, "auto", SMALL)
     recurrent = Policy(BOX, "auto", NetworkOptions(recurrent=4))
-    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, "a3c"), WrittenGradient)
+    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, A3C), WrittenGradient)
     for policy in (recurrent, image):
-        assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM, "a3c"), AutogradGradient)
+        assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM, A3C), AutogradGradient)
 
 
 def recurrent_loops(policy, vector, trajectory, options, entropy_weight):
@@ -313,7 +313,7 @@ def test_a_recurrent_gradient_is_that_of_the_steps_one_by_one(spec):
     vector = sharpened(policy)
     for steps, envs in ((1, 1), (6, 3)):
         trajectory = rollout(policy, steps, envs, 3)
-        learner = AutogradGradient(policy, vector, steps, envs, SUM)
+        learner = AutogradGradient(policy, vector, steps, envs, SUM, A3C)
         learner(trajectory, 0.05)
         close(learner.gradient, recurrent_loops(policy, vector, trajectory, SUM, 0.05))
 
@@ -321,7 +321,7 @@ def test_a_recurrent_gradient_is_that_of_the_steps_one_by_one(spec):
 def test_convolutions_take_pixels_as_parts_of_one_and_learn():
     policy = Policy(IMAGE, "auto", NetworkOptions())
     vector, trajectory = policy.initial(0), rollout(policy, 3, 2)
-    learner = gradient_of(policy, vector, 3, 2, A3COptions(), "a3c")
+    learner = gradient_of(policy, vector, 3, 2, A3COptions(), A3C)
     losses = learner(trajectory, 0.01)
     assert np.isfinite(losses).all() and np.isfinite(learner.gradient).all()
     module, _ = policy.module(vector, learner.gradient)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from asyncrl.algos.npg import (
+from asyncrl.learners.natural import (
     backtrack,
     conjugate_gradient,
     fisher_product,

@@ -14,7 +14,7 @@ from environments import CountingEnv
 from running import Jitter, Run, bits, figures, interrupt, jittery_cartpole, jittery_cheetah, patience, resume, train, wait_for
 
 from asyncrl.actors.rollout import Actor
-from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.heads.options import NetworkOptions
@@ -80,7 +80,7 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
     vector = policy.initial(seed).copy()
     actor = Actor(GymnasiumStepping([environment], policy.spec), policy, vector, options.t_max, [], np.random.default_rng(streams[0]))
     actor.reset([int(streams[1].generate_state(1)[0])])
-    gradient = WrittenGradient(policy, vector, options.t_max, 1, options)
+    gradient = WrittenGradient(policy, vector, options.t_max, 1, options, A3C)
     rule, rate = optimizer_of(options), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
     discounted, total, squares = 0.0, 0.0, 0.0

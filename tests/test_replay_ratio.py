@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from running import resume, train
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.off_policy import OffPolicyOptions
 from asyncrl.errors import UserError
 from asyncrl.experiment.defaults import settled
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.fields import written
+from asyncrl.learners.off_policy import OffPolicyOptions
 from asyncrl.learners.replays import ReplayUpdater, check_ratio, updates_due
 from asyncrl.trajectory import Trajectory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncrl.scheduler.modes import parse_mode
+from asyncrl.scheduler.modes import parse_mode, parse_modes
 from asyncrl.session.stages import Stages
 
 
@@ -22,16 +22,16 @@ from asyncrl.session.stages import Stages
     ],
 )
 def test_mode_and_gate_by_steps(steps, mode, mark, change):
-    stages = Stages("sync@0,async@1000,bounded:2@2500", 3000, 400)
+    stages = Stages(parse_modes("sync@0,async@1000,bounded:2@2500"), 3000, 400)
     assert stages.at(steps) == (parse_mode(mode), mark)
     assert stages.next_change(steps) == change
 
 
 def test_without_checkpoints_the_gate_is_at_changes_and_the_end():
-    assert Stages("async", 3000, 0).at(2999) == (parse_mode("async"), 3000)
+    assert Stages(parse_modes("async"), 3000, 0).at(2999) == (parse_mode("async"), 3000)
 
 
 @pytest.mark.parametrize(("steps", "saved", "due"), [(399, 0, False), (400, 0, True), (799, 410, False), (1300, 790, True)])
 def test_a_checkpoint_is_due_when_a_multiple_has_been_passed(steps, saved, due):
-    assert Stages("sync", 3000, 400).checkpoint_due(steps, saved) is due
-    assert not Stages("sync", 3000, 0).checkpoint_due(steps, saved)
+    assert Stages(parse_modes("sync"), 3000, 400).checkpoint_due(steps, saved) is due
+    assert not Stages(parse_modes("sync"), 3000, 0).checkpoint_due(steps, saved)

@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 
 from asyncrl.actors.rollout import Actor
-from asyncrl.algos.a3c import A3COptions
-from asyncrl.algos.impala import AppoOptions, ImpalaOptions, log_prob_weights
-from asyncrl.algos.npg import NpgOptions
-from asyncrl.algos.td3 import Td3Options
+from asyncrl.algos.a3c import A3C, A3COptions
+from asyncrl.algos.impala import AppoOptions, ImpalaOptions, ImpalaUpdater, log_prob_weights
+from asyncrl.algos.npg import NpgOptions, NpgUpdater
+from asyncrl.algos.td3 import Td3Options, Td3Updater
 from asyncrl.envs import GymnasiumStepping, make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 from asyncrl.learners.gradients import WrittenGradient, feed_forward
-from asyncrl.learners.natural import NaturalUpdater
-from asyncrl.learners.replays import Td3Updater
-from asyncrl.learners.traces import AutogradTraces, Trace, TraceUpdater, WrittenTraces
+from asyncrl.learners.traces import AutogradTraces, Trace, WrittenTraces
 from asyncrl.learners.updater import draws
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
@@ -68,8 +66,8 @@ def test_the_written_gradient_equals_that_of_torch(env, options):
     if env == "CartPole-v1":
         assert trajectory.ended.any(), "episodes end within the trace"
     moved = vector + np.random.default_rng(2).normal(0, 0.1, vector.size).astype(np.float32)
-    written = WrittenTraces(policy, moved.copy(), STEPS, ENVS, options)
-    general = AutogradTraces(policy, moved.copy(), STEPS, ENVS, options)
+    written = WrittenTraces(policy, moved.copy(), STEPS, ENVS, options, log_prob_weights)
+    general = AutogradTraces(policy, moved.copy(), STEPS, ENVS, options, log_prob_weights)
     one, two = Trace(trajectory, log_prob), Trace(trajectory, log_prob)
     for _ in range(2):  # the second time ratios to the first epoch count
         figures, others = written(one), general(two)
@@ -88,9 +86,9 @@ def test_on_policy_the_gradient_is_that_of_a3c(env, normalised):
     trajectory, log_prob = acted(env, policy, vector)
     trajectory.ended[3, 1], trajectory.ended[7, 2] = TERMINATED, TRUNCATED
     options = ImpalaOptions(entropy_weight=0.02, normalize_advantages=normalised)
-    traces = WrittenTraces(policy, vector, STEPS, ENVS, options)
+    traces = WrittenTraces(policy, vector, STEPS, ENVS, options, log_prob_weights)
     traces(Trace(trajectory, log_prob))
-    others = WrittenGradient(policy, vector, STEPS, ENVS, A3COptions(normalize_advantages=normalised))
+    others = WrittenGradient(policy, vector, STEPS, ENVS, A3COptions(normalize_advantages=normalised), A3C)
     others(trajectory, 0.02)
     np.testing.assert_allclose(traces.gradient, others.gradient, rtol=1e-4, atol=1e-6 * np.abs(others.gradient).max())
 
@@ -99,11 +97,11 @@ def test_on_policy_the_gradient_is_that_of_a3c(env, normalised):
 def test_ratios_are_one_for_the_policy_that_acted(env):
     policy, vector = policy_for(env)
     trajectory, log_prob = acted(env, policy, vector)
-    figures = WrittenTraces(policy, vector, STEPS, ENVS, ImpalaOptions())(Trace(trajectory, log_prob))
+    figures = WrittenTraces(policy, vector, STEPS, ENVS, ImpalaOptions(), log_prob_weights)(Trace(trajectory, log_prob))
     assert figures["ratio_max"] == pytest.approx(1.0, abs=1e-4)
     assert figures["effective_samples"] == pytest.approx(1.0, abs=1e-6)
     hot, hot_log_prob = acted(env, policy, vector, temperature=2.0)
-    figures = WrittenTraces(policy, vector, STEPS, ENVS, ImpalaOptions())(Trace(hot, hot_log_prob))
+    figures = WrittenTraces(policy, vector, STEPS, ENVS, ImpalaOptions(), log_prob_weights)(Trace(hot, hot_log_prob))
     assert figures["effective_samples"] < 0.999, "who acted at another temperature acted on another policy"
 
 
@@ -135,7 +133,7 @@ def test_the_divergence_of_a_natural_step_is_that_of_the_distributions_that_act(
     import torch
 
     policy, _ = policy_for("Pendulum-v1")
-    updater = NaturalUpdater(task(NpgOptions(), policy), policy)
+    updater = NpgUpdater(task(NpgOptions(), policy), policy)
     output = torch.tensor([[0.0], [0.0]])
     moved, outside = output + 0.3 * np.exp(np.clip(bound, -5, 2)), torch.tensor([bound])
     found = updater._divergence(moved, outside, output, torch.zeros(1)).item()
@@ -147,7 +145,7 @@ def test_the_divergence_of_a_natural_step_is_that_of_the_distributions_that_act(
 @pytest.mark.parametrize("bound", [2.1, -5.1])
 def test_a_natural_step_leads_a_deviation_back_and_keeps_its_divergence(bound):
     policy, _ = policy_for("Pendulum-v1")
-    updater = NaturalUpdater(task(NpgOptions(max_kl=0.01, t_max=STEPS, normalize_advantages=False), policy), policy)
+    updater = NpgUpdater(task(NpgOptions(max_kl=0.01, t_max=STEPS, normalize_advantages=False), policy), policy)
     vector = updater.state()["vector"]
     vector[-1] = bound
     for turn in range(20):
@@ -203,7 +201,7 @@ def test_a_later_epoch_counts_each_ratio_once(kind, on_policy):
     generator = np.random.default_rng(3)
     start = vector.copy() if on_policy else vector + generator.normal(0, 0.2, vector.size).astype(np.float32)
     options = AppoOptions(value_weight=0.0)
-    traces, trace = kind(policy, start, STEPS, ENVS, options), Trace(trajectory, log_prob)
+    traces, trace = kind(policy, start, STEPS, ENVS, options, log_prob_weights), Trace(trajectory, log_prob)
     traces(trace)
     moved = start + generator.normal(0, 0.1, vector.size).astype(np.float32)
     logs = [log_prob]
@@ -229,12 +227,12 @@ def test_one_update_of_several_traces_is_the_mean_of_their_gradients():
     policy, _ = policy_for("CartPole-v1")
     plain = {"max_gradient_norm": 0.0, "normalize_returns": False}
     options = ImpalaOptions(t_max=STEPS, optimizer="sgd", learning_rate=0.1, anneal="constant", **plain)
-    together, singles = TraceUpdater(task(options, policy), policy), []
+    together, singles = ImpalaUpdater(task(options, policy), policy), []
     start = policy.initial(0)
     for seed in (0, 10):
         trajectory, log_prob = acted("CartPole-v1", policy, start, seed)
         together.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
-        alone = TraceUpdater(task(options, policy), policy)
+        alone = ImpalaUpdater(task(options, policy), policy)
         alone.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
         assert len(alone.update(0, 0)) == 1
         singles.append(alone.state()["vector"].copy())
@@ -246,7 +244,7 @@ def test_one_update_of_several_traces_is_the_mean_of_their_gradients():
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_a_natural_step_keeps_its_divergence_and_improves(env):
     policy, _ = policy_for(env)
-    updater = NaturalUpdater(task(NpgOptions(max_kl=0.005, damping=1e-3), policy), policy)
+    updater = NpgUpdater(task(NpgOptions(max_kl=0.005, damping=1e-3), policy), policy)
     before = updater.state()["vector"].copy()
     for seed in (0, 10, 20, 30):
         updater.take(0, *acted(env, policy, before.copy(), seed), np.zeros(ENVS, np.uint8))
@@ -259,11 +257,12 @@ def test_a_natural_step_keeps_its_divergence_and_improves(env):
 
 def test_a_largest_ratio_is_that_of_all_traces():
     policy, _ = policy_for("CartPole-v1")
-    together, found = TraceUpdater(task(ImpalaOptions(t_max=STEPS), policy), policy), []
+    together, found = ImpalaUpdater(task(ImpalaOptions(t_max=STEPS), policy), policy), []
     for temperature in (1.0, 0.5):
         trajectory, log_prob = acted("CartPole-v1", policy, policy.initial(0), temperature=temperature)
         together.take(0, trajectory, log_prob, np.zeros(ENVS, np.uint8))
-        found.append(WrittenTraces(policy, policy.initial(0), STEPS, ENVS, ImpalaOptions())(Trace(trajectory, log_prob))["ratio_max"])
+        traces = WrittenTraces(policy, policy.initial(0), STEPS, ENVS, ImpalaOptions(), log_prob_weights)
+        found.append(traces(Trace(trajectory, log_prob))["ratio_max"])
     (figures,) = together.update(0, 0)
     assert figures["ratio_max"] == max(found) > min(found)
 
@@ -271,7 +270,7 @@ def test_a_largest_ratio_is_that_of_all_traces():
 @pytest.mark.parametrize("seed", [2**48 + 1, 2**70])
 def test_seeds_may_be_large(seed):
     policy, _ = policy_for("CartPole-v1")
-    updater = NaturalUpdater(task(NpgOptions(), policy, seed), policy)
+    updater = NpgUpdater(task(NpgOptions(), policy, seed), policy)
     updater.take(0, *acted("CartPole-v1", policy, policy.initial(0)), np.zeros(ENVS, np.uint8))
     assert len(updater.update(0, 0)) == 1
     pendulum = Policy(spec_of(make_env("Pendulum-v1")), "auto", NetworkOptions(hidden=(8,)))
@@ -309,12 +308,12 @@ def test_the_policy_stays_within_its_divergence_when_values_are_fitted(network):
     """KL between the versions, and not only after the policy's own step; with every kind of trunk."""
     import torch
 
-    from asyncrl.algos.npg import kl_categorical
+    from asyncrl.learners.natural import kl_categorical
 
     spec = spec_of(make_env("CartPole-v1"))
     trunk = "separate" if network == "own" else network
     policy = Policy(spec, "auto", NetworkOptions(hidden=(64, 64), trunk=trunk), own_network if network == "own" else None)
-    updater = NaturalUpdater(task(NpgOptions(max_kl=0.005), policy), policy)
+    updater = NpgUpdater(task(NpgOptions(max_kl=0.005), policy), policy)
     for turn in range(3):
         before, seen = updater.state()["vector"].copy(), []
         for seed in range(4):
@@ -332,13 +331,13 @@ def test_the_policy_stays_within_its_divergence_when_values_are_fitted(network):
 
 def test_an_update_without_units_changes_nothing():
     policy, _ = policy_for("CartPole-v1")
-    updater = NaturalUpdater(task(NpgOptions(), policy), policy)
+    updater = NpgUpdater(task(NpgOptions(), policy), policy)
     assert updater.update(0, 0) == []
 
 
 def test_a_gradient_that_is_not_finite_is_left_out():
     policy, vector = policy_for("CartPole-v1")
-    updater = TraceUpdater(task(ImpalaOptions(t_max=STEPS), policy), policy)
+    updater = ImpalaUpdater(task(ImpalaOptions(t_max=STEPS), policy), policy)
     trajectory, log_prob = acted("CartPole-v1", policy, vector)
     trajectory.reward[0, 0] = np.nan
     before = updater.state()["vector"].copy()

@@ -17,15 +17,14 @@ from asyncrl.actors.commitment import NOTHING
 from asyncrl.actors.rewards import RewardRule
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import ValueBased
-from asyncrl.algos.estimators import best_values, n_step_targets, one_step_targets, taken_values
 from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.learners.estimators import best_values, n_step_targets, one_step_targets, taken_values
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
-from asyncrl.learners.values import AutogradValueGradient, WrittenValueGradient, value_gradient_of
+from asyncrl.learners.value_gradients import AutogradValueGradient, WrittenValueGradient, value_gradient_of
 from asyncrl.progress import COLUMNS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.modes import Async
@@ -38,7 +37,7 @@ from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.trajectory import TERMINATED, TRUNCATED
 from asyncrl.workers.plan import Task, stream
 
-VALUE_BASED = [name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased)]
+VALUE_BASED = [name for name, entry in ALGORITHMS.items() if entry.learns_values]
 KINDS = [WrittenValueGradient, AutogradValueGradient]
 SMALL = NetworkOptions(hidden=(16, 8))
 
@@ -155,12 +154,12 @@ def test_the_gradient_is_the_algorithms(algo, changes, kind, hidden):
     vector, target, options = sharpened(policy, 0), sharpened(policy, 1), options_of(algo, **changes)
     for steps, envs in ((7, 2), (1, 1)):
         trajectory = value_rollout(policy, algo, steps, envs)
-        learner = kind(policy, vector, target, (steps, envs), options, ALGORITHMS[algo])
+        learner = kind(policy, vector, target, (steps, envs), options, ALGORITHMS[algo].implementation)
         losses = learner(trajectory, 0.0)
         expected, loss = loops(algo, policy, vector, target, trajectory, options)
         close(learner.gradient, expected)
         assert losses.value_loss == pytest.approx(loss, rel=1e-4)
-        mean = kind(policy, vector, target, (steps, envs), dataclasses.replace(options, reduction="mean"), ALGORITHMS[algo])
+        mean = kind(policy, vector, target, (steps, envs), dataclasses.replace(options, reduction="mean"), ALGORITHMS[algo].implementation)
         assert mean(trajectory, 0.0).value_loss == pytest.approx(loss / (steps * envs), rel=1e-4)
         close(mean.gradient, expected / (steps * envs))
 
@@ -171,7 +170,7 @@ def test_written_is_autograd(head, activation):
     policy = Policy(DISCRETE, head, NetworkOptions(hidden=None if head == "linear" else (12, 9, 7), activation=activation), values=True)
     vector, target, options = sharpened(policy, 0), sharpened(policy, 1), options_of("nq", double=True)
     trajectory = value_rollout(policy, "nq", 5, 3)
-    written, by_torch = (kind(policy, vector, target, (5, 3), options, ALGORITHMS["nq"]) for kind in KINDS)
+    written, by_torch = (kind(policy, vector, target, (5, 3), options, ALGORITHMS["nq"].implementation) for kind in KINDS)
     np.testing.assert_allclose(written(trajectory, 0.0), by_torch(trajectory, 0.0), rtol=1e-4)
     close(written.gradient, by_torch.gradient)
 
@@ -180,7 +179,7 @@ def test_written_is_autograd(head, activation):
 def test_images_go_through_torch(algo, changes):
     policy = Policy(IMAGE, "auto", SMALL, values=True)
     vector, target, options = policy.initial(0), policy.initial(1), options_of(algo, **changes)
-    learner = value_gradient_of(policy, vector, target, (3, 2), options, ALGORITHMS[algo])
+    learner = value_gradient_of(policy, vector, target, (3, 2), options, ALGORITHMS[algo].implementation)
     assert isinstance(learner, AutogradValueGradient)
     trajectory = value_rollout(policy, algo, 3, 2)
     learner(trajectory, 0.0)
@@ -191,13 +190,13 @@ def test_images_go_through_torch(algo, changes):
 def test_a_gradient_sees_what_changes_in_place_and_is_overwritten(kind):
     policy = Policy(DISCRETE, "auto", SMALL, values=True)
     vector, target, options = sharpened(policy, 0), sharpened(policy, 1), options_of("q1")
-    learner, trajectory = kind(policy, vector, target, (4, 1), options, ALGORITHMS["q1"]), value_rollout(policy, "q1", 4, 1)
+    learner, trajectory = kind(policy, vector, target, (4, 1), options, ALGORITHMS["q1"].implementation), value_rollout(policy, "q1", 4, 1)
     learner(trajectory, 0.0)
     first = learner.gradient.copy()
     for changed, seed in ((vector, 2), (target, 3)):
         changed[:] = sharpened(policy, seed)
         learner(trajectory, 0.0)
-        fresh = kind(policy, vector.copy(), target.copy(), (4, 1), options, ALGORITHMS["q1"])
+        fresh = kind(policy, vector.copy(), target.copy(), (4, 1), options, ALGORITHMS["q1"].implementation)
         fresh(trajectory, 0.0)
         np.testing.assert_array_equal(learner.gradient, fresh.gradient)
         assert not np.array_equal(learner.gradient, first)
@@ -259,7 +258,7 @@ def test_a_truncated_step_of_sarsa_is_followed_by_what_the_worker_would_have_don
     import torch
 
     from asyncrl.actors.exploration import Epsilon
-    from asyncrl.learners.values import Targets
+    from asyncrl.learners.value_gradients import Targets
 
     def network(spec, outputs):
         class Net(torch.nn.Module):
@@ -285,7 +284,7 @@ def test_a_truncated_step_of_sarsa_is_followed_by_what_the_worker_would_have_don
     actor.reset([0])
     trajectory = actor.collect(0, 0.0)
     assert (trajectory.ended == TRUNCATED).all()
-    targets, last = Targets(policy, steps, 1, options, ALGORITHMS["sarsa"]), np.array([-0.5, 1.0], np.float32)
+    targets, last = Targets(policy, steps, 1, options, ALGORITHMS["sarsa"].implementation), np.array([-0.5, 1.0], np.float32)
     successors = targets.successors(trajectory)
     y = targets(trajectory, successors @ weights_of_target, successors @ weights) - trajectory.reward
     judged, greedy = last @ weights_of_target, int(np.argmax(last @ weights))
@@ -404,9 +403,9 @@ def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
     target = vector.copy()
     generator = np.random.default_rng(streams[0])
     stepping, rewards = GymnasiumStepping([environment], policy.spec), RewardRule(options.reward_scale)
-    actor = Actor(stepping, policy, vector, options.t_max, explore, generator, rewards, commits=entry.commits)
+    actor = Actor(stepping, policy, vector, options.t_max, explore, generator, rewards, commits=entry.implementation.commits)
     actor.reset([int(streams[1].generate_state(1)[0])])
-    gradient = value_gradient_of(policy, vector, target, (options.t_max, 1), options, entry)
+    gradient = value_gradient_of(policy, vector, target, (options.t_max, 1), options, entry.implementation)
     rule, rate = optimizer_of(options), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
     for count, done in enumerate(range(0, steps, options.t_max), start=1):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncrl.algos.estimators import generalised_advantages
-from asyncrl.algos.vtrace import importance_figures, vtrace
+from asyncrl.learners.estimators import generalised_advantages
+from asyncrl.learners.vtrace import importance_figures, vtrace
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
 BARS = st.sampled_from([0.5, 1.0, 2.0, np.inf])

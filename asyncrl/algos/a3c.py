@@ -4,7 +4,7 @@ The CMU slides' Algorithm S3 (seed 004; Mnih and others 2016). For a rollout of 
 
     L = r * sum over n of  - log pi(a_n | s_n) A_n  -  beta H(pi(. | s_n))  +  c (R_n - v(s_n))^2
 
-with A = R - v taken as a constant, R the n-step return (or lambda-return) from `estimators.generalised_advantages`.
+with A = R - v taken as a constant, R the n-step return (or lambda-return) from `asyncrl.learners.estimators.generalised_advantages`.
 
 Rewards come divided by the scale of returns (`asyncrl.learners.return_scale`; `normalize_returns`), which S3 does not have: so
 `max_gradient_norm`, the learning rate and `entropy_weight` mean the same in an environment that pays 100 a step as in one that
@@ -23,24 +23,25 @@ Where the slides and the field differ:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from asyncrl.algos.options import ActorLearnerOptions
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from asyncrl.fields import NOT_NEGATIVE, PROBABILITY
+from asyncrl.learners.gradients import ActorCriticLoss
+from asyncrl.learners.hyperparameters import ActorLearnerOptions
 
 
 @dataclass(frozen=True)
 class A3COptions(ActorLearnerOptions):
     """Options of A3C (`--mode async`) and A2C (`--mode sync`)."""
 
-    gae_lambda: float = 0.95
+    gae_lambda: Annotated[float, PROBABILITY] = 0.95
     """Lambda of generalised advantage estimation; 1 gives the n-step returns of Algorithm S3."""
-    entropy_weight: float = 0.0
+    entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the policy's entropy in the loss (exploration settings may override it per worker)."""
-    value_weight: float = 0.5
+    value_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the squared value error."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
@@ -48,24 +49,23 @@ class A3COptions(ActorLearnerOptions):
     """Divide rewards by a running scale of the discounted returns, the same for all workers: so their unit does not matter."""
 
 
-def loss(
-    log_prob: Any, entropy: Any, value: Any, advantage: Any, value_target: Any, options: A3COptions, entropy_weight: float
-) -> tuple[Any, dict[str, float]]:
-    """The loss as a torch scalar, and its parts; all arguments are tensors [N], the last two before options constants."""
-    scale = 1.0 / len(value) if options.reduction == "mean" else 1.0
-    policy_loss = -(log_prob * advantage).sum() * scale
-    value_loss = (value_target - value).square().sum() * scale
-    mean_entropy = entropy.mean()
-    total = policy_loss - entropy_weight * entropy.sum() * scale + options.value_weight * value_loss
-    return total, {"policy_loss": policy_loss.item(), "value_loss": value_loss.item(), "entropy": mean_entropy.item()}
+class A3C(ActorCriticLoss):
+    """The loss of A3C and A2C, and its derivative."""
 
+    @staticmethod
+    def loss(
+        log_prob: Any, entropy: Any, value: Any, advantage: Any, value_target: Any, options: A3COptions, entropy_weight: float
+    ) -> tuple[Any, dict[str, float]]:
+        scale = 1.0 / len(value) if options.reduction == "mean" else 1.0
+        policy_loss = -(log_prob * advantage).sum() * scale
+        value_loss = (value_target - value).square().sum() * scale
+        mean_entropy = entropy.mean()
+        total = policy_loss - entropy_weight * entropy.sum() * scale + options.value_weight * value_loss
+        return total, {"policy_loss": policy_loss.item(), "value_loss": value_loss.item(), "entropy": mean_entropy.item()}
 
-def output_weights(
-    advantage: NDArray[np.float32], error: NDArray[np.float32], options: A3COptions, entropy_weight: float
-) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
-    """The derivative of `loss` by what a head computes, written out; advantage[N], error[N] = R - v.
-
-    Returns (weight of each log pi(a_n) in the loss [N], coefficient of each entropy, derivative by each v(s_n) [N]).
-    """
-    scale = 1.0 / len(advantage) if options.reduction == "mean" else 1.0
-    return advantage * -scale, -entropy_weight * scale, error * (-2.0 * options.value_weight * scale)
+    @staticmethod
+    def output_weights(
+        advantage: NDArray[np.float32], error: NDArray[np.float32], options: A3COptions, entropy_weight: float
+    ) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
+        scale = 1.0 / len(advantage) if options.reduction == "mean" else 1.0
+        return advantage * -scale, -entropy_weight * scale, error * (-2.0 * options.value_weight * scale)

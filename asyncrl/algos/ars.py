@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from asyncrl.blackbox.samples import Vector
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.space import POLICIES, Space
 from asyncrl.errors import UserError
+from asyncrl.fields import COUNT_OR_ZERO, POSITIVE
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class ArsOptions(SearchOptions):
 
     version: Literal["v1", "v2"] = "v2"
     """v1 leaves observations as they are, v2 normalizes them (v1 is normalize_observations False)."""
-    top: int = 0
+    top: Annotated[int, COUNT_OR_ZERO] = 0
     """Directions that an update keeps (the paper's b; variants V1-t and V2-t): the best ones, or 0 for all."""
-    learning_rate: float = 0.02
+    learning_rate: Annotated[float, POSITIVE] = 0.02
     """Step size (the paper's alpha: 0.01 to 0.03)."""
-    sigma: float = 0.03
+    sigma: Annotated[float, POSITIVE] = 0.03
     """Deviation of each component of a perturbation (the paper's nu; exploration settings may override it per direction)."""
     shaping: Literal["centered-ranks", "standardized", "none"] = "none"
     """What returns are turned into before they weigh directions; the paper has none but the division by sigma_R."""
@@ -47,7 +48,7 @@ class ArsOptions(SearchOptions):
 
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
-        """See `SearchOptions.for_functions`."""
+        """The step size grows with sigma."""
         return {"learning_rate": cls.learning_rate / cls.sigma * sigma}
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class ArsOptions(SearchOptions):
             object.__setattr__(self, "normalize_observations", False)
 
     def check_named(self, named: Collection[str]) -> None:
-        """See `validate.check_named`."""
+        """Raise UserError where observations are to be normalised by name, and the version does not."""
         if self.version == "v1" and "normalize_observations" in named:
             raise UserError("normalize_observations = True cannot be used with version = v1, which is ars without (allowed: False; or v2)")
 
@@ -76,7 +77,7 @@ class Ars(Perturbed):
         self._top, self._rate = options.top or self._plan.directions, options.learning_rate
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search.update`; return_std is sigma_R."""
+        """Make version + 1 of the best pairs; the figure return_std is sigma_R."""
         kept, figures = self._keep(version, batch, whole_pairs=True)
         if kept is None:
             return figures

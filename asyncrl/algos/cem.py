@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,25 @@ from asyncrl.blackbox.directions import Directions
 from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, population_of
 from asyncrl.blackbox.history import CURRENT, History
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.search import Evaluations, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
+from asyncrl.fields import COUNT_OR_ZERO, DECAY, NOT_NEGATIVE, POSITIVE, SHARE
 
 
 @dataclass(frozen=True)
 class CemOptions(SearchOptions):
     """Options of CEM."""
 
-    sigma: float = 0.5
+    sigma: Annotated[float, POSITIVE] = 0.5
     """Deviation of each parameter at the start."""
-    elite: float = 0.2
+    elite: Annotated[float, SHARE] = 0.2
     """Share of a generation to which mean and deviation are fitted."""
-    extra_std: float = 0.1
+    extra_std: Annotated[float, NOT_NEGATIVE] = 0.1
     """Deviation whose square is added to the fitted variance (noisy CEM); 0 for plain CEM."""
-    extra_decay: int = 50
+    extra_decay: Annotated[int, COUNT_OR_ZERO] = 50
     """Updates in which the extra variance falls linearly to 0; 0 for never."""
-    smoothing: float = 0.0
+    smoothing: Annotated[float, DECAY] = 0.0
     """Share of the former mean and fitted deviation that is kept in an update."""
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed"] = "gaussian"
     """Kind of perturbations."""
@@ -46,14 +47,14 @@ class CemOptions(SearchOptions):
 
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
-        """See `SearchOptions.for_functions`."""
+        """The deviation that is added to the fit grows with sigma."""
         return {"extra_std": cls.extra_std / cls.sigma * sigma}
 
 
-class Cem:
-    """The cross-entropy method as `asyncrl.blackbox.search.Search`. Published: mean and deviation, [2 N]."""
+class Cem(Search):
+    """The cross-entropy method. Published: mean and deviation, [2 N]."""
 
-    figures: tuple[str, ...] = ("elites", "update_norm", "sigma", "sigma_min", "sigma_max", "extra_variance")
+    figures = ("elites", "update_norm", "sigma", "sigma_min", "sigma_max", "extra_variance")
 
     def __init__(self, options: CemOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
         setting = one_setting("cem", options.sigma, options.directions, settings, KINDS)
@@ -75,19 +76,16 @@ class Cem:
         self._eps = np.empty(size, np.float32)
 
     def begin(self, start: Points) -> None:
-        """See `Search`."""
         self.state["mean"][:] = start
         self.state["deviation"].fill(self._sigma)
         self.state["updates"].fill(0)
         self._history.clear()
 
     def published(self, out: Points) -> None:
-        """See `Search`."""
         size = self.published_size // 2
         out[:size], out[size:] = self.state["mean"], self._drawn_with()
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
-        """See `Search`."""
         size = self.published_size // 2
         self._directions.direction(generation, ticket, self._eps)
         point(published[:size], published[size:], self._eps, out)
@@ -101,7 +99,7 @@ class Cem:
         return 0
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search`. Points of older versions take part as they are: a fit asks where good points lie, not who drew them."""
+        """Make version + 1. Points of older versions take part as they are: a fit asks where good points lie, not who drew them."""
         used, figures = in_time(self._history.rows(version, batch.version), batch)
         if used is None:
             return figures

@@ -28,17 +28,18 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.blackbox.gaussians import one_setting, population_of
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.search import ENDINGS, Evaluations, Setting
+from asyncrl.blackbox.search import ENDINGS, Evaluations, Search, Setting
 from asyncrl.blackbox.shaping import flat
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError
+from asyncrl.fields import POSITIVE, TICKETS
 
 LARGEST_FULL = 2000
 """Parameters of full CMA-ES: its matrices have N^2 numbers, and their decomposition takes N^3 operations."""
@@ -58,9 +59,9 @@ CRITERIA_OFF = {"tolfun": 0, "tolfunhist": 0, "tolstagnation": 0, "tolxstagnatio
 class CmaEsOptions(SearchOptions):
     """Options of CMA-ES and sep-CMA; everything else is the library's default. Mode sync only."""
 
-    population: int = 0
+    population: Annotated[int, TICKETS] = 0
     """Evaluations of a generation; 0 for the library's 4 + 3 ln N."""
-    sigma: float = 0.1
+    sigma: Annotated[float, POSITIVE] = 0.1
     """Deviation of each parameter at the start."""
     directions: ClassVar[Literal["gaussian"]] = "gaussian"  # type: ignore[misc]  # drawn by the library
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # only the order of returns counts
@@ -69,10 +70,10 @@ class CmaEsOptions(SearchOptions):
     max_lag: ClassVar[int] = 0  # type: ignore[misc]
 
 
-class CmaEs:
-    """CMA-ES as `asyncrl.blackbox.search.Search`. Published: mean [N] and the points of the generation [P, N]."""
+class CmaEs(Search):
+    """CMA-ES. Published: mean [N] and the points of the generation [P, N]."""
 
-    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
+    figures = ("update_norm", "sigma", "sigma_min", "sigma_max")
     name = "cma-es"
     diagonal = False
 
@@ -117,12 +118,10 @@ class CmaEs:
             return import_module("cma")
 
     def begin(self, start: Points) -> None:
-        """See `Search`."""
         mean = np.array(start, np.float64)
         self._draw(self._strategy(mean if self._box is None else self._box.inverse(mean)), 0)
 
     def published(self, out: Points) -> None:
-        """See `Search`."""
         out[: self._size] = self.state["mean"]
         out[self._size :] = self.state["points"].ravel()
         if self._box is not None:
@@ -130,7 +129,7 @@ class CmaEs:
                 row[:] = self._box.repair(row)
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
-        """See `Search`. The generation is the one that was drawn for this version, so it plays no part."""
+        """Copy the ticket's point into out [N]. It was drawn for this version alone, so the generation plays no part."""
         first = self._size * (1 + ticket)
         out[:] = published[first : first + self._size]
 
@@ -143,7 +142,7 @@ class CmaEs:
         return 0
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search`. A missing return counts as the worst; evaluations of other versions are left out.
+        """Make version + 1. A missing return counts as the worst; evaluations of other versions are left out.
 
         A flat fitness leaves the distribution as it is, but other points are drawn from it: the same ones would stay flat.
         """

@@ -10,10 +10,12 @@ a policy learning rate of 1e-4, a weight decay of 0.01 in the critic, tau 0.001.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from asyncrl.algos.off_policy import HIDDEN, OffPolicyOptions
 from asyncrl.algos.td3 import Td3, Td3Options
+from asyncrl.fields import POSITIVE
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyOptions
+from asyncrl.learners.replays import ReplayUpdater
 
 if TYPE_CHECKING:
     from asyncrl.heads.networks.devices import Place
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
 class DdpgOptions(OffPolicyOptions):
     """Options of DDPG."""
 
-    policy_learning_rate: float = 1e-3
+    policy_learning_rate: Annotated[float, POSITIVE] = 1e-3
     """Adam's step size for the policy."""
-    critic_learning_rate: float = 1e-3
+    critic_learning_rate: Annotated[float, POSITIVE] = 1e-3
     """Adam's step size for the critic."""
 
 
 class Ddpg(Td3):
-    """The learner; see `OffPolicyLearner`."""
+    """DDPG's networks and its update: those of TD3 with one critic."""
 
     def __init__(
         self,
@@ -43,3 +45,6 @@ class Ddpg(Td3):
     ):
         as_td3 = Td3Options(**asdict(options), policy_delay=1, target_noise=0.0)
         super().__init__(observation_size, action_size, as_td3, seed, hidden, place, critics=1)
+
+
+DdpgUpdater = ReplayUpdater.of(Ddpg)

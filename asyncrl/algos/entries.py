@@ -1,11 +1,10 @@
-"""What the registry knows of an algorithm; each kind has a topology of its own. Imports nothing heavy."""
+"""What the registry knows of an algorithm. Imports nothing heavy: an algorithm's own file is imported when it is first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 ALL_MODES = ("sync", "pipelined", "bounded", "async")
 ALL_ACTIONS = ("discrete", "multidiscrete", "box")
@@ -13,136 +12,110 @@ ALL_ACTIONS = ("discrete", "multidiscrete", "box")
 
 @dataclass(frozen=True)
 class AlgorithmEntry:
-    """An algorithm as the command line and the registry's contract tests see it."""
+    """An algorithm as the rest of the package sees it: what can be said of it without importing it, and where it is.
+
+    Each kind of algorithm, by what carries it out, is a subclass; see there what `implementation` gives.
+    """
 
     name: str
     description: str
-    default_mode: str
+    place: str
+    """``file:class`` in this folder. The algorithm's options are ``<class>Options`` in that file, unless `options` names others."""
+    default_mode: str = "async"
+    options: str = field(default="", kw_only=True)
+    """The class of its options, where it is not called after the algorithm's class."""
+    modes: tuple[str, ...] = field(default=ALL_MODES, kw_only=True)
+    """Names of the update modes (`asyncrl.scheduler.modes.MODES`) in which it works."""
+    action_kinds: tuple[str, ...] = field(default=ALL_ACTIONS, kw_only=True)
+    """Kinds of actions (see `asyncrl.envs.spec.EnvSpec`) that it is made for."""
+    explorations: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """Kinds of exploration settings that it can do with; None for all that fit the environment."""
+    default_explore: str = field(default="", kw_only=True)
+    """Exploration setting where the user names none."""
+    head: str = field(default="auto", kw_only=True)
+    """The head that `--head auto` stands for; "auto" where that depends on the actions."""
+
+    topology: ClassVar[str]
+    """Name of the topology that carries it out: see `asyncrl.topologies.TOPOLOGIES`."""
+    learns_values: ClassVar[bool] = False
+    """Whether the policy's network gives action values, from which actions are chosen epsilon-greedily."""
+    searches: ClassVar[bool] = False
+    """Whether it is a black-box search: of a function too (`asyncrl.minimize`), and exploring by perturbed parameters."""
 
     @property
-    def options_type(self) -> type:
-        """The frozen dataclass of its options; made without arguments, it holds the defaults."""
-        raise NotImplementedError
+    def options_type(self) -> type[Any]:
+        """The frozen dataclass of its options, an `asyncrl.fields.AlgorithmOptions`; made without arguments, it holds the defaults."""
+        kind: type[Any] = self._find(self.options or f"{self._class}Options")
+        return kind
 
     @property
-    def modes(self) -> tuple[str, ...]:
-        """Names of the update modes in which it works."""
-        return ALL_MODES
+    def implementation(self) -> Any:
+        """The class at `place`, which the algorithm's topology works with."""
+        return self._find(self._class)
 
     @property
-    def action_kinds(self) -> tuple[str, ...]:
-        """Kinds of actions (see `asyncrl.envs.spec.EnvSpec`) that it is made for."""
-        return ALL_ACTIONS
+    def _class(self) -> str:
+        return self.place.partition(":")[2]
+
+    def _find(self, name: str) -> Any:
+        return getattr(import_module(f"{__package__}.{self.place.partition(':')[0]}"), name)
 
 
 @dataclass(frozen=True)
 class ActorCritic(AlgorithmEntry):
-    """Actor-learners: every worker acts, and updates the shared parameters with the gradient of its own rollout."""
+    """Every worker acts, and updates the shared parameters with the gradient of its own rollout.
 
-    options: type
-    loss: Callable[..., Any]
-    """As `asyncrl.algos.a3c.loss`: torch tensors to the loss and its parts."""
-    output_weights: Callable[..., Any]
-    """As `asyncrl.algos.a3c.output_weights`: the derivative of `loss` by what a head computes, written out."""
+    `implementation`: an `asyncrl.learners.gradients.ActorCriticLoss`.
+    """
 
-    @property
-    def options_type(self) -> type:
-        """See `AlgorithmEntry.options_type`."""
-        return self.options
+    topology = "actor_learner"
 
 
 @dataclass(frozen=True)
 class ValueBased(AlgorithmEntry):
-    """Actor-learners whose shared parameters are action values, with a target network beside them."""
+    """The same where the shared parameters are action values, with a target network beside them.
 
-    options: type
-    next_value: Callable[..., None]
-    """As `asyncrl.algos.q1.next_value`: what the target network says of the true successors."""
-    targets: Callable[..., None]
-    """As `asyncrl.algos.q1.targets`: from rewards and next values, what Q is drawn to."""
-    at_cuts_only: bool = False
-    """Whether `targets` reads next values only at the rollout's last step and where episodes were truncated."""
-    commits: bool = False
-    """Whether `next_value` needs the action that follows the rollout, so that the actor commits itself to it."""
-    explorations: tuple[str, ...] = ("epsilon",)
-    """Kinds of exploration settings that it can do with."""
-    default_explore: str = "epsilon:paper@20000"
+    `implementation`: an `asyncrl.learners.value_gradients.ActionValueTargets`.
+    """
+
+    topology = "actor_learner"
+    learns_values = True
+    action_kinds: tuple[str, ...] = field(default=("discrete",), kw_only=True)
+    explorations: tuple[str, ...] | None = field(default=("epsilon",), kw_only=True)
+    default_explore: str = field(default="epsilon:paper@20000", kw_only=True)
     """Mnih and others 2016, section 5.1: each worker draws its final epsilon, and comes down to it from 1."""
-
-    @property
-    def options_type(self) -> type:
-        """See `AlgorithmEntry.options_type`."""
-        return self.options
-
-    @property
-    def action_kinds(self) -> tuple[str, ...]:
-        """See `AlgorithmEntry.action_kinds`."""
-        return ("discrete",)
 
 
 @dataclass(frozen=True)
 class Streamed(AlgorithmEntry):
-    """Actors hand experience to one learner through rings."""
+    """Actors hand experience to one learner through rings.
 
-    module: str
-    """Imported when the algorithm is used."""
-    options: str
-    """The class in it that holds its options."""
-    updater: str
-    """``module:class`` of the `asyncrl.learners.updater.Updater` that its learner runs: called with (task, policy)."""
-    head: str
-    """The head that `--head auto` stands for; "auto" where that depends on the actions."""
-    explorations: tuple[str, ...]
-    """Kinds of exploration settings that it can do with."""
-    default_explore: str = ""
-    allowed_modes: tuple[str, ...] = ALL_MODES
+    `implementation`: an `asyncrl.learners.updater.Updater`, constructed with (task, policy, arrays). It is ``<class>Updater`` in the
+    algorithm's file.
+    """
+
+    topology = "streams"
 
     @property
-    def modes(self) -> tuple[str, ...]:
-        """See `AlgorithmEntry.modes`."""
-        return self.allowed_modes
+    def implementation(self) -> Any:
+        return self._find(f"{self._class}Updater")
 
-    @property
-    def options_type(self) -> type:
-        """See `AlgorithmEntry.options_type`."""
-        kind: type = getattr(import_module(self.module), self.options)
-        return kind
 
-    @property
-    def action_kinds(self) -> tuple[str, ...]:
-        """See `AlgorithmEntry.action_kinds`."""
-        return ALL_ACTIONS if self.head == "auto" else ("box",)
+@dataclass(frozen=True)
+class Replayed(Streamed):
+    """The same with a replay and a network of the policy alone, whose head is the algorithm's own; for continuous actions."""
 
-    def updater_type(self) -> Any:
-        """The class that `updater` names."""
-        module, _, name = self.updater.partition(":")
-        return getattr(import_module(module), name)
+    action_kinds: tuple[str, ...] = field(default=("box",), kw_only=True)
+    explorations: tuple[str, ...] | None = field(default=("gaussian", "ou", "epsilon"), kw_only=True)
 
 
 @dataclass(frozen=True)
 class BlackBox(AlgorithmEntry):
-    """Black-box search: workers evaluate candidates, one learner updates."""
+    """Black-box search: workers evaluate candidates, one learner updates.
 
-    module: str
-    """Imported when the algorithm is used."""
-    search: str
-    """The class in it that is a `asyncrl.blackbox.search.Search`."""
-    options: str
-    """The class in it that holds its options."""
-    allowed_modes: tuple[str, ...] = ALL_MODES
+    `implementation`: an `asyncrl.blackbox.search.Search`, constructed with (options, size, seed, settings, space).
+    """
 
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """See `AlgorithmEntry.modes`."""
-        return self.allowed_modes
-
-    @property
-    def options_type(self) -> type:
-        """See `AlgorithmEntry.options_type`."""
-        kind: type = getattr(import_module(self.module), self.options)
-        return kind
-
-    def search_type(self) -> Callable[..., Any]:
-        """The class: called with (options, size, seed, settings)."""
-        kind: Callable[..., Any] = getattr(import_module(self.module), self.search)
-        return kind
+    topology = "search"
+    searches = True
+    default_mode: str = "sync"

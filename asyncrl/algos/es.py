@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from asyncrl.blackbox.perturbed import Perturbed
 from asyncrl.blackbox.ratios import gradient
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.space import POLICIES, Space
+from asyncrl.fields import DECAY, NOT_NEGATIVE, POSITIVE
 from asyncrl.shared.optimizers import Adam, ClipUp, Optimizer, Sgd
 
 LARGEST = 1e18
@@ -35,24 +36,24 @@ class EsOptions(SearchOptions):
     """Each direction with its mirror image, once, or once and compared with the centre."""
     optimizer: Literal["adam", "sgd", "clipup"] = "adam"
     """Rule of the update."""
-    learning_rate: float = 0.02
+    learning_rate: Annotated[float, POSITIVE] = 0.02
     """Step size in units of parameters. adam: of each of them (0.4 sigma a step); sgd: times a gradient of about
     0.3 / sqrt(population) in each with ranks, so about 0.5; clipup: length of the whole step without momentum (its limit is
     max_speed times that), so about 0.1."""
-    weight_decay: float = 0.005
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.005
     """This times the parameters is subtracted from the gradient."""
-    momentum: float = 0.9
+    momentum: Annotated[float, DECAY] = 0.9
     """SGD's and ClipUp's momentum."""
-    max_speed: float = 2.0
+    max_speed: Annotated[float, POSITIVE] = 2.0
     """ClipUp: the longest step, in learning rates."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: Annotated[tuple[float, float], DECAY] = (0.9, 0.999)
     """Adam: decay of the mean and of the mean square."""
-    optimizer_epsilon: float = 1e-8
+    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-8
     """Adam: keeps the division finite."""
 
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
-        """See `SearchOptions.for_functions`; nor is there a reason to be drawn to 0."""
+        """The step size grows with sigma, and there is no weight decay: a function gives no reason to be drawn to 0."""
         return {"learning_rate": cls.learning_rate / cls.sigma * sigma, "weight_decay": 0.0}
 
 
@@ -69,7 +70,7 @@ class Es(Perturbed):
         self.state["updates"] = np.zeros(1, np.int64)
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search.update`."""
+        """Make version + 1 by one step of the optimizer."""
         kept, figures = self._keep(version, batch)
         if kept is None:
             return figures

@@ -5,7 +5,7 @@ Its loss for N steps is
 
     L = 1/N * sum over n of  - log pi(a_n | s_n) A_n  -  beta H(pi(. | s_n))  +  c (v_n - V(s_n))^2
 
-with the targets v and the advantages A of `asyncrl.algos.vtrace`, taken as constants. With several epochs (APPO), the first
+with the targets v and the advantages A of `asyncrl.learners.vtrace`, taken as constants. With several epochs (APPO), the first
 term is PPO's clipped surrogate  - min(r A, clip(r, 1 - e, 1 + e) A),  r = pi / pi at the batch's first epoch. Targets and
 advantages are made anew in each epoch, from the new values; their importance ratios stay those of the first epoch's policy, since
 r is what has changed after it.
@@ -16,39 +16,46 @@ Where the paper stands apart: it adds the value's error with weight 0.5 to sums 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Any, Literal
 
-from asyncrl.algos.options import GradientOptions
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from asyncrl.fields import COUNT, NOT_NEGATIVE, POSITIVE, PROBABILITY
+from asyncrl.heads.policy import Policy
+from asyncrl.learners.hyperparameters import GradientOptions
+from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.learners.traces import AutogradTraces, Trace, WrittenTraces
+from asyncrl.learners.updater import OnPolicyUpdater
+from asyncrl.shared.optimizers import clip_scale, norm
+from asyncrl.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class ImpalaOptions(GradientOptions):
     """Options of IMPALA and APPO."""
 
-    t_max: int = 32
+    t_max: Annotated[int, COUNT] = 32
     """Steps of each environment in a trajectory."""
-    batch_units: int = 2
+    batch_units: Annotated[int, COUNT] = 2
     """Modes bounded and async: trajectories of an update. (sync and pipelined take one of every actor.)"""
-    gae_lambda: float = 0.95
+    gae_lambda: Annotated[float, PROBABILITY] = 0.95
     """Lambda of V-trace, in targets and advantages; 1 gives the paper's."""
     correction: bool = True
     """Correct for the policy that acted (V-trace); without, experience counts as if the present policy had acted."""
-    rho_bar: float = 1.0
+    rho_bar: Annotated[float, POSITIVE] = 1.0
     """V-trace: importance ratios count up to this in errors."""
-    c_bar: float = 1.0
+    c_bar: Annotated[float, POSITIVE] = 1.0
     """V-trace: importance ratios count up to this in how far errors reach back."""
-    epochs: int = 1
+    epochs: Annotated[int, COUNT] = 1
     """Updates made from each batch, all but the first with clipped ratios."""
-    clip_range: float = 0.2
+    clip_range: Annotated[float, POSITIVE] = 0.2
     """Clipped ratios: the e in 1 - e and 1 + e."""
-    entropy_weight: float = 0.0
+    entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the policy's entropy in the loss (the same for all actors)."""
-    value_weight: float = 0.5
+    value_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the squared value error."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a trajectory to mean 0 and deviation 1."""
@@ -60,11 +67,11 @@ class ImpalaOptions(GradientOptions):
 class AppoOptions(ImpalaOptions):
     """Options of APPO: IMPALA with several clipped epochs on each batch."""
 
-    epochs: int = 4
+    epochs: Annotated[int, COUNT] = 4
     """Updates made from each batch, all but the first with clipped ratios."""
     optimizer: Literal["rmsprop", "adam", "sgd"] = "adam"
     """Rule of the update."""
-    learning_rate: float = 3e-4
+    learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Step size at the start."""
 
 
@@ -75,9 +82,69 @@ def log_prob_weights(
 
     With log_ratio 0 it is - A scale. A clipped term has none: where r A is not the smaller of the two.
     """
-    import numpy as np
-
     ratio = np.exp(np.minimum(log_ratio, np.float32(20.0)))
     clipped = ((advantage > 0) & (ratio > 1.0 + clip_range)) | ((advantage < 0) & (ratio < 1.0 - clip_range))
     weights: NDArray[np.float32] = np.where(clipped, np.float32(0.0), -advantage * ratio * np.float32(scale))
     return weights
+
+
+class ImpalaUpdater(OnPolicyUpdater):
+    """IMPALA and APPO. One update of several traces is the mean of their gradients, in the order of actors."""
+
+    figures = (
+        *("policy_loss", "value_loss", "entropy", "gradient_norm", "skipped"),
+        *("effective_samples", "ratio_mean", "ratio_max", "kl_acting", "kl_learning"),
+    )
+
+    needs_log_prob = True
+
+    def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
+        options = self._options = task.options
+        super().__init__(task, policy, optimizer_of(options), counts=1)
+        kind = WrittenTraces if policy.light else AutogradTraces
+        self._gradient_of = kind(policy, self._vector, options.t_max, task.envs_per_worker, options, log_prob_weights)
+        self._rate = linear_or_constant(options, task.target_steps)
+        self._sum = np.zeros(policy.size, np.float32)
+        self._traces: list[Trace] = []
+
+    def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
+        self._gradient_of(Trace(trajectory, log_prob))
+        self._rule.step((self._vector.copy(), self._statistics.copy()), self._sum, slice(None), 1.0, 0.0, 1)
+
+    def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
+        self._traces.append(Trace(trajectory, log_prob))
+        if self._returns is not None:
+            self._returns.fold(actor, trajectory, fresh)
+
+    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
+        """One update for each epoch, or none without units."""
+        if not self._traces:
+            return []
+        if self._returns is not None:
+            for trace in self._traces:
+                trace.trajectory = self._returns.scaled(trace.trajectory)
+        epochs = [self._epoch(steps) for _ in range(self._options.epochs)]
+        self._traces.clear()
+        return epochs
+
+    def _epoch(self, steps: int) -> dict[str, float]:
+        self._sum[:] = 0.0
+        all_figures = []
+        for trace in self._traces:
+            all_figures.append(self._gradient_of(trace))
+            self._sum += self._gradient_of.gradient
+        self._sum /= np.float32(len(self._traces))
+        length = norm(self._sum)
+        figures = {name: _of_all(name, [one[name] for one in all_figures]) for name in all_figures[0]}
+        if not np.isfinite(length):
+            return {**figures, "skipped": 1.0}
+        self._counts += 1
+        rate = self._rate(steps)
+        scale = clip_scale(length, self._options.max_gradient_norm)
+        self._rule.step((self._vector, self._statistics), self._sum, slice(None), scale, rate, int(self._counts[0]))
+        return {**figures, "gradient_norm": length, "skipped": 0.0}
+
+
+def _of_all(name: str, values: list[float]) -> float:
+    """A figure of several traces: their mean, or the largest (see `Updater.figures`)."""
+    return max(values) if name.endswith("_max") else float(np.mean(values))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,10 @@ from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, popul
 from asyncrl.blackbox.history import CURRENT, LOST, History
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Whole
-from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.search import Evaluations, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.errors import UserError, unknown
+from asyncrl.fields import NOT_NEGATIVE, POSITIVE, TICKETS
 
 LARGEST_FULL = 300
 """Parameters of xNES: its update takes the exponential of an N x N matrix."""
@@ -43,15 +44,15 @@ class NesOptions(SearchOptions):
 
     kind: Literal["snes", "xnes"] = "snes"
     """A deviation for each parameter, or a full covariance matrix (small problems, mode sync only)."""
-    population: int = 0
+    population: Annotated[int, TICKETS] = 0
     """Evaluations of a generation; 0 for 4 + 3 ln N."""
-    sigma: float = 0.1
+    sigma: Annotated[float, POSITIVE] = 0.1
     """Deviation of each parameter at the start."""
-    learning_rate: float = 1.0
+    learning_rate: Annotated[float, POSITIVE] = 1.0
     """Step size of the mean."""
-    sigma_learning_rate: float = 0.0
+    sigma_learning_rate: Annotated[float, NOT_NEGATIVE] = 0.0
     """Step size of the deviations; 0 for the paper's: (3 + ln N) / (5 sqrt N), xnes (9 + 3 ln N) / (5 N sqrt N)."""
-    shape_learning_rate: float = 0.0
+    shape_learning_rate: Annotated[float, NOT_NEGATIVE] = 0.0
     """xnes: step size of the matrix; 0 for the paper's, which is that of the deviation."""
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed"] = "gaussian"
     """Kind of perturbations."""
@@ -60,8 +61,13 @@ class NesOptions(SearchOptions):
     shaping: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]  # utilities depend on the order of returns only
 
     @property
+    def variant(self) -> str:
+        """The kind of NES: xnes does not work in every mode."""
+        return self.kind
+
+    @property
     def modes(self) -> tuple[str, ...] | None:
-        """See `SearchOptions.modes`: of a full covariance's older versions nothing can be used."""
+        """Only sync for xnes: of a full covariance's older versions nothing can be used."""
         return ("sync",) if self.kind == "xnes" else None
 
 
@@ -77,10 +83,10 @@ def utilities(returns: Vector) -> Vector:
     return shaped
 
 
-class Nes:
-    """SNES and xNES as `asyncrl.blackbox.search.Search`. Published: mean [N], and deviations [N] or sigma B [N * N]."""
+class Nes(Search):
+    """SNES and xNES. Published: mean [N], and deviations [N] or sigma B [N * N]."""
 
-    figures: tuple[str, ...] = ("update_norm", "sigma", "sigma_min", "sigma_max")
+    figures = ("update_norm", "sigma", "sigma_min", "sigma_max")
 
     def __init__(self, options: NesOptions, size: int, seed: int, settings: Sequence[Setting] = (), space: Space = POLICIES) -> None:
         if options.kind not in ("snes", "xnes"):
@@ -104,7 +110,6 @@ class Nes:
         self._eps, self._point = np.empty(size, np.float32), np.empty(size, space.dtype)
 
     def begin(self, start: Points) -> None:
-        """See `Search`."""
         self.state["mean"][:] = start
         self.state["sigma"].fill(self._first_sigma)
         if self._full:
@@ -113,12 +118,10 @@ class Nes:
             self._history.clear()
 
     def published(self, out: Points) -> None:
-        """See `Search`."""
         out[: self._size] = self.state["mean"]
         out[self._size :] = (self.state["sigma"] * self.state["shape"]).ravel() if self._full else self.state["sigma"]
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
-        """See `Search`."""
         mean, spread = published[: self._size], published[self._size :]
         self._directions.direction(generation, ticket, self._eps)
         if self._full:
@@ -137,7 +140,7 @@ class Nes:
         return 0
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search`. SNES takes late points as if the present distribution had drawn them; xNES leaves them out."""
+        """Make version + 1. SNES takes late points as if the present distribution had drawn them; xNES leaves them out."""
         acted = np.where(batch.version == version, CURRENT, LOST) if self._full else self._history.rows(version, batch.version)
         used, figures = in_time(acted, batch)
         if used is None:

@@ -9,15 +9,12 @@ bootstrap of the final observation where the episode was truncated. `double` as 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from asyncrl.algos.q1 import Q1Options, next_value
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["NqOptions", "next_value", "targets"]
+from asyncrl.algos.q1 import Q1, Q1Options
+from asyncrl.learners.estimators import n_step_targets
 
 
 @dataclass(frozen=True)
@@ -25,10 +22,14 @@ class NqOptions(Q1Options):
     """Options of n-step Q-learning. `t_max` is the longest return too: the actions that epsilon chose are part of it."""
 
 
-def targets(
-    reward: NDArray[np.float32], ended: NDArray[np.uint8], next_value: NDArray[np.float32], gamma: float, out: NDArray[np.float32]
-) -> None:
-    """Write out[T, E] = R; next_value[T, E] is read at the last step and where ended is 2 (truncated)."""
-    from asyncrl.algos.estimators import n_step_targets
+class Nq(Q1):
+    """The targets of n-step Q-learning."""
 
-    n_step_targets(reward, ended, next_value, gamma, out)
+    at_cuts_only = True
+
+    @staticmethod
+    def targets(
+        reward: NDArray[np.float32], ended: NDArray[np.uint8], next_value: NDArray[np.float32], gamma: float, out: NDArray[np.float32]
+    ) -> None:
+        """Write out[T, E] = R; next_value[T, E] is read at the last step and where ended is 2 (truncated)."""
+        n_step_targets(reward, ended, next_value, gamma, out)

@@ -5,18 +5,20 @@
 with the target network Q^-. With `double` the worker's own Q picks the action and Q^- judges it (van Hasselt and others 2016):
 
     y_t = r_t + gamma * Q^-(s_{t+1}, argmax over a of Q(s_{t+1}, a))
+
+What it has in common with Sarsa and n-step Q-learning is in `asyncrl.learners.value_gradients`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from asyncrl.algos.values import ValueOptions
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from asyncrl.learners.estimators import best_values, one_step_targets
+from asyncrl.learners.hyperparameters import ValueOptions
+from asyncrl.learners.value_gradients import ActionValueTargets
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,19 @@ class Q1Options(ValueOptions):
     """Double Q-learning: the worker's own values pick the next action, the target network's judge it."""
 
 
-def next_value(
-    judged: NDArray[np.float32], picked_by: NDArray[np.float32], next_action: NDArray[np.int64], out: NDArray[np.float32]
-) -> None:
-    """Write out[M] = Q^-(s', argmax over a of picked_by); judged[M, A] = Q^-(s', .), picked_by[M, A] the same or Q(s', .)."""
-    from asyncrl.algos.estimators import best_values
+class Q1(ActionValueTargets):
+    """The targets of one-step Q-learning."""
 
-    best_values(judged, picked_by, out)
+    @staticmethod
+    def next_value(
+        judged: NDArray[np.float32], picked_by: NDArray[np.float32], next_action: NDArray[np.int64], out: NDArray[np.float32]
+    ) -> None:
+        """Write out[M] = Q^-(s', argmax over a of picked_by); judged[M, A] = Q^-(s', .), picked_by[M, A] the same or Q(s', .)."""
+        best_values(judged, picked_by, out)
 
-
-def targets(
-    reward: NDArray[np.float32], ended: NDArray[np.uint8], next_value: NDArray[np.float32], gamma: float, out: NDArray[np.float32]
-) -> None:
-    """Write out[T, E] = y; next_value[T, E] of the true successor: of the final observation where ended is 2 (truncated)."""
-    from asyncrl.algos.estimators import one_step_targets
-
-    one_step_targets(reward, ended, next_value, gamma, out)
+    @staticmethod
+    def targets(
+        reward: NDArray[np.float32], ended: NDArray[np.uint8], next_value: NDArray[np.float32], gamma: float, out: NDArray[np.float32]
+    ) -> None:
+        """Write out[T, E] = y; next_value[T, E] of the true successor: of the final observation where ended is 2 (truncated)."""
+        one_step_targets(reward, ended, next_value, gamma, out)

@@ -16,20 +16,20 @@ left out, as is usual.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from asyncrl.algos.off_policy import HIDDEN, OffPolicyOptions
+import numpy as np
+
+from asyncrl.fields import FINITE, POSITIVE
 from asyncrl.heads.options import SQUASHED_LOG_STD
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
+from asyncrl.learners.replays import CRITICS, ReplayUpdater
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
     from asyncrl.heads.networks.devices import Place
-    from asyncrl.replay.records import Batch
 
 LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
 LOG_ALPHA_LARGEST = 10.0
@@ -40,22 +40,24 @@ LOG_ALPHA_LARGEST = 10.0
 class SacOptions(OffPolicyOptions):
     """Options of SAC."""
 
-    policy_learning_rate: float = 3e-4
+    policy_learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Adam's step size for the policy."""
-    critic_learning_rate: float = 3e-4
+    critic_learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Adam's step size for the critics."""
-    temperature: float = 1.0
+    temperature: Annotated[float, POSITIVE] = 1.0
     """Alpha, the weight of the entropy, at the start."""
     tune_temperature: bool = True
     """Alpha is tuned until the policy's entropy is `target_entropy`; otherwise it stays."""
-    temperature_learning_rate: float = 3e-4
+    temperature_learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Adam's step size for log alpha."""
-    target_entropy: float | None = None
+    target_entropy: Annotated[float | None, FINITE] = None
     """In nats; by default minus the number of action components."""
 
 
-class Sac:
-    """The learner; see `OffPolicyLearner`. The policy gives mu and log sigma, one after the other."""
+class Sac(OffPolicyLearner):
+    """SAC's networks and its update. The policy gives mu [B, C] and log sigma [B, C], one after the other."""
+
+    figures = (*CRITICS, "entropy", "temperature")
 
     def __init__(
         self,
@@ -66,45 +68,23 @@ class Sac:
         hidden: tuple[int, ...] = HIDDEN,
         place: Place | None = None,
     ):
-        import numpy as np
-
-        from asyncrl.heads.networks.devices import place_of
         from asyncrl.heads.networks.towers import Towers
 
+        super().__init__(options, seed, place)
         generator = np.random.default_rng([seed, 0x5AC])
-        self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
         self.target_entropy = -float(action_size) if options.target_entropy is None else options.target_entropy
         self.policy = Towers(observation_size, hidden, 2 * action_size, 1, generator, self.place)
         self.critics = Towers(observation_size + action_size, hidden, 1, 2, generator, self.place)
         self.counts = np.zeros(1, np.int64)
         self.temperature = np.array([math.log(options.temperature), 0.0, 0.0])  # log alpha, and Adam's mean and square
-        self.published_size = self.policy.size
         policy = self.policy.kept("policy")
         del policy["policy_target"]
-        self._kept = {**policy, **self.critics.kept("critics"), "temperature": self.temperature, "counts": self.counts}
-        self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
+        self.kept = {**policy, **self.critics.kept("critics"), "temperature": self.temperature, "counts": self.counts}
 
     @property
     def alpha(self) -> float:
         """The temperature."""
         return math.exp(self.temperature[0])
-
-    @property
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See `OffPolicyLearner`."""
-        from asyncrl.heads.networks.devices import saved
-
-        return saved(self._kept)
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `OffPolicyLearner`."""
-        from asyncrl.heads.networks.devices import put_back
-
-        put_back(self._kept, state)
-
-    def published(self, out: NDArray[np.float32]) -> None:
-        """See `OffPolicyLearner`."""
-        self.policy.numbers.copy_to(out)
 
     def sample(self, observation: torch.Tensor, stream: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(action [B, C], log pi [B, 1]), through which gradients flow; noise number `stream` of the present update."""
@@ -115,7 +95,6 @@ class Sac:
         return squashed(mean, log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH), normal)
 
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
-        """y [B, 1]."""
         import torch
 
         with torch.no_grad():
@@ -124,22 +103,11 @@ class Sac:
             soft = values.amin(1, keepdim=True).sub_(log_prob, alpha=self.alpha)
             return torch.addcmul(reward[:, None], discount[:, None], soft)
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """See `OffPolicyLearner`."""
-        import torch
-
-        from asyncrl.heads.networks.towers import left_out, regress, tensors
-
-        o = self.options
-        observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
-        self.counts[0] += 1
-        target = self.target(reward, discount, next_observation)
-        pair = torch.cat([observation, action], 1)
-        numbers = (o.critic_learning_rate, int(self.counts[0]), o.max_gradient_norm)
-        self.errors, figures = regress(self.critics, pair, target, weight if o.priority_alpha > 0 else None, *numbers)
-        figures.update(self._improve_policy(observation))
-        self.critics.follow(o.tau)
-        return {**figures, "skipped": left_out(figures)}
+    def improve(self, observation: torch.Tensor) -> dict[str, float]:
+        """At every update: a step of the policy and of the temperature; the critics' targets follow."""
+        figures = self._improve_policy(observation)
+        self.critics.follow(self.options.tau)
+        return figures
 
     def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
         import torch
@@ -175,3 +143,6 @@ def squashed(mean: torch.Tensor, log_std: torch.Tensor, normal: torch.Tensor) ->
     log_normal = -0.5 * normal.square() - log_std - 0.5 * math.log(2.0 * math.pi)
     correction = 2.0 * (math.log(2.0) - u - softplus(-2.0 * u))
     return u.tanh(), (log_normal - correction).sum(1, keepdim=True)
+
+
+SacUpdater = ReplayUpdater.of(Sac)

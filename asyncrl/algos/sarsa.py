@@ -10,16 +10,13 @@ worker's own Q at the final observation, and by its epsilon.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from asyncrl.algos.q1 import targets
-from asyncrl.algos.values import ValueOptions
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["SarsaOptions", "next_value", "targets"]
+from asyncrl.learners.estimators import one_step_targets, taken_values
+from asyncrl.learners.hyperparameters import ValueOptions
+from asyncrl.learners.value_gradients import ActionValueTargets
 
 
 @dataclass(frozen=True)
@@ -27,10 +24,21 @@ class SarsaOptions(ValueOptions):
     """Options of one-step Sarsa."""
 
 
-def next_value(
-    judged: NDArray[np.float32], picked_by: NDArray[np.float32], next_action: NDArray[np.int64], out: NDArray[np.float32]
-) -> None:
-    """Write out[M] = Q^-(s', a'); judged[M, A] = Q^-(s', .), next_action[M] = a'."""
-    from asyncrl.algos.estimators import taken_values
+class Sarsa(ActionValueTargets):
+    """The targets of one-step Sarsa."""
 
-    taken_values(judged, next_action, out)
+    commits = True
+
+    @staticmethod
+    def next_value(
+        judged: NDArray[np.float32], picked_by: NDArray[np.float32], next_action: NDArray[np.int64], out: NDArray[np.float32]
+    ) -> None:
+        """Write out[M] = Q^-(s', a'); judged[M, A] = Q^-(s', .), next_action[M] = a'."""
+        taken_values(judged, next_action, out)
+
+    @staticmethod
+    def targets(
+        reward: NDArray[np.float32], ended: NDArray[np.uint8], next_value: NDArray[np.float32], gamma: float, out: NDArray[np.float32]
+    ) -> None:
+        """Write out[T, E] = y; next_value[T, E] of the true successor: of the final observation where ended is 2 (truncated)."""
+        one_step_targets(reward, ended, next_value, gamma, out)

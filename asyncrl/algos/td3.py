@@ -11,36 +11,36 @@ authors' published program (the paper has layers of 400 and 300, batches of 100 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from asyncrl.algos.off_policy import HIDDEN, OffPolicyOptions
+import numpy as np
+
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
+from asyncrl.learners.replays import CRITICS, ReplayUpdater
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
     from asyncrl.heads.networks.devices import Place
-    from asyncrl.replay.records import Batch
 
 
 @dataclass(frozen=True)
 class Td3Options(OffPolicyOptions):
     """Options of TD3."""
 
-    warm_up: int | None = None
+    warm_up: Annotated[int | None, COUNT_OR_ZERO] = None
     """Steps with uniform actions before the first update; none for 25,000, or for a tenth of a run that would then come to no update."""
-    policy_learning_rate: float = 3e-4
+    policy_learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Adam's step size for the policy."""
-    critic_learning_rate: float = 3e-4
+    critic_learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Adam's step size for the critics."""
-    policy_delay: int = 2
+    policy_delay: Annotated[int, COUNT] = 2
     """Updates of the critics for one of the policy and the targets."""
-    target_noise: float = 0.2
+    target_noise: Annotated[float, NOT_NEGATIVE] = 0.2
     """Deviation of the noise on the target policy's actions; 0 for none."""
-    target_noise_clip: float = 0.5
+    target_noise_clip: Annotated[float, NOT_NEGATIVE] = 0.5
     """That noise is clipped to this magnitude."""
 
     @property
@@ -49,8 +49,10 @@ class Td3Options(OffPolicyOptions):
         return 25_000
 
 
-class Td3:
-    """The learner; see `OffPolicyLearner`."""
+class Td3(OffPolicyLearner):
+    """TD3's networks and its update."""
+
+    figures = (*CRITICS, "saturated_actions")
 
     def __init__(
         self,
@@ -62,39 +64,16 @@ class Td3:
         place: Place | None = None,
         critics: int = 2,
     ):
-        import numpy as np
-
-        from asyncrl.heads.networks.devices import place_of
         from asyncrl.heads.networks.towers import Towers
 
+        super().__init__(options, seed, place)
         generator = np.random.default_rng([seed, 0x7D3])
-        self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
         self.policy = Towers(observation_size, hidden, action_size, 1, generator, self.place)
         self.critics = Towers(observation_size + action_size, hidden, 1, critics, generator, self.place)
         self.counts = np.zeros(2, np.int64)  # updates, and those of the policy
-        self.published_size = self.policy.size
-        self._kept = {**self.policy.kept("policy"), **self.critics.kept("critics"), "counts": self.counts}
-        self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
-
-    @property
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See `OffPolicyLearner`."""
-        from asyncrl.heads.networks.devices import saved
-
-        return saved(self._kept)
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `OffPolicyLearner`."""
-        from asyncrl.heads.networks.devices import put_back
-
-        put_back(self._kept, state)
-
-    def published(self, out: NDArray[np.float32]) -> None:
-        """See `OffPolicyLearner`."""
-        self.policy.numbers.copy_to(out)
+        self.kept = {**self.policy.kept("policy"), **self.critics.kept("critics"), "counts": self.counts}
 
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
-        """y [B, 1]."""
         import torch
 
         from asyncrl.heads.networks.towers import noise
@@ -108,25 +87,16 @@ class Td3:
             values = torch.cat(self.critics.run_targets(torch.cat([next_observation, action], 1)), 1)
             return torch.addcmul(reward[:, None], discount[:, None], values.amin(1, keepdim=True))
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """See `OffPolicyLearner`."""
-        import torch
-
-        from asyncrl.heads.networks.towers import left_out, regress, tensors
-
+    def improve(self, observation: torch.Tensor) -> dict[str, float]:
+        """At every `policy_delay`-th update only: then the policy makes a step, and all targets follow."""
         o = self.options
-        observation, action, reward, discount, next_observation, weight = tensors(batch, self.place)
-        self.counts[0] += 1
-        target = self.target(reward, discount, next_observation)
-        pair = torch.cat([observation, action], 1)
-        numbers = (o.critic_learning_rate, int(self.counts[0]), o.max_gradient_norm)
-        self.errors, figures = regress(self.critics, pair, target, weight if o.priority_alpha > 0 else None, *numbers)
-        if self.counts[0] % o.policy_delay == 0:
-            self.counts[1] += 1
-            figures.update(self._improve_policy(observation))
-            self.policy.follow(o.tau)
-            self.critics.follow(o.tau)
-        return {**figures, "skipped": left_out(figures)}
+        if self.counts[0] % o.policy_delay:
+            return {}
+        self.counts[1] += 1
+        figures = self._improve_policy(observation)
+        self.policy.follow(o.tau)
+        self.critics.follow(o.tau)
+        return figures
 
     def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
         import torch
@@ -139,3 +109,6 @@ class Td3:
         length = self.policy.step(loss, o.policy_learning_rate, int(self.counts[1]), o.max_gradient_norm)
         saturated = (action.detach().abs() > 0.99).float().mean().item()
         return {"policy_loss": loss.item(), "policy_gradient_norm": length, "saturated_actions": saturated}
+
+
+Td3Updater = ReplayUpdater.of(Td3)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -30,21 +31,22 @@ from asyncrl.blackbox.ratios import divergence, gradient, measure
 from asyncrl.blackbox.samples import Samples, Vector
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.space import POLICIES, Space
+from asyncrl.fields import COUNT, POSITIVE
 
 
 @dataclass(frozen=True)
 class TresOptions(SearchOptions):
     """Options of trust region evolution strategies."""
 
-    epochs: int = 15
+    epochs: Annotated[int, COUNT] = 15
     """Steps on the evaluations of an update, at most (the paper's best)."""
-    clip: float = 14.0
+    clip: Annotated[float, POSITIVE] = 14.0
     """Ratios count up to 1 + clip (the paper's lambda, its best)."""
-    learning_rate: float = 0.5
+    learning_rate: Annotated[float, POSITIVE] = 0.5
     """Step of an epoch in sigmas, times a gradient of about 0.35 / sqrt(population) in each parameter with ranks."""
-    mean_kl: float = 0.05
+    mean_kl: Annotated[float, POSITIVE] = 0.05
     """Epochs end where the divergence per parameter, (move / sigma)^2 / 2, reaches this mean."""
-    max_kl: float = 0.5
+    max_kl: Annotated[float, POSITIVE] = 0.5
     """Epochs end where the divergence of one parameter reaches this."""
     straight: bool = False
     """For studies: go as far as the epochs went, along the gradient of the first, which is that of ES. What the epochs are good for."""
@@ -60,7 +62,7 @@ class Tres(Perturbed):
         self._tres = options
 
     def update(self, version: int, batch: Evaluations) -> dict[str, float]:
-        """See `Search.update`.
+        """Make version + 1 by several epochs on the batch.
 
         surrogate, divergences, clipped_share and effective_sample_size (in evaluations) are those at the new theta,
         gradient_norm is that of the first epoch.

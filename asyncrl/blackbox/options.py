@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE, POSITIVE, TICKETS, AlgorithmOptions
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(AlgorithmOptions):
     """How candidates are drawn and evaluated."""
 
-    population: int = 64
+    population: Annotated[int, TICKETS] = 64
     """Evaluations of a generation; antithetic pairs count twice."""
-    sigma: float = 0.05
+    sigma: Annotated[float, POSITIVE] = 0.05
     """Deviation of each component of a perturbation (exploration settings may override it per direction)."""
     directions: Literal["gaussian", "orthogonal", "orthogonal-fixed", "hadamard", "discrete"] = "gaussian"
     """Kind of perturbations (exploration settings may override it per direction)."""
@@ -25,21 +27,21 @@ class SearchOptions:
     """Modes pipelined, bounded and async: evaluations of older parameters are corrected per dimension by the ratio of normal densities
     (gaussian and orthogonal directions; others have no such ratio and count as they are while the parameters have moved little), used
     as they are, or left out."""
-    max_lag: int = 4
+    max_lag: Annotated[int, TICKETS] = 4
     """Evaluations that are older than this many updates are left out (and counted)."""
-    episodes: int = 1
+    episodes: Annotated[int, COUNT] = 1
     """Episodes of an evaluation (of a function: calls); its return is their mean."""
     episode_limit: str = "none"
     """Steps after which a training episode is cut: a number, none, or adaptive:START,SHARE,FACTOR: the limit begins at
     START and grows by FACTOR whenever SHARE of a generation's episodes reach it. Evaluations are cut after ten times as many
     steps, and at least 10,000."""
-    survival_bonus: float = 0.0
+    survival_bonus: Annotated[float, FINITE] = 0.0
     """Reward per step that is subtracted in training (not in evaluation), for environments that pay for staying alive."""
     normalize_observations: bool = True
     """Shift and scale observations by a running mean and deviation of all training steps."""
     common_seeds: Literal["pair", "generation", "none"] = "pair"
     """Which evaluations begin their episodes with the same environment seed: mirror images, whole generations, or none."""
-    action_bins: int = 0
+    action_bins: Annotated[int, COUNT_OR_ZERO] = 0
     """Box actions: each component takes one of so many values, evenly spaced, with a score for each; 0 for none."""
 
     of_episodes: ClassVar[tuple[str, ...]] = ("episode_limit", "survival_bonus", "normalize_observations", "common_seeds", "action_bins")
@@ -53,6 +55,11 @@ class SearchOptions:
     def for_functions(cls, sigma: float) -> dict[str, Any]:
         """Defaults that differ in `asyncrl.minimize`: the step size is in units of sigma, whatever the units of the parameters."""
         return {}
+
+    @property
+    def variant(self) -> str:
+        """How the algorithm with these options is called where not all of its variants work alike; "" for its own name."""
+        return ""
 
     @property
     def modes(self) -> tuple[str, ...] | None:

@@ -71,13 +71,12 @@ def experiment_type(algo: str) -> type[Any]:
 def _explore_help(algo: str) -> str:
     """The help text of `--explore`, which depends on the algorithm."""
     from asyncrl.algos import ALGORITHMS
-    from asyncrl.algos.entries import BlackBox
 
     entry = ALGORITHMS[algo]
-    if isinstance(entry, BlackBox):
+    if entry.searches:
         example = "sigma:0.02,0.1 or sigma:0.02..0.1/5+directions:gaussian,orthogonal"
         return f"Exploration per direction, for example {example} (see `asyncrl list`)."
-    kinds = getattr(entry, "explorations", None)
+    kinds = entry.explorations
     if kinds is None:
         return (
             "Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`). A worker learns for the "
@@ -85,6 +84,5 @@ def _explore_help(algo: str) -> str:
         )
     if not kinds:
         return f"Exploration per worker; {algo} has none."
-    usual = getattr(entry, "default_explore", "")
-    without = f"; without it {usual}" if usual else ""
+    without = f"; without it {entry.default_explore}" if entry.default_explore else ""
     return f"Exploration per worker, of {', '.join(kinds)}, for example {kinds[0]}:0.1 or {kinds[0]}:0.1,0.3 (see `asyncrl list`){without}."

@@ -53,8 +53,8 @@ def advice(found: tuple[tuple[str, str], ...], options: Any) -> str | None:
 
 def _instead(what: str, options: Any) -> str:
     if what == "observations":
-        own = hasattr(options, "normalize_observations")
+        own = options.has("normalize_observations")
         return "--normalize-observations" if own else "a fixed scale of observations (gymnasium's TransformObservation)"
-    if hasattr(options, "reward_scale"):
+    if options.has("reward_scale"):
         return "--reward-scale"
     return "no scale of rewards at all (a search compares whole returns)"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, unknown
-from asyncrl.fields import Range, check_kind
+from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
+from asyncrl.heads.options import LOG_STD
 from asyncrl.processes.starting import usable_cores
 
 try:
@@ -34,100 +35,6 @@ FILES, FILES_PER_WORKER = 25, 5
 MOST_WORKERS = 120
 """A fork server is handed at most 256 files for a process, two of them for every worker's place to sleep."""
 
-MOST_TICKETS = 1_000_000
-"""Evaluations of a generation, and generations of a history; far beyond what is of use, and what a list of them takes no time for."""
-
-MOST_STEPS = 10**15
-"""Up to here floating-point numbers count every step, and so many updates beside them."""
-
-COUNT = Range(1, whole=True)
-COUNT_OR_NONE = Range(0, whole=True)
-POSITIVE = Range(0, open_low=True)
-NOT_NEGATIVE = Range(0)
-PROBABILITY = Range(0, 1)
-DECAY = Range(0, 1, open_high=True)
-
-# Every number of an experiment, by the name of its field. An algorithm that brings new numbers adds its lines.
-RANGES: dict[str, Range] = {
-    "workers": COUNT,
-    "envs_per_worker": Range(1, 10_000, whole=True),
-    "steps": Range(1, MOST_STEPS, whole=True),
-    "seconds": POSITIVE,
-    "seed": COUNT_OR_NONE,
-    "t_max": COUNT,
-    "gamma": PROBABILITY,
-    "gae_lambda": PROBABILITY,
-    "entropy_weight": NOT_NEGATIVE,
-    "value_weight": NOT_NEGATIVE,
-    "max_gradient_norm": NOT_NEGATIVE,
-    "learning_rate": POSITIVE,
-    "rmsprop_decay": DECAY,
-    "optimizer_epsilon": POSITIVE,
-    "momentum": DECAY,
-    "adam_betas": DECAY,
-    "target_every": COUNT,
-    "reward_scale": Range(),
-    "reward_clip": NOT_NEGATIVE,
-    "hidden": COUNT,
-    "recurrent": COUNT_OR_NONE,
-    "initial_log_std": Range(),
-    "conjugate_steps": COUNT,
-    "damping": NOT_NEGATIVE,
-    "backtracks": COUNT_OR_NONE,
-    "value_learning_rate": POSITIVE,
-    "value_epochs": COUNT_OR_NONE,
-    "value_batch": COUNT,
-    "batch_units": COUNT,
-    "rho_bar": POSITIVE,
-    "c_bar": POSITIVE,
-    "clip_range": POSITIVE,
-    "n_step": Range(1, 10_000, whole=True),
-    "replay": COUNT,
-    "replay_ratio": POSITIVE,
-    "batch": COUNT,
-    "warm_up": COUNT_OR_NONE,
-    "tau": Range(0, 1, open_low=True),
-    "priority_alpha": NOT_NEGATIVE,
-    "priority_beta": PROBABILITY,
-    "learner_threads": COUNT,
-    "policy_learning_rate": POSITIVE,
-    "critic_learning_rate": POSITIVE,
-    "policy_delay": COUNT,
-    "target_noise": NOT_NEGATIVE,
-    "target_noise_clip": NOT_NEGATIVE,
-    "temperature": POSITIVE,
-    "temperature_learning_rate": POSITIVE,
-    "target_entropy": Range(),
-    "population": Range(0, MOST_TICKETS, whole=True),
-    "sigma": POSITIVE,
-    "max_lag": Range(0, MOST_TICKETS, whole=True),
-    "episodes": COUNT,
-    "survival_bonus": Range(),
-    "action_bins": COUNT_OR_NONE,
-    "rank": COUNT,
-    "virtual_batch": COUNT_OR_NONE,
-    "weight_decay": NOT_NEGATIVE,
-    "max_speed": POSITIVE,
-    "epochs": COUNT,
-    "clip": POSITIVE,
-    "mean_kl": POSITIVE,
-    "max_kl": POSITIVE,
-    "top": COUNT_OR_NONE,
-    "sigma_learning_rate": NOT_NEGATIVE,
-    "shape_learning_rate": NOT_NEGATIVE,
-    "elite": Range(0, 1, open_low=True),
-    "extra_std": NOT_NEGATIVE,
-    "extra_decay": COUNT_OR_NONE,
-    "smoothing": DECAY,
-    "checkpoint_every": COUNT_OR_NONE,
-    "keep_checkpoints": COUNT,
-    "evaluate_every": COUNT_OR_NONE,
-    "evaluation_episodes": COUNT_OR_NONE,
-    "report_seconds": POSITIVE,
-    "hang_seconds": POSITIVE,
-    "max_failures": COUNT,
-}
-
 
 def check_experiment(experiment: Experiment, new: bool = True) -> None:
     """Raise UserError for the first thing that cannot work: one line, what was given and what is allowed.
@@ -136,23 +43,26 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     """
     if not isinstance(experiment.algo, str) or experiment.algo not in ALGORITHMS:
         raise unknown("algorithm", experiment.algo, ALGORITHMS)
+    _check_options(experiment)
     for part in (experiment, experiment.options, experiment.network, experiment.run):
         check_fields(part)
-    t_max = getattr(experiment.options, "t_max", 1)
-    if experiment.steps < t_max:
-        raise UserError(f"steps = {experiment.steps} is less than t_max = {t_max}: not even one rollout would fit")
+    least = experiment.options.least_steps
+    if experiment.steps < least:
+        raise UserError(f"steps = {experiment.steps} is less than t_max = {least}: not even one rollout would fit")
     if new:
         check_run_folder(Path(experiment.run.runs), experiment.run.name)
-        _check_threads(getattr(experiment.options, "learner_threads", 1))
+        _check_threads(experiment.options.learner_threads)
         _check_start(experiment.network.initial_log_std)
-    _check_mode(experiment.mode)
+    _ = experiment.modes  # raises where the text cannot be read
     check_processes(experiment.workers)
 
 
-def _check_mode(mode: str) -> None:
-    from asyncrl.scheduler.modes import parse_modes
-
-    parse_modes(mode)
+def _check_options(experiment: Experiment) -> None:
+    """The options are the algorithm's own: those of another lack what it reads."""
+    wanted, given = ALGORITHMS[experiment.algo].options_type, experiment.options
+    if not isinstance(given, wanted):
+        shown = f"options of type {type(given).__name__}"
+        raise UserError(f"{shown} cannot be used with {experiment.algo} (allowed: {wanted.__name__})")
 
 
 def _check_threads(threads: int) -> None:
@@ -164,8 +74,6 @@ def _check_threads(threads: int) -> None:
 
 def _check_start(log_std: float) -> None:
     """Of a new run: one that began outside of what a policy can have goes on, and comes back in."""
-    from asyncrl.heads.options import LOG_STD
-
     check_number("initial_log_std", log_std, Range(*LOG_STD))
 
 
@@ -183,13 +91,13 @@ def check_processes(workers: int) -> None:
 
 
 def check_fields(part: Any) -> None:
-    """Check types, numbers and choices of one frozen dataclass. Fields that are nested dataclasses are left alone."""
-    hints = typing.get_type_hints(type(part))
+    """Check types, numbers and choices of one frozen dataclass by its annotations. Fields that are nested dataclasses are left alone."""
+    hints = hints_of(type(part))
     for field in dataclasses.fields(part):
-        name, value, hint = field.name, getattr(part, field.name), hints[field.name]
+        name, value, (hint, allowed) = field.name, getattr(part, field.name), hints[field.name]
         check_kind(name, value, hint, field.default)
-        if name in RANGES and not (value is None and type(None) in typing.get_args(hint)):
-            check_number(name, value, RANGES[name], several=isinstance(value, tuple | list) and "tuple" in str(hint))
+        if allowed is not None and not (value is None and type(None) in typing.get_args(hint)):
+            check_number(name, value, allowed, several=isinstance(value, tuple | list) and "tuple" in str(hint))
 
 
 def check_number(name: str, value: Any, allowed: Range, several: bool = False) -> None:
@@ -200,13 +108,12 @@ def check_number(name: str, value: Any, allowed: Range, several: bool = False) -
             raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
 
 
-def check_named(options: Any, named: Collection[str]) -> None:
+def check_named(options: AlgorithmOptions, named: Collection[str]) -> None:
     """Raise UserError for options that contradict what the user has named: of a default the options cannot tell that by themselves.
 
     `named`: names of options that were given, of switches those that were turned on.
     """
-    if hasattr(options, "check_named"):
-        options.check_named(named)
+    options.check_named(named)
 
 
 def check_run_folder(runs: Path, name: str | None) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import ValueBased
-from asyncrl.algos.off_policy import OffPolicyOptions
 from asyncrl.experiment.experiment import Experiment
 
 
@@ -18,21 +16,14 @@ def settled(experiment: Experiment) -> tuple[Experiment, list[str]]:
 
     What the user has named stays as it is.
     """
-    notes: list[str] = []
-    options, steps = experiment.options, experiment.steps
-    if isinstance(options, OffPolicyOptions) and options.warm_up is None:
-        warm_up, usual = options.warm_up_for(steps), options.usual_warm_up
-        if warm_up != usual:
-            notes.append(
-                f"the warm-up is shortened to {warm_up:,} of {steps:,} steps: after the usual {usual:,} the run would come to no update "
-                "(--warm-up sets another)"
-            )
-        experiment = dataclasses.replace(experiment, options=dataclasses.replace(options, warm_up=warm_up))
-    entry = ALGORITHMS[experiment.algo]
-    if isinstance(entry, ValueBased) and not experiment.explore:
-        values, _, usual_steps = entry.default_explore.partition("@")
-        explore = entry.default_explore
-        if usual_steps and steps < int(usual_steps):
+    steps = experiment.steps
+    options, notes = experiment.options.settled(steps)
+    experiment = dataclasses.replace(experiment, options=options)
+    default = ALGORITHMS[experiment.algo].default_explore
+    values, anneals, usual_steps = default.partition("@")
+    if anneals and not experiment.explore:
+        explore = default
+        if steps < int(usual_steps):
             explore = f"{values}@{max(steps // 2, 1)}"
             notes.append(
                 f"exploration is annealed over {max(steps // 2, 1):,} steps, half of the run: the usual {int(usual_steps):,} are more "

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from asyncrl.algos.a3c import A3COptions
+from asyncrl.algos import ALGORITHMS
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Range
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.processes.starting import usable_cores
+from asyncrl.scheduler.modes import Mode, parse_modes
 
 
 @dataclass(frozen=True)
@@ -20,25 +23,25 @@ class RunOptions:
     """Folder in which the run's own folder is made."""
     name: str | None = None
     """Name of the run's folder (default: <algo>-<env>-<mode>-s<seed>-<time>)."""
-    checkpoint_every: int = 0
+    checkpoint_every: Annotated[int, COUNT_OR_ZERO] = 0
     """Steps between checkpoints; 0 for one at the end only."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Annotated[int, COUNT] = 3
     """How many of the newest checkpoints are kept (the best one is kept besides)."""
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, COUNT_OR_ZERO] = 0
     """Steps between greedy evaluations in a process of their own; 0 for none."""
-    evaluation_episodes: int = 10
+    evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
-    report_seconds: float = 1.0
+    report_seconds: Annotated[float, POSITIVE] = 1.0
     """Seconds between reports to TensorBoard, metrics.jsonl and the terminal."""
     quiet: bool = False
     """No live table in the terminal."""
     pin_cores: bool = False
     """Keep worker i on core i modulo the number of cores; a learner on a core of its own, or on any where none is left."""
-    hang_seconds: float = 60.0
+    hang_seconds: Annotated[float, POSITIVE] = 60.0
     """A worker that takes longer than this for a round is reported."""
     replace_hung: bool = False
     """Kill and replace a worker that hangs."""
-    max_failures: int = 3
+    max_failures: Annotated[int, COUNT] = 3
     """The run gives up when a worker fails so often in a row without completing a round, or workers raise so often at one place."""
 
 
@@ -51,26 +54,35 @@ class Experiment:
     """A gymnasium id, or a function without arguments that makes an environment (Python API)."""
     mode: str = "async"
     """sync | pipelined | bounded:K | async, or a schedule such as async@0,sync@500000 (from which step on)."""
-    workers: int = field(default_factory=usable_cores)
+    workers: Annotated[int, COUNT] = field(default_factory=usable_cores)
     """Processes that act and learn."""
-    envs_per_worker: int = 1
+    envs_per_worker: Annotated[int, Range(1, 10_000, whole=True)] = 1
     """Environments that each worker steps in turn."""
-    steps: int = 500_000
+    steps: Annotated[int, STEPS] = 500_000
     """Environment steps in all."""
-    seconds: float | None = None
+    seconds: Annotated[float | None, POSITIVE] = None
     """Stop after this many seconds of training, if that comes first."""
-    seed: int = 0
+    seed: Annotated[int, COUNT_OR_ZERO] = 0
     """Seed of every random stream."""
     head: str = "auto"
     """Policy head; auto picks the one that fits the action space."""
     explore: str = ""
     """Exploration per worker, for example entropy:0.01 or epsilon:0.1,0.01,0.5 (see `asyncrl list`)."""
-    options: Any = field(default_factory=A3COptions)
+    options: Any = None  # None: an `options_type` of the algorithm's entry with its defaults
     """Of the algorithm alone."""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     run: RunOptions = field(default_factory=RunOptions)
     network_function: Callable[..., Any] | None = None
     """A network of the user's own (Python API): see `asyncrl.heads.policy.NetworkFunction`."""
+
+    def __post_init__(self) -> None:
+        if self.options is None and isinstance(self.algo, str) and self.algo in ALGORITHMS:
+            object.__setattr__(self, "options", ALGORITHMS[self.algo].options_type())
+
+    @cached_property
+    def modes(self) -> tuple[tuple[int, Mode], ...]:
+        """The update modes that `mode` stands for: (step from which on it holds, mode), from step 0 on. Raises UserError."""
+        return tuple(parse_modes(self.mode))
 
     @property
     def env_name(self) -> str:

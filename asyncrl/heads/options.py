@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE
 
 LOG_STD = (-5.0, 2.0)
 """Within these lies the logarithm of a Gaussian policy's standard deviation, whatever its parameter is: see `asyncrl.heads.gaussian`."""
@@ -15,22 +17,22 @@ SQUASHED_LOG_STD = (-20.0, 2.0)
 class NetworkOptions:
     """The network below a policy head."""
 
-    hidden: tuple[int, ...] | None = None
+    hidden: Annotated[tuple[int, ...] | None, COUNT] = None
     """Units of each hidden layer; by default 64 64; compact layers 41 41; ddpg, td3 and sac 256 256; images 256 above
     the convolutions."""
     activation: Literal["auto", "tanh", "relu"] = "auto"
     """Activation of the hidden layers; auto is tanh, but relu for images and ddpg, td3 and sac (which have no other)."""
     trunk: Literal["separate", "shared"] = "separate"
     """Whether policy and value have hidden layers of their own (for images and LSTMs always shared)."""
-    recurrent: int = 0
+    recurrent: Annotated[int, COUNT_OR_ZERO] = 0
     """Units of an LSTM above the hidden layers; 0 for none. Implies a shared trunk and torch for acting."""
     squash: bool = False
     """Gaussian head: tanh keeps the action within its bounds; otherwise it is clipped there."""
-    initial_log_std: float = 0.0
+    initial_log_std: Annotated[float, FINITE] = 0.0
     """Gaussian head: natural logarithm of the standard deviation at the start, from -5 to 2, within which it stays."""
-    rank: int = 1
+    rank: Annotated[int, COUNT] = 1
     """Head low-displacement: displacement rank of its layers."""
-    virtual_batch: int = 0
+    virtual_batch: Annotated[int, COUNT_OR_ZERO] = 0
     """Black-box search: reference observations whose mean and deviation normalise every hidden unit; 0 for none."""
 
     @property

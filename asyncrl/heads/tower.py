@@ -16,7 +16,7 @@ TOWER_HEADS: dict[str, type[DeterministicHead]] = {head.name: head for head in (
 
 
 class TowerPolicy(Policy):
-    """A `Policy` over a vector of the policy's layers and nothing else: what the learners of `algos.off_policy` publish."""
+    """A `Policy` over a vector of the policy's layers and nothing else: what the learners of `learners.off_policy` publish."""
 
     def __init__(self, spec: EnvSpec, head: str, hidden: tuple[int, ...] = (256, 256), activation: str = "relu"):
         if head not in TOWER_HEADS:

@@ -1,20 +1,20 @@
-"""Learning: trajectory -> gradient, into one flat vector that this process alone owns."""
+"""Learning of actor-critics: trajectory -> gradient, into one flat vector that this process alone owns.
+
+The loss is one algorithm's (`ActorCriticLoss`). Options that are read here: gamma, gae_lambda, normalize_advantages, reduction.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.a3c import A3COptions
-from asyncrl.algos.entries import ActorCritic
-from asyncrl.algos.estimators import generalised_advantages, standardised
 from asyncrl.heads.behaviour import own_share
 from asyncrl.heads.networks.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
+from asyncrl.learners.estimators import generalised_advantages, standardised
 from asyncrl.trajectory import TRUNCATED, Trajectory
 
 
@@ -26,6 +26,28 @@ class Losses(NamedTuple):
     entropy: float
 
 
+class ActorCriticLoss(Protocol):
+    """An actor-critic's loss of one rollout, written twice: for torch, and as its derivative. Used as a class, never constructed.
+
+    N: steps of the rollout in all environments. `options`: the algorithm's own.
+    """
+
+    @staticmethod
+    def loss(
+        log_prob: Any, entropy: Any, value: Any, advantage: Any, value_target: Any, options: Any, entropy_weight: float
+    ) -> tuple[Any, dict[str, float]]:
+        """The loss as a torch scalar, and its parts; the first five are tensors [N], the last two of them constants."""
+
+    @staticmethod
+    def output_weights(
+        advantage: NDArray[np.float32], error: NDArray[np.float32], options: Any, entropy_weight: float
+    ) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
+        """The derivative of `loss` by what a head computes, written out; advantage[N], error[N] = R - v.
+
+        Returns (weight of each log pi(a_n) in the loss [N], coefficient of each entropy, derivative by each v(s_n) [N]).
+        """
+
+
 class WrittenGradient:
     """The gradient of the MLP actor-critic, written out and compiled. Equal to `AutogradGradient` up to rounding (a test)."""
 
@@ -35,8 +57,8 @@ class WrittenGradient:
         vector: NDArray[np.float32],
         steps: int,
         envs: int,
-        options: A3COptions,
-        algorithm: ActorCritic = ALGORITHMS["a3c"],  # type: ignore[assignment]
+        options: Any,
+        algorithm: type[ActorCriticLoss],
     ):
         assert policy.plan is not None
         self._output_weights = algorithm.output_weights
@@ -96,8 +118,8 @@ class AutogradGradient:
         vector: NDArray[np.float32],
         steps: int,
         envs: int,
-        options: A3COptions,
-        algorithm: ActorCritic = ALGORITHMS["a3c"],  # type: ignore[assignment]
+        options: Any,
+        algorithm: type[ActorCriticLoss],
     ):
         self._policy, self._options, self._loss = policy, options, algorithm.loss
         self.gradient = np.zeros(policy.size, np.float32)
@@ -106,7 +128,7 @@ class AutogradGradient:
         self._advantage = np.zeros((steps, envs), np.float32)
 
     def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
-        """See `WrittenGradient.__call__`."""
+        """As `WrittenGradient.__call__`, by torch's backpropagation."""
         import torch
 
         self._policy.expand(self._vector, self._dense)
@@ -177,10 +199,8 @@ def feed_forward(module: Any, trajectory: Trajectory) -> tuple[Any, Any, NDArray
 
 
 def gradient_of(
-    policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: A3COptions, algorithm: str
+    policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: Any, algorithm: type[ActorCriticLoss]
 ) -> WrittenGradient | AutogradGradient:
-    """The fastest of the two that serves this policy; `algorithm` is a name of the registry."""
+    """The fastest of the two that serves this policy, at the parameters vector [N], of rollouts [steps, envs]."""
     kind = WrittenGradient if policy.light else AutogradGradient
-    entry = ALGORITHMS[algorithm]
-    assert isinstance(entry, ActorCritic)
-    return kind(policy, vector, steps, envs, options, entry)
+    return kind(policy, vector, steps, envs, options, algorithm)

@@ -1,222 +1,112 @@
-"""NPG's learner: a round's trajectories -> advantages -> natural step of the policy, and a fit of the value network."""
+"""The natural gradient by conjugate gradient: maths on flat vectors, for any network and any distribution of actions.
+
+Everything is a function of flat float32 or float64 vectors; products with the Fisher matrix F are functions too, so that F is never
+built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos.estimators import generalised_advantages, standardised
-from asyncrl.algos.npg import (
-    NpgOptions,
-    backtrack,
-    fisher_product,
-    kl_categorical,
-    kl_gaussian,
-    natural_step,
-    surrogate,
-)
-from asyncrl.errors import UserError
-from asyncrl.heads.policy import Policy
-from asyncrl.learners.gradients import feed_forward
-from asyncrl.learners.return_scale import ReturnScale
-from asyncrl.learners.updater import Small, draws
-from asyncrl.shared.optimizers import Adam
-from asyncrl.trajectory import Trajectory
+if TYPE_CHECKING:
+    import torch
 
-SHUFFLES = 0x4B6
-"""What a stream of random numbers is for: part of its key."""
+Product = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""A symmetric matrix as a function: v [N] -> its product with v [N]."""
 
 
-class NaturalUpdater(Small):
-    """NPG; see `updater.Updater`. For policies without a memory.
+def conjugate_gradient(product: Product, b: NDArray[np.float64], steps: int, tolerance: float = 1e-10) -> NDArray[np.float64]:
+    """x[N] with product(x) close to b[N], for a symmetric positive definite product, begun at 0 (Hestenes and Stiefel 1952).
 
-    The value network is fitted after the policy's step, which must keep its divergence: so the fit leaves every parameter alone on
-    which the policy depends. Under a shared trunk that is all but the value's own output layer.
+    Ends after `steps`, or once |b - product(x)|^2 <= tolerance * |b|^2; exact after N steps but for rounding.
     """
+    x, residual = np.zeros_like(b, np.float64), b.astype(np.float64)
+    direction, square = residual.copy(), float(residual @ residual)
+    enough = tolerance * square
+    for _ in range(steps):
+        if square <= enough:
+            break
+        image = product(direction)
+        curvature = float(direction @ image)
+        if curvature <= 0:  # rounding has used the digits up
+            break
+        x += square / curvature * direction
+        residual -= square / curvature * image
+        before, square = square, float(residual @ residual)
+        direction = residual + square / before * direction
+    return x
 
-    figures = (
-        *("policy_loss", "value_loss", "entropy", "gradient_norm", "kl", "improvement", "expected_improvement"),
-        *("step_norm", "backtracks", "skipped"),
-    )
-    needs_log_prob = False
 
-    @staticmethod
-    def check(task: Any, units: int) -> None:
-        """See `Updater.check`."""
-        if task.network.recurrent:
-            raise UserError(f"recurrent = {task.network.recurrent} cannot be used with npg (allowed: 0; a3c can)")
+def natural_step(
+    product: Product, gradient: NDArray[np.float64], max_kl: float, steps: int
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """The step d[N] down `gradient` with d . F d / 2 = max_kl; `product` has its damping in it. Zeros for a gradient of zeros.
 
-    @staticmethod
-    def saved_bytes(task: Any, steps: int) -> int:
-        """See `Updater`."""
-        return 0
+    Returns (d, figures); `expected_improvement` is - gradient . d, what the loss should fall by to first order.
+    """
+    x = conjugate_gradient(product, gradient, steps)
+    curvature = float(x @ product(x))
+    if not curvature > 0:
+        return np.zeros_like(x), {"expected_improvement": 0.0, "step_norm": 0.0}
+    d = -np.sqrt(2.0 * max_kl / curvature) * x
+    return d, {"expected_improvement": float(-(gradient @ d)), "step_norm": float(np.linalg.norm(d))}
 
-    def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
-        self._options: NpgOptions = task.options
-        self._seed, self._policy = task.seed, policy
-        self._vector = policy.initial(task.seed)
-        self._gradient = np.zeros(policy.size, np.float32)
-        self._dense, self._dense_gradient = policy.dense(self._vector), policy.dense(self._gradient)
-        if self._dense is not self._vector:
-            raise UserError(f"head {policy.name!r} cannot be used with npg (allowed: auto, categorical, gaussian)")
-        self._module, self._extra = policy.module(self._vector, self._gradient)
-        self._rule = Adam()
-        self._statistics = np.zeros((2, policy.size), np.float32)
-        self._policys = np.zeros(policy.size, np.bool_)  # of each parameter, whether the policy depends on it
-        self._counts = np.zeros(2, np.int64)  # updates of the policy, and of the value network
-        self._returns = ReturnScale(task.workers, task.envs_per_worker, task.options.gamma) if task.options.normalize_returns else None
-        self._trajectories: list[Trajectory] = []
 
-    def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
-        """See `Updater`."""
-        self._advantages(trajectory)
+def fisher_product(distance: torch.Tensor, parameters: list[Any], damping: float) -> Product:
+    """v[N] -> (F + damping * identity) v, by Pearlmutter's rule: the gradient of (gradient of `distance`) . v.
 
-    def published(self, out: NDArray[np.float32]) -> None:
-        """See `Updater`."""
-        out[:] = self._vector
+    `distance` is the mean over states of KL[p_theta0 || p_theta] as a torch scalar in `parameters`, with theta0 held constant and
+    theta = theta0 (`kl_gaussian`, `kl_categorical`): its second derivative there is F.
+    """
+    import torch
 
-    def explores(self, steps: int) -> bool:
-        """See `Updater`: there is no need to."""
-        return False
+    slopes = torch.autograd.grad(distance, parameters, create_graph=True)
+    flat = torch.cat([slope.reshape(-1) for slope in slopes])
 
-    def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
-        """See `Updater`."""
-        self._trajectories.append(trajectory)
-        if self._returns is not None:
-            self._returns.fold(actor, trajectory, fresh)
+    def product(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        inner = flat @ torch.from_numpy(vector).to(flat.dtype)
+        parts = torch.autograd.grad(inner, parameters, retain_graph=True)
+        image = torch.cat([part.reshape(-1) for part in parts]).numpy().astype(np.float64)
+        return image + damping * vector
 
-    def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
-        """See `Updater`."""
-        import torch
+    return product
 
-        if not self._trajectories:
-            return []
-        if self._returns is not None:
-            self._trajectories = [self._returns.scaled(trajectory) for trajectory in self._trajectories]
-        parts = [self._advantages(trajectory) for trajectory in self._trajectories]
-        observation = torch.cat([torch.from_numpy(one.observation[:-1]).flatten(0, 1) for one in self._trajectories])
-        action = torch.cat([torch.from_numpy(one.action.reshape(one.reward.size, -1)) for one in self._trajectories])
-        advantage, target = (np.concatenate([part[i].reshape(-1) for part in parts]) for i in (0, 1))
-        self._trajectories.clear()
-        if self._options.normalize_advantages:
-            standardised(advantage[:, None])
-        figures = self._improve_policy(observation, action, torch.from_numpy(advantage))
-        figures["value_loss"] = self._fit_values(observation, torch.from_numpy(target))
-        return [figures]
 
-    def _advantages(self, trajectory: Trajectory) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(advantage, value target) [T, E]"""
-        import torch
+def kl_gaussian(mean: torch.Tensor, log_std: torch.Tensor, from_mean: torch.Tensor, from_log_std: torch.Tensor) -> torch.Tensor:
+    """Mean over states of KL[N(from_mean, from_std) || N(mean, std)]; means [B, C], logarithms of deviations [C] or [B, C]."""
+    variance, from_variance = (2 * log_std).exp(), (2 * from_log_std).exp()
+    apart = (from_variance + (from_mean - mean).square()) / (2 * variance)
+    return (log_std - from_log_std + apart - 0.5).sum(-1).mean()
 
-        with torch.no_grad():
-            _, value, next_value = feed_forward(self._module, trajectory)
-        values = value.numpy().reshape(trajectory.reward.shape)
-        advantage = np.empty_like(values)
-        options = self._options
-        generalised_advantages(trajectory.reward, values, next_value, trajectory.ended, options.gamma, options.gae_lambda, advantage)
-        return advantage, advantage + values
 
-    def _improve_policy(self, observation: Any, action: Any, advantage: Any) -> dict[str, float]:
-        import torch
+def kl_categorical(logits: torch.Tensor, from_logits: torch.Tensor) -> torch.Tensor:
+    """Mean over states of KL[softmax(from_logits) || softmax(logits)]; logits [B, K]."""
+    logarithm, from_logarithm = logits.log_softmax(-1), from_logits.log_softmax(-1)
+    return (from_logarithm.exp() * (from_logarithm - logarithm)).sum(-1).mean()
 
-        options, head = self._options, self._policy.head
-        output, _ = self._module(observation)
-        log_prob, entropy = head.log_prob_and_entropy(output, self._extra, action)
-        before, old, old_extra = log_prob.detach(), output.detach(), self._extra.detach().clone()
-        loss = surrogate(log_prob, before, advantage)
-        parameters, slopes = self._connected(loss)
-        self._hold(parameters)
-        gradient = torch.cat([slope.reshape(-1) for slope in slopes]).numpy().astype(np.float64)
-        figures = {"policy_loss": loss.item(), "entropy": entropy.mean().item(), "gradient_norm": float(np.linalg.norm(gradient))}
-        if not np.isfinite(gradient).all():
-            return {**figures, "skipped": 1.0}
-        output, _ = self._module(observation)
-        product = fisher_product(self._divergence(output, self._extra, old, old_extra), parameters, options.damping)
-        step, more = natural_step(product, gradient, options.max_kl, options.conjugate_steps)
-        start = [parameter.detach().clone() for parameter in parameters]
 
-        def move(by: NDArray[np.float64]) -> None:
-            at = 0
-            for parameter, origin in zip(parameters, start):
-                part = torch.from_numpy(by[at : at + parameter.numel()]).to(parameter.dtype).view_as(parameter)
-                parameter.data.copy_(origin + part)
-                at += parameter.numel()
+def surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
+    """- mean of (pi / pi_old) A over samples [B]: its gradient at pi = pi_old is the policy gradient's."""
+    return -((log_prob - old_log_prob).exp() * advantage).mean()
 
-        def judge(by: NDArray[np.float64]) -> tuple[float, float]:
-            move(by)
-            with torch.no_grad():
-                output, _ = self._module(observation)
-                log_prob, _ = head.log_prob_and_entropy(output, self._extra, action)
-                divergence = self._divergence(output, self._extra, old, old_extra)
-                return surrogate(log_prob, before, advantage).item(), divergence.item()
 
-        taken, judged = backtrack(judge, step, loss.item(), options.max_kl, options.backtracks)
-        move(taken)
-        self._counts[0] += 1
-        return {**figures, **more, **judged, "skipped": 0.0}
+def backtrack(
+    judge: Callable[[NDArray[np.float64]], tuple[float, float]], step: NDArray[np.float64], before: float, max_kl: float, times: int
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """The longest of step, step / 2, step / 4, ... for which `judge(step)` = (loss, KL) has loss < before and KL <= 2 * max_kl.
 
-    def _connected(self, loss: Any) -> tuple[list[Any], list[Any]]:
-        """The parameters on which the policy's loss depends, and its derivatives by them."""
-        import torch
-
-        candidates = [*self._module.parameters(), *([self._extra] if self._extra.numel() else [])]
-        slopes = torch.autograd.grad(loss, candidates, allow_unused=True)
-        pairs = [(parameter, slope) for parameter, slope in zip(candidates, slopes) if slope is not None]
-        return [parameter for parameter, _ in pairs], [slope for _, slope in pairs]
-
-    def _hold(self, parameters: list[Any]) -> None:
-        """Keep the fit of values away from these; a checkpoint may have statistics of other times."""
-        self._gradient[:] = 0.0
-        for parameter in parameters:
-            parameter.grad.fill_(1.0)  # a view of the flat vector
-        self._policys[:] = self._gradient > 0.0
-        self._statistics[:, self._policys] = 0.0
-
-    def _divergence(self, output: Any, extra: Any, old: Any, old_extra: Any) -> Any:
-        """Mean over states of KL[old || new], as a torch scalar."""
-        if extra.numel():
-            head = self._policy.head
-            return kl_gaussian(output, head.log_std(extra), old, head.log_std(old_extra))
-        total: Any = 0.0
-        start = 0
-        for size in self._policy.head.sizes.tolist():
-            total = total + kl_categorical(output[:, start : start + size], old[:, start : start + size])
-            start += size
-        return total
-
-    def _fit_values(self, observation: Any, target: Any) -> float:
-        """Adam on minibatches of the squared error, but for the policy's parameters; returns the mean error of the last pass."""
-        import torch
-
-        options, count = self._options, len(target)
-        generator = draws(self._seed, SHUFFLES, int(self._counts[0]))
-        total = 0.0
-        for _ in range(options.value_epochs):
-            total = 0.0
-            order = generator.permutation(count)
-            for first in range(0, count, options.value_batch):
-                rows = torch.from_numpy(order[first : first + options.value_batch])
-                self._gradient[:] = 0.0
-                loss = (self._module(observation[rows])[1] - target[rows]).square().mean()
-                loss.backward()
-                self._gradient[self._policys] = 0.0
-                self._counts[1] += 1
-                place = (self._vector, self._statistics)
-                self._rule.step(place, self._gradient, slice(None), 1.0, options.value_learning_rate, int(self._counts[1]))
-                total += loss.item() * len(rows)
-        return total / count
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See `Updater`."""
-        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
-        return own if self._returns is None else {**own, **self._returns.state()}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Updater`."""
-        for name, array in self.state().items():
-            if name not in state or state[name].shape != array.shape:
-                raise UserError(f"the checkpoint does not fit: {name} has another shape than this run needs")
-            array[...] = state[name]
+    After `times` halvings without success: zeros. With times = 0 the step is taken as it is. NaN never passes.
+    """
+    if times == 0:
+        loss, kl = judge(step)
+        return step, {"kl": kl, "improvement": before - loss, "backtracks": 0.0}
+    for halvings in range(times + 1):
+        shorter = step * 0.5**halvings
+        loss, kl = judge(shorter)
+        if loss < before and kl <= 2 * max_kl:
+            return shorter, {"kl": kl, "improvement": before - loss, "backtracks": float(halvings)}
+    return np.zeros_like(step), {"kl": 0.0, "improvement": 0.0, "backtracks": float(times)}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
 from asyncrl.errors import UserError
 from asyncrl.fields import written
 from asyncrl.heads.policy import Policy
-from asyncrl.learners.updater import draws
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
+from asyncrl.learners.updater import Updater, draws
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.sizes import bytes_needed, check_batch, check_size
 from asyncrl.replay.store import Replay
@@ -61,11 +61,19 @@ def check_ratio(ratio: float, steps: int, warm_up: int, batch: int, n_step: int 
         )
 
 
-class ReplayUpdater:
-    """Base of what has a replay; see `updater.Updater`. Updates per step are counted from the end of the warm-up on."""
+class ReplayUpdater(Updater):
+    """Updater of an algorithm with a replay. Updates per step are counted from the end of the warm-up on."""
 
-    figures: tuple[str, ...] = REPLAY
+    figures = REPLAY
     needs_log_prob = False
+    learner_type: ClassVar[Any]
+    """The algorithm's `OffPolicyLearner`: its networks and its update."""
+
+    @classmethod
+    def of(cls, learner_type: type[OffPolicyLearner]) -> type[ReplayUpdater]:
+        """The updater of one algorithm: a class whose learner is of this type, and which logs that learner's figures too."""
+        figures = (*learner_type.figures, *REPLAY)
+        return type(f"{learner_type.__name__}Updater", (cls,), {"learner_type": learner_type, "figures": figures})
 
     def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
         options: OffPolicyOptions = task.options
@@ -83,12 +91,14 @@ class ReplayUpdater:
         self._ratio = written(options.replay_ratio)
 
     def learner(self, task: Any) -> OffPolicyLearner:
-        """The algorithm's networks and its update."""
-        raise NotImplementedError
+        """The algorithm's networks and its update, for the environment and the network of the task."""
+        sizes = task.spec.observation_size, task.spec.action_size
+        learner: OffPolicyLearner = self.learner_type(*sizes, task.options, task.seed, task.network.hidden or HIDDEN)
+        return learner
 
     @staticmethod
     def check(task: Any, units: int) -> None:
-        """See `Updater.check`: the replay is not smaller than a batch and fits in memory, there are updates, the device is there."""
+        """The replay is not smaller than a batch and fits in memory, there are updates, the device is there: or a UserError."""
         from asyncrl.heads.networks.devices import check_device
 
         options = task.options
@@ -101,16 +111,16 @@ class ReplayUpdater:
 
     @staticmethod
     def layout(task: Any, units: int) -> Layout:
-        """See `Updater`: the replay."""
+        """The replay; `units`: see `Updater`."""
         return Replay.layout(task.options.replay, *_kinds(task), units * task.options.t_max * task.envs_per_worker)
 
     @staticmethod
     def saved_bytes(task: Any, steps: int) -> int:
-        """See `Updater`: the transitions that there are by then."""
+        """Those of the transitions that there are by then."""
         return bytes_needed(max(min(task.options.replay, steps), 1), *_kinds(task))
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
-        """See `Updater`: on a small replay of its own."""
+        """Load the compiled kernels on a small replay of its own."""
         options = self._options
         fields = _fields(self._task)
         check_batch(options.batch, free_bytes(None), fields, sum(self._task.network.hidden or HIDDEN))
@@ -121,22 +131,20 @@ class ReplayUpdater:
         replay.cut(0)
 
     def published(self, out: NDArray[np.float32]) -> None:
-        """See `Updater`."""
         self._learner.published(out)
 
     def explores(self, steps: int) -> bool:
-        """See `Updater`: until the warm-up is over."""
+        """Until the warm-up is over."""
         return steps < self._warm_up_steps
 
     def take(self, actor: int, trajectory: Trajectory, log_prob: NDArray[np.float32], fresh: NDArray[np.uint8]) -> None:
-        """See `Updater`."""
         first = actor * self._envs
         for e in np.flatnonzero(fresh):
             self._replay.cut(first + int(e))
         self._replay.add(trajectory, first)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
-        """See `Updater`. What is left is due with the next units: updates are counted over the whole run."""
+        """Make the updates that are due. What is left is due with the next units: updates are counted over the whole run."""
         options = self._options
         due = updates_due(self._ratio, steps, self._warm_up_steps) - int(self._updates[0])
         if due <= 0 or len(self._replay) < options.batch:
@@ -158,7 +166,6 @@ class ReplayUpdater:
         return {**figures, **self._replay.ages(batch, version), "replay_size": float(len(self._replay))}
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """See `Updater`."""
         return {
             **{f"learner/{name}": array for name, array in self._learner.state.items()},
             **{f"replay/{name}": array for name, array in self._replay.saved().items()},
@@ -166,13 +173,12 @@ class ReplayUpdater:
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Updater`."""
         self._learner.restore(_part(state, "learner/"))
         self._replay.restore(_part(state, "replay/"))
         self._updates[...] = state["updates"]
 
     def kept(self) -> dict[str, NDArray[Any]]:
-        """See `Updater`: of the replay its words, and what waits; transitions and priorities stay where they are."""
+        """Of the replay its words, and what waits; transitions and priorities stay where they are."""
         return {
             **{f"learner/{name}": array for name, array in self._learner.state.items()},
             **{f"replay/{name}": array for name, array in self._replay.state().items()},
@@ -180,11 +186,9 @@ class ReplayUpdater:
         }
 
     def keep(self, number: int) -> None:
-        """See `Updater`."""
         self._replay.keep(number)
 
     def recover(self, kept: Mapping[str, NDArray[Any]], number: int) -> None:
-        """See `Updater`."""
         self._learner.restore(_part(kept, "learner/"))
         self._replay.recover(_part(kept, "replay/"), number)
         self._updates[...] = kept["updates"]
@@ -203,39 +207,3 @@ def _kinds(task: Any) -> tuple[Layout, int, int, bool]:
 def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     """Those whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-
-
-class DdpgUpdater(ReplayUpdater):
-    """The learner of DDPG."""
-
-    figures = (*CRITICS, "saturated_actions", *REPLAY)
-
-    def learner(self, task: Any) -> OffPolicyLearner:
-        """See `ReplayUpdater.learner`."""
-        from asyncrl.algos.ddpg import Ddpg
-
-        return Ddpg(task.spec.observation_size, task.spec.action_size, task.options, task.seed, task.network.hidden or HIDDEN)
-
-
-class Td3Updater(ReplayUpdater):
-    """The learner of TD3."""
-
-    figures = (*CRITICS, "saturated_actions", *REPLAY)
-
-    def learner(self, task: Any) -> OffPolicyLearner:
-        """See `ReplayUpdater.learner`."""
-        from asyncrl.algos.td3 import Td3
-
-        return Td3(task.spec.observation_size, task.spec.action_size, task.options, task.seed, task.network.hidden or HIDDEN)
-
-
-class SacUpdater(ReplayUpdater):
-    """The learner of SAC."""
-
-    figures = (*CRITICS, "entropy", "temperature", *REPLAY)
-
-    def learner(self, task: Any) -> OffPolicyLearner:
-        """See `ReplayUpdater.learner`."""
-        from asyncrl.algos.sac import Sac
-
-        return Sac(task.spec.observation_size, task.spec.action_size, task.options, task.seed, task.network.hidden or HIDDEN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asyncrl.algos.options import GradientOptions
+from asyncrl.learners.hyperparameters import GradientOptions
 from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd
 
 

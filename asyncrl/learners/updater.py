@@ -8,7 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.errors import UserError
+from asyncrl.heads.policy import Policy
+from asyncrl.learners.return_scale import ReturnScale
 from asyncrl.shared.arrays import Layout
+from asyncrl.shared.optimizers import Optimizer
 from asyncrl.trajectory import Trajectory
 
 
@@ -76,26 +80,62 @@ class Updater(Protocol):
         """Be as when `kept` was kept as number `number`, the newest. May be cut off, and is then done again by another."""
 
 
-class Small:
-    """Base of updaters that remember little, all of it in `state`."""
+class OnPolicyUpdater(Updater):
+    """Base of updaters that use each unit once: they remember little, and all of it in `state`.
 
-    state: Callable[[], dict[str, NDArray[Any]]]
-    restore: Callable[[Mapping[str, NDArray[Any]]], None]
+    In checkpoints: `vector` [N] float32, the parameters; `statistics` [S, N] float32 of the optimizer; `counts` [C] int64 of updates;
+    and those of the scale of returns, where there is one.
+    """
+
+    def __init__(self, task: Any, policy: Policy, rule: Optimizer, counts: int):
+        """`rule`: what makes an update of a gradient; `counts`: how many kinds of updates are counted."""
+        options = task.options
+        self._policy = policy
+        self._vector = policy.initial(task.seed)
+        self._rule = rule
+        self._statistics = np.zeros((max(rule.statistics, 1), policy.size), np.float32)
+        self._counts = np.zeros(counts, np.int64)
+        self._returns = ReturnScale(task.workers, task.envs_per_worker, options.gamma) if options.normalize_returns else None
+
+    @staticmethod
+    def check(task: Any, units: int) -> None:
+        """Nothing is large."""
 
     @staticmethod
     def layout(task: Any, units: int) -> Layout:
-        """See `Updater`."""
+        """Nothing lies in shared memory but what `kept` gives."""
         return {}
 
+    @staticmethod
+    def saved_bytes(task: Any, steps: int) -> int:
+        """The state is as small as the parameters."""
+        return 0
+
+    def published(self, out: NDArray[np.float32]) -> None:
+        out[:] = self._vector
+
+    def explores(self, steps: int) -> bool:
+        """Never: there is no warm-up."""
+        return False
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        return own if self._returns is None else {**own, **self._returns.state()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for name, array in self.state().items():
+            if name not in state or state[name].shape != array.shape:
+                raise UserError(f"the checkpoint does not fit: {name} has another shape than this run needs")
+            array[...] = state[name]
+
     def kept(self) -> dict[str, NDArray[Any]]:
-        """See `Updater`."""
+        """All of `state`."""
         return self.state()
 
     def keep(self, number: int) -> None:
-        """See `Updater`."""
+        """Nothing but `kept` needs to be remembered."""
 
     def recover(self, kept: Mapping[str, NDArray[Any]], number: int) -> None:
-        """See `Updater`."""
         self.restore(kept)
 
 

@@ -18,6 +18,7 @@ LONGEST = 12
 class Sync:
     """One update a round from the mean of all workers' gradients; nobody acts on an old version."""
 
+    name: ClassVar[str] = "sync"
     description: ClassVar[str] = "the gradients of a round are averaged in worker order into one update; lag 0, bit-exact (A2C)"
     delay: ClassVar[int | None] = 0
     bound: ClassVar[int] = 0
@@ -30,6 +31,7 @@ class Sync:
 class Pipelined:
     """As sync, but a round's gradients are applied after the next round has acted."""
 
+    name: ClassVar[str] = "pipelined"
     description: ClassVar[str] = "as sync, but applied after the next round has acted; lag 1, bit-exact, overlapped"
     delay: ClassVar[int | None] = 1
     bound: ClassVar[int] = 0
@@ -42,6 +44,7 @@ class Pipelined:
 class Bounded:
     """Lock-free updates in place; nobody starts a round more than `bound` rounds ahead of the slowest."""
 
+    name: ClassVar[str] = "bounded"
     description: ClassVar[str] = "lock-free updates in place, nobody more than K rounds ahead of the slowest (bounded:K)"
     delay: ClassVar[int | None] = None
     bound: int = 1
@@ -54,6 +57,7 @@ class Bounded:
 class Async:
     """Lock-free updates in place; nobody waits (Hogwild)."""
 
+    name: ClassVar[str] = "async"
     description: ClassVar[str] = "lock-free updates in place, no waiting (Hogwild, A3C)"
     delay: ClassVar[int | None] = None
     bound: ClassVar[int] = UNBOUNDED
@@ -64,7 +68,7 @@ class Async:
 
 Mode = Sync | Pipelined | Bounded | Async
 
-MODES: dict[str, type[Mode]] = {"sync": Sync, "pipelined": Pipelined, "bounded": Bounded, "async": Async}
+MODES: dict[str, type[Mode]] = {kind.name: kind for kind in (Sync, Pipelined, Bounded, Async)}
 
 
 def parse_mode(text: str) -> Mode:

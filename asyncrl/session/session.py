@@ -57,7 +57,7 @@ class Session:
 
     def _build(self) -> None:
         experiment, checkpoint = self._experiment, self._checkpoint
-        self._stages = Stages(experiment.mode, experiment.steps, experiment.run.checkpoint_every)
+        self._stages = Stages(experiment.modes, experiment.steps, experiment.run.checkpoint_every)
         self._context = run_context()
         warm_up()
         self._topology = topology_of(experiment)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from asyncrl.scheduler.modes import Mode, parse_modes
+from collections.abc import Sequence
+
+from asyncrl.scheduler.modes import Mode
 
 
 class Stages:
     """The steps at which a run's epochs end, from its modes, its number of steps and its checkpoints."""
 
-    def __init__(self, mode: str, steps: int, checkpoint_every: int):
-        """`mode`: as users write it, with the steps at which it changes; `steps`: of the whole run; `checkpoint_every`: 0 for none."""
-        self._modes = parse_modes(mode)
+    def __init__(self, modes: Sequence[tuple[int, Mode]], steps: int, checkpoint_every: int):
+        """`modes`: each with the step from which on it holds; `steps`: of the whole run; `checkpoint_every`: 0 for none."""
+        self._modes = modes
         self._steps, self._every = steps, checkpoint_every
 
     def at(self, steps: int) -> tuple[Mode, int]:

@@ -9,18 +9,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import BlackBox, Streamed
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.starting import context
 from asyncrl.topologies.topology import Topology
 
 BODIES = "asyncrl.topologies.bodies"
 
-if TYPE_CHECKING:
-    from asyncrl.experiment.experiment import Experiment
+
+class _Kind(NamedTuple):
+    """What a topology is made of, as the main process sees it: places ``file:name`` in this folder, imported when they are needed."""
+
+    topology: str
+    """A `Topology`, built once per session from the experiment."""
+    essential_part: str = ""
+    """Name of the part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
+
+
+TOPOLOGIES = {
+    "actor_learner": _Kind("actor_learner.topology:ActorLearnerTopology"),
+    "streams": _Kind("streams.topology:StreamTopology", "streams.learner:LEARNER_PART"),
+    "search": _Kind("search.topology:SearchTopology"),
+}
+"""By the name that `asyncrl.algos.entries.AlgorithmEntry.topology` has."""
 
 
 def run_context() -> Context:
@@ -29,23 +44,23 @@ def run_context() -> Context:
 
 
 def essential_part(algo: str) -> str | None:
-    """The part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
-    from asyncrl.topologies.streams.learner import LEARNER_PART
-
-    return LEARNER_PART if isinstance(ALGORITHMS[algo], Streamed) else None
+    """The part of a checkpoint without which a run of this algorithm cannot go on; None where there is none."""
+    place = _kind(algo).essential_part
+    return _find(place) if place else None
 
 
 def topology_of(experiment: Experiment) -> Topology:
     """Build the topology that the experiment's algorithm needs. Raises UserError for what can't work with its environment."""
-    entry = ALGORITHMS[experiment.algo]
-    if isinstance(entry, BlackBox):
-        from asyncrl.topologies.search.topology import SearchTopology
+    topology: Topology = _find(_kind(experiment.algo).topology)(experiment)
+    return topology
 
-        return SearchTopology(experiment)
-    if isinstance(entry, Streamed):
-        from asyncrl.topologies.streams.topology import StreamTopology
 
-        return StreamTopology(experiment)
-    from asyncrl.topologies.actor_learner.topology import ActorLearnerTopology
+def _kind(algo: str) -> _Kind:
+    """The topology that carries this algorithm out."""
+    return TOPOLOGIES[ALGORITHMS[algo].topology]
 
-    return ActorLearnerTopology(experiment)
+
+def _find(place: str) -> Any:
+    """What stands at ``file:name`` in this folder."""
+    file, _, name = place.partition(":")
+    return getattr(import_module(f"{__package__}.{file}"), name)

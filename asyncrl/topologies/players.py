@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import BlackBox, Streamed
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.topologies.search.plan import search_policy
@@ -13,6 +13,13 @@ from asyncrl.topologies.search.player import SearchPlayer
 from asyncrl.topologies.streams.plan import stream_policy
 from asyncrl.workers.plan import Task
 from asyncrl.workers.player import GreedyPlayer, PolicyPlayer
+
+POLICIES: dict[str, Callable[[Task], Policy | SearchPolicy]] = {
+    "actor_learner": Task.policy,
+    "streams": stream_policy,
+    "search": search_policy,
+}
+"""How the policy of a task is made, by the topology of its algorithm."""
 
 
 def player_of(task: Task, seed: int, render_mode: str | None = None, environment: Any = None) -> GreedyPlayer:
@@ -25,7 +32,4 @@ def player_of(task: Task, seed: int, render_mode: str | None = None, environment
 
 def policy_of(task: Task) -> Policy | SearchPolicy:
     """The policy that the task's algorithm learns, without numbers. Raises UserError for a head or a network that does not fit."""
-    entry = ALGORITHMS[task.algo]
-    if isinstance(entry, BlackBox):
-        return search_policy(task)
-    return stream_policy(task) if isinstance(entry, Streamed) else task.policy()
+    return POLICIES[ALGORITHMS[task.algo].topology](task)

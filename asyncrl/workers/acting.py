@@ -31,7 +31,7 @@ class ActingWorker:
         source = unship(task.env)
         environments = [make_env(source) for _ in range(task.envs_per_worker)]
         stepping = GymnasiumStepping(environments, policy.spec, self._episode_ended, self._beat)
-        rewards = RewardRule(options.reward_scale, getattr(options, "reward_clip", 0.0))
+        rewards = RewardRule(options.reward_scale, options.reward_clip)
         generator = np.random.default_rng(streams[0])
         self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, commits)
         self._books: Books | None = None

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
-from asyncrl.algos.entries import ValueBased
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.action_values import ActionValueHead
@@ -65,11 +64,11 @@ class Task:
     def policy(self) -> Policy:
         """The policy, without numbers."""
         function: Callable[..., Any] | None = None if self.network_function is None else self.network_function.unpack()
-        values = isinstance(ALGORITHMS[self.algo], ValueBased)
+        values = ALGORITHMS[self.algo].learns_values
         if values:
             check_actions(self.algo, self.spec.action_kind)
         elif self.head == ActionValueHead.name:
-            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased))
+            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if entry.learns_values)
             raise UserError(f"head {self.head!r} does not go with {self.algo} (algorithms that learn action values: {fitting})")
         return Policy(self.spec, self.head, self.network, function, values)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncrl.algos.values import ValueOptions
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS
@@ -30,12 +29,12 @@ def normalises(task: Task) -> bool:
 
 def scales_returns(task: Task) -> bool:
     """Whether rewards are divided by the scale of returns."""
-    return getattr(task.options, "normalize_returns", False)
+    return bool(task.options.normalize_returns)
 
 
 def target_every(task: Task) -> int:
     """Steps between refreshments of the target network; 0 where there is none."""
-    return task.options.target_every if isinstance(task.options, ValueOptions) else 0
+    return int(task.options.target_every)
 
 
 def memory_layout(task: Task, policy_size: int) -> Layout:

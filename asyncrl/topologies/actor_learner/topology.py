@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import ValueBased
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
@@ -29,13 +28,13 @@ class ActorLearnerTopology(Topology):
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
         entry = ALGORITHMS[experiment.algo]
-        explore = experiment.explore or (entry.default_explore if isinstance(entry, ValueBased) else "")
+        explore = experiment.explore or entry.default_explore
         self._explorations = parse_exploration(explore, experiment.workers, experiment.seed)
         self.labels = [label(one) for one in self._explorations]
         self.task = task_of(experiment)
         self._policy = self.task.policy()
         check_fit(self._explorations, self.task.spec)
-        if isinstance(entry, ValueBased):
+        if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)
         self.size, self.head_name = self._policy.size, self._policy.name
         self.memory, parking = allocate(memory_layout(self.task, self.size))

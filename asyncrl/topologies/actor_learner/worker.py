@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import entropy_weight
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import ValueBased
 from asyncrl.learners.gradients import gradient_of
 from asyncrl.learners.return_scale import SharedReturnScale
-from asyncrl.learners.values import value_gradient_of
+from asyncrl.learners.value_gradients import value_gradient_of
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
@@ -40,19 +39,20 @@ class ActorLearner(ActingWorker):
     def __init__(self, plan: WorkerPlan):
         task, policy = plan.task, plan.task.policy()
         entry = ALGORITHMS[task.algo]
+        algorithm = entry.implementation
         self._ground = ground_of(task, policy.size, plan.memory, plan.pipes)
         self._local = np.zeros(policy.size, np.float32)
         shape = (task.options.t_max, task.envs_per_worker)
         self._steps_a_round = shape[0] * shape[1]
         self._target: NDArray[np.float32] | None = None
         self._learner: Any
-        if isinstance(entry, ValueBased):
+        if entry.learns_values:
             self._target = np.zeros(policy.size, np.float32)
-            self._learner = value_gradient_of(policy, self._local, self._target, shape, task.options, entry)
+            self._learner = value_gradient_of(policy, self._local, self._target, shape, task.options, algorithm)
         else:
-            self._learner = gradient_of(policy, self._local, *shape, task.options, task.algo)
-        super().__init__(plan, policy, self._local, self._ground.board, commits=isinstance(entry, ValueBased) and entry.commits)
-        self._entropy_weight = entropy_weight(list(plan.exploration), getattr(task.options, "entropy_weight", 0.0))
+            self._learner = gradient_of(policy, self._local, *shape, task.options, algorithm)
+        super().__init__(plan, policy, self._local, self._ground.board, commits=entry.learns_values and algorithm.commits)
+        self._entropy_weight = entropy_weight(list(plan.exploration), task.options.entropy_weight)
         ledger = self._ground.ledger
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import BlackBox
 from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.heads.search_policy import SearchPolicy
@@ -70,9 +69,8 @@ class SearchTask:
 
     def search(self, size: int) -> Search:
         """The algorithm."""
-        entry = ALGORITHMS[self.common.algo]
-        assert isinstance(entry, BlackBox)
-        search: Search = entry.search_type()(self.common.options, size, self.common.seed, self.settings, self.space)
+        kind = ALGORITHMS[self.common.algo].implementation
+        search: Search = kind(self.common.options, size, self.common.seed, self.settings, self.space)
         return search
 
     @property

@@ -17,7 +17,7 @@ from asyncrl.blackbox.space import Space
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.processes.parcels import pack
-from asyncrl.scheduler.modes import Async, parse_modes
+from asyncrl.scheduler.modes import Async
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
 from asyncrl.topologies.search.evaluating import Best
@@ -162,17 +162,17 @@ def check_search(experiment: Experiment) -> None:
         raise UserError(f"envs_per_worker = {experiment.envs_per_worker} cannot be used with {experiment.algo} (allowed: 1)")
     if experiment.network_function is not None:
         raise UserError(f"network_function cannot be used with {experiment.algo}: its policies are heads of ours (see `asyncrl list`)")
-    options, stages = experiment.options, parse_modes(experiment.mode)
+    options = experiment.options
     allowed = options.modes or ALGORITHMS[experiment.algo].modes
-    name = getattr(options, "kind", experiment.algo)  # of nes: not all kinds work in every mode
-    for _, mode in stages:
-        if str(mode).partition(":")[0] not in allowed:
+    name = options.variant or experiment.algo
+    for _, mode in experiment.modes:
+        if mode.name not in allowed:
             others = ", ".join(name for name in ("es", "tres", "ars") if name in ALGORITHMS)
             raise UserError(
                 f"mode {str(mode)!r} cannot be used with {name} (allowed: {', '.join(allowed)}: its update needs a "
                 f"whole generation of one version; {others} work in every mode)"
             )
-    if options.account == "arrival" and not any(isinstance(mode, Async) for _, mode in stages):
+    if options.account == "arrival" and not any(isinstance(mode, Async) for _, mode in experiment.modes):
         raise UserError(f"account = arrival cannot be used in mode {experiment.mode!r} (allowed: dispatch; or mode async)")
 
 

@@ -79,7 +79,7 @@ class StreamLearner:
     def _limit_threads(self) -> None:
         import torch
 
-        torch.set_num_threads(getattr(self._task.options, "learner_threads", 1))
+        torch.set_num_threads(self._task.options.learner_threads)
 
     @property
     def steps_done(self) -> int:
@@ -107,7 +107,7 @@ class StreamLearner:
     def _epoch(self, pace: LearnerPace, lags: list[tuple[int, int]]) -> None:
         """`lags`: (actor, lag) of units that are taken already."""
         board, index = self._ground.board, self._plan.worker
-        units = getattr(self._task.options, "batch_units", 1)
+        units = self._task.options.batch_units
         while not pace.at_gate:
             board.stand(index, PHASE, PHASES.index("waiting"))
             began, waited = 0.0, 0.0

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS, check_actions
-from asyncrl.algos.entries import Streamed
-from asyncrl.algos.off_policy import HIDDEN
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
@@ -42,20 +41,13 @@ LEARNER_VECTORS = 16
 of critics the same; of npg those of its conjugate gradient; of the start an orthogonal matrix."""
 
 
-def entry_of(task: Task) -> Streamed:
-    """The line of the task's algorithm in the registry."""
-    entry = ALGORITHMS[task.algo]
-    assert isinstance(entry, Streamed)
-    return entry
-
-
 def stream_policy(task: Task) -> Policy:
     """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
     check_actions(task.algo, task.spec.action_kind)
-    own = entry_of(task).head
+    own = ALGORITHMS[task.algo].head
     if own not in TOWER_HEADS:
         if task.head in TOWER_HEADS:
-            fitting = ", ".join(name for name, one in ALGORITHMS.items() if isinstance(one, Streamed) and one.head == task.head)
+            fitting = ", ".join(name for name, one in ALGORITHMS.items() if one.head == task.head)
             raise UserError(f"head {task.head!r} cannot be used with {task.algo} (it is that of {fitting})")
         return task.policy()
     if task.head not in ("auto", own):
@@ -76,19 +68,19 @@ def _check_network(task: Task) -> None:
 
 def updater_type(task: Task) -> type[Updater]:
     """The class of the algorithm's learner, for what is known of it without making one."""
-    found: type[Updater] = entry_of(task).updater_type()
+    found: type[Updater] = ALGORITHMS[task.algo].implementation
     return found
 
 
 def updater_of(task: Task, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
     """The algorithm's learner; `store`: the arrays of its `layout`, without which it has its own."""
-    made: Updater = entry_of(task).updater_type()(task, policy, store)
+    made: Updater = ALGORITHMS[task.algo].implementation(task, policy, store)
     return made
 
 
 def observed_size(task: Task) -> int:
     """Numbers of an observation whose statistics are kept; 0 for none."""
-    on = getattr(task.options, "normalize_observations", False) and not task.spec.is_image
+    on = task.options.normalize_observations and not task.spec.is_image
     return task.spec.observation_size if on else 0
 
 
@@ -168,7 +160,7 @@ def unit_layout(task: Task, policy: Policy) -> Layout:
 
 def units_at_once(task: Task) -> int:
     """Units that one update may use at most: those that it asks for, and all that are due, which rings hold."""
-    return int(max(getattr(task.options, "batch_units", 1), task.workers) + task.workers * SLOTS)
+    return int(max(task.options.batch_units, task.workers) + task.workers * SLOTS)
 
 
 def journal_slots(task: Task, policy: Policy) -> int:

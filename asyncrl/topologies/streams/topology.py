@@ -11,11 +11,9 @@ import numpy as np
 
 from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
 from asyncrl.algos import ALGORITHMS
-from asyncrl.algos.entries import Streamed
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.policy import Policy
-from asyncrl.scheduler.modes import parse_modes
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.store.checkpoint import parts, read_part, write_part
 from asyncrl.topologies.streams.actor import run_stream_actor
@@ -45,8 +43,7 @@ class StreamTopology(Topology):
 
     def __init__(self, experiment: Experiment):
         entry = ALGORITHMS[experiment.algo]
-        assert isinstance(entry, Streamed)
-        check_stream(experiment, entry)
+        check_stream(experiment)
         self._experiment = experiment
         explore = experiment.explore or entry.default_explore
         self._explorations = parse_exploration(explore, experiment.workers, experiment.seed)
@@ -55,7 +52,8 @@ class StreamTopology(Topology):
         self._observed = observed_size(self.task)
         policy = stream_policy(self.task)
         check_fit(self._explorations, self.task.spec)
-        check_use(self._explorations, entry.explorations, experiment.algo)
+        if entry.explorations is not None:
+            check_use(self._explorations, entry.explorations, experiment.algo)
         updater_type(self.task).check(self.task, journal_slots(self.task, policy))
         self.size, self.head_name = policy.size, policy.name
         layout = memory_layout(self.task, policy)
@@ -71,20 +69,14 @@ class StreamTopology(Topology):
         """What the learner leaves to its successor, and the first state over it."""
         own = prefixed("store", updater_type(self.task).layout(self.task, journal_slots(self.task, policy)))
         # An example of the state tells how much room it needs. Of a replay only what does not grow with its size is kept.
-        options = self.task.options
-        if hasattr(options, "replay"):
-            options = dataclasses.replace(options, replay=options.batch, learner_device="cpu")
-        example = StreamState(dataclasses.replace(self.task, options=options)).kept()
+        example = StreamState(dataclasses.replace(self.task, options=self.task.options.as_example())).kept()
         layout = Keeper.layout(example, journal_slots(self.task, policy), unit_layout(self.task, policy))
         store = SharedArrays.allocate({**own, **layout}, reserve=False)
         return store, self._state_over(store)
 
     def _state_over(self, store: SharedArrays) -> StreamState:
         """On the host: the device is for the learner alone to touch."""
-        options = self.task.options
-        if hasattr(options, "learner_device"):
-            options = dataclasses.replace(options, learner_device="cpu")
-        return StreamState(dataclasses.replace(self.task, options=options), store.part("store"))
+        return StreamState(dataclasses.replace(self.task, options=self.task.options.on_host()), store.part("store"))
 
     def _keeper(self, state: StreamState) -> Keeper:
         return Keeper(state, self._store, self.ground.streams, units_at_once(self.task))
@@ -168,8 +160,9 @@ class StreamTopology(Topology):
         self._store.close()
 
 
-def check_stream(experiment: Experiment, entry: Streamed) -> None:
+def check_stream(experiment: Experiment) -> None:
     """Raise UserError for modes in which the algorithm does not work."""
-    for _, mode in parse_modes(experiment.mode):
-        if str(mode).partition(":")[0] not in entry.modes:
-            raise UserError(f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(entry.modes)})")
+    allowed = ALGORITHMS[experiment.algo].modes
+    for _, mode in experiment.modes:
+        if mode.name not in allowed:
+            raise UserError(f"mode {str(mode)!r} cannot be used with {experiment.algo} (allowed: {', '.join(allowed)})")

@@ -1,18 +1,35 @@
-"""Learning of action values: trajectory -> gradient, with the targets of a network that stands still."""
+"""Asynchronous learning of action values: trajectory -> gradient, with a target network.
+
+Every worker acts epsilon-greedily on its copy of the action values Q, and descends for a rollout of N = t_max x environments
+steps the loss (Mnih and others 2016, Algorithms S1 and S2; the CMU slides, seed 004, apply the same asynchrony to Sarsa and DQN)
+
+    L = r * sum over n of (y_n - Q(s_n, a_n))^2
+
+with y_n taken as a constant. Algorithms differ in y alone (`ActionValueTargets`), which they build from the target network: a copy
+of the shared parameters that is refreshed whenever an update carries the total of steps past a multiple of `target_every`
+(`asyncrl.shared.parameters.SharedParameters`).
+
+Where the paper and this package differ:
+- S1 and S2 sum the gradients of a rollout; here r is 1/N (`reduction` mean). With `reduction` sum the gradient is theirs.
+- S1 acts and takes gradients at the shared parameters themselves, and only S2 at a copy per worker. Here every round begins
+  with a copy, so that one rollout has one policy.
+- S1 refreshes the target when T mod I_target = 0, which a counter that several workers advance by more than 1 can step over.
+- Both treat every end of an episode as terminal, and end the rollout there. Here a truncated episode is bootstrapped, and a
+  rollout goes on with the next episode.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.algos.entries import ValueBased
-from asyncrl.algos.values import ValueOptions, loss, output_weights
 from asyncrl.heads.networks.kernels import policy_backward, policy_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
 from asyncrl.learners.gradients import Losses
+from asyncrl.learners.hyperparameters import ActorLearnerOptions, ValueOptions
 from asyncrl.shared.compiled import njit
 from asyncrl.trajectory import TRUNCATED, Trajectory
 
@@ -47,10 +64,53 @@ def _errors(value, action, target, error):  # type: ignore[no-untyped-def]
     return total
 
 
+class ActionValueTargets(Protocol):
+    """What one algorithm draws its action values to. Used as a class, never constructed.
+
+    M: successors of whose values something is needed; A: actions; a rollout has T steps of E environments.
+    """
+
+    at_cuts_only: ClassVar[bool] = False
+    """Whether `targets` reads next values only at the rollout's last step and where episodes were truncated."""
+    commits: ClassVar[bool] = False
+    """Whether `next_value` needs the action that follows the rollout, so that the actor commits itself to it."""
+
+    @staticmethod
+    def next_value(
+        judged: NDArray[np.float32], picked_by: NDArray[np.float32], next_action: NDArray[np.int64], out: NDArray[np.float32]
+    ) -> None:
+        """Write to out[M] what the target network says of the true successors s'.
+
+        judged[M, A] = Q^-(s', .); picked_by[M, A] the same, or Q(s', .) of the worker's own network where `double` is on;
+        next_action[M] = a', the action that follows, where the algorithm `commits`.
+        """
+
+    @staticmethod
+    def targets(
+        reward: NDArray[np.float32], ended: NDArray[np.uint8], next_value: NDArray[np.float32], gamma: float, out: NDArray[np.float32]
+    ) -> None:
+        """Write to out[T, E] what Q is drawn to; reward[T, E], ended[T, E], next_value[T, E] of the true successor.
+
+        Where ended is 2 (truncated) that is the final observation; where it is 1 (terminated) next_value is not to be used.
+        """
+
+
+def loss(chosen_value: Any, target: Any, options: ActorLearnerOptions) -> tuple[Any, dict[str, float]]:
+    """The loss as a torch scalar, and its parts; chosen_value[N] = Q(s_n, a_n), target[N] a constant."""
+    scale = 1.0 / len(target) if options.reduction == "mean" else 1.0
+    total = (target - chosen_value).square().sum() * scale
+    return total, {"policy_loss": 0.0, "value_loss": total.item(), "entropy": 0.0}
+
+
+def output_weights(error: NDArray[np.float32], options: ActorLearnerOptions) -> NDArray[np.float32]:
+    """The derivative of `loss` by each Q(s_n, a_n), written out; error[N] = y - Q(s_n, a_n)."""
+    return error * (-2.0 / len(error) if options.reduction == "mean" else -2.0)
+
+
 class Targets:
     """y of a rollout, [T, E], from what the networks say of its successors. Arrays are allocated once."""
 
-    def __init__(self, policy: Policy, steps: int, envs: int, options: ValueOptions, algorithm: ValueBased):
+    def __init__(self, policy: Policy, steps: int, envs: int, options: ValueOptions, algorithm: type[ActionValueTargets]):
         self._algorithm, self._gamma = algorithm, options.gamma
         count = steps * envs
         dtype = policy.spec.observation_dtype if policy.spec.is_image else np.float32
@@ -93,12 +153,12 @@ class WrittenValueGradient:
         target: NDArray[np.float32],
         shape: tuple[int, int],
         options: ValueOptions,
-        algorithm: ValueBased,
+        algorithm: type[ActionValueTargets],
     ):
         assert policy.plan is not None
         self._policy, self._plan, self._vector, self._target = policy, policy.plan, vector, target
         self._dense, self._dense_target = policy.dense(vector), policy.dense(target)
-        self._options, self._double = options, getattr(options, "double", False)
+        self._options, self._double = options, options.double
         self.gradient = np.zeros(policy.size, np.float32)
         self._dense_gradient = policy.dense(self.gradient)
         self._targets = Targets(policy, *shape, options, algorithm)
@@ -151,9 +211,9 @@ class AutogradValueGradient:
         target: NDArray[np.float32],
         shape: tuple[int, int],
         options: ValueOptions,
-        algorithm: ValueBased,
+        algorithm: type[ActionValueTargets],
     ):
-        self._policy, self._options, self._double = policy, options, getattr(options, "double", False)
+        self._policy, self._options, self._double = policy, options, options.double
         self.gradient = np.zeros(policy.size, np.float32)
         self._vector, self._dense, self._dense_gradient = vector, policy.dense(vector), policy.dense(self.gradient)
         self._target, self._dense_target = target, policy.dense(target)
@@ -162,7 +222,7 @@ class AutogradValueGradient:
         self._targets = Targets(policy, *shape, options, algorithm)
 
     def __call__(self, trajectory: Trajectory, entropy_weight: float) -> Losses:
-        """See `WrittenValueGradient.__call__`."""
+        """As `WrittenValueGradient.__call__`, by torch's backpropagation."""
         import torch
 
         self._policy.expand(self._vector, self._dense)
@@ -188,7 +248,7 @@ def value_gradient_of(
     target: NDArray[np.float32],
     shape: tuple[int, int],
     options: ValueOptions,
-    algorithm: ValueBased,
+    algorithm: type[ActionValueTargets],
 ) -> WrittenValueGradient | AutogradValueGradient:
     """The fastest of the two that serves this policy: parameters `vector`, target network `target`, `shape` = (T, E)."""
     kind = WrittenValueGradient if policy.light else AutogradValueGradient
