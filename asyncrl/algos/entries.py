@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
 
-ALL_MODES = ("sync", "pipelined", "bounded", "async")
+from asyncrl.scheduler.modes import MODES
+
+ALL_MODES = tuple(MODES)
 ALL_ACTIONS = ("discrete", "multidiscrete", "box")
 
 

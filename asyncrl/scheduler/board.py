@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.scheduler.modes import UNBOUNDED, Async, Bounded, Mode, Pipelined, Sync
+from asyncrl.scheduler.modes import MODES, Mode
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, padded_words
 from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.shared.compiled import njit
@@ -16,7 +16,7 @@ SCHEDULER_COLUMNS = {"weight": 1, "gate": 1}
 """Ledger columns of the scheduler: weight of the round's gradient (0: none); the newest gate request that was seen."""
 
 # Words of `orders`, written by the launcher alone.
-REQUEST, OPENED, DELAY, BOUND, MARK, COMMAND, ROUNDS, UPDATES, STOP, DRAIN = range(10)
+REQUEST, OPENED, DELAY, BOUND, MARK, COMMAND, ROUNDS, UPDATES, STOP, DRAIN, MODE = range(11)
 # DRAIN: from so many steps on another mode holds, and everything that was begun under this one is to be used up; 0: none.
 # ROUNDS: updates made by rounds when the epoch was opened; also which buffer is current. UPDATES: all updates until then.
 IN_PLACE = -1
@@ -105,12 +105,10 @@ class Board:
 
     def mode(self) -> Mode:
         """The mode of this epoch."""
-        delay, bound = self.order(DELAY), self.order(BOUND)
-        if delay == IN_PLACE:
-            return Async() if bound >= UNBOUNDED else Bounded(bound)
-        return Pipelined() if delay else Sync()
+        return list(MODES.values())[self.order(MODE)].with_bound(self.order(BOUND))
 
     def set_mode(self, mode: Mode) -> None:
         """Order the mode of the next epoch. Launcher only, while everybody is at the gate."""
+        self.set_order(MODE, list(MODES).index(mode.name))
         self.set_order(DELAY, IN_PLACE if mode.delay is None else mode.delay)
         self.set_order(BOUND, mode.bound)

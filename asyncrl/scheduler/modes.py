@@ -15,76 +15,114 @@ LONGEST = 12
 
 
 @dataclass(frozen=True)
-class Sync:
+class Mode:
+    """An update mode: the base class, for modes without a number of their own.
+
+    A mode of rounds has a `delay`, a mode in place has none; the paces of every topology read nothing else of a mode than these two
+    numbers. So a variant of either kind is a class in this file and its line in `MODES`.
+    """
+
+    name: ClassVar[str]
+    """Its word on the command line."""
+    usage: ClassVar[str]
+    """The word with its number, as messages show it."""
+    description: ClassVar[str]
+    """A line of `asyncrl list`."""
+    delay: ClassVar[int | None]
+    """Rounds by which a round's update is applied late; None: every worker updates in place, without rounds."""
+    bound: ClassVar[int]
+    """In place: rounds that a worker may be ahead of the slowest."""
+
+    @classmethod
+    def parse(cls, number: str | None, text: str) -> Mode:
+        """The mode that a user means by ``NAME:number`` (None: by ``NAME`` alone). Raises UserError, which quotes `text`."""
+        if number is not None:
+            raise UserError(f"mode {text!r}: only bounded takes a number (allowed: {', '.join(_usages())})")
+        return cls()
+
+    @classmethod
+    def with_bound(cls, bound: int) -> Mode:
+        """The mode that the shared words describe, where its bound is this one."""
+        return cls()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Sync(Mode):
     """One update a round from the mean of all workers' gradients; nobody acts on an old version."""
 
-    name: ClassVar[str] = "sync"
-    description: ClassVar[str] = "the gradients of a round are averaged in worker order into one update; lag 0, bit-exact (A2C)"
-    delay: ClassVar[int | None] = 0
-    bound: ClassVar[int] = 0
-
-    def __str__(self) -> str:
-        return "sync"
+    name = usage = "sync"
+    description = "the gradients of a round are averaged in worker order into one update; lag 0, bit-exact (A2C)"
+    delay = 0
+    bound = 0
 
 
-@dataclass(frozen=True)
-class Pipelined:
+class Pipelined(Mode):
     """As sync, but a round's gradients are applied after the next round has acted."""
 
-    name: ClassVar[str] = "pipelined"
-    description: ClassVar[str] = "as sync, but applied after the next round has acted; lag 1, bit-exact, overlapped"
-    delay: ClassVar[int | None] = 1
-    bound: ClassVar[int] = 0
-
-    def __str__(self) -> str:
-        return "pipelined"
+    name = usage = "pipelined"
+    description = "as sync, but applied after the next round has acted; lag 1, bit-exact, overlapped"
+    delay = 1
+    bound = 0
 
 
 @dataclass(frozen=True)
-class Bounded:
+class Bounded(Mode):
     """Lock-free updates in place; nobody starts a round more than `bound` rounds ahead of the slowest."""
 
-    name: ClassVar[str] = "bounded"
-    description: ClassVar[str] = "lock-free updates in place, nobody more than K rounds ahead of the slowest (bounded:K)"
-    delay: ClassVar[int | None] = None
-    bound: int = 1
+    name = "bounded"
+    usage = "bounded:K"
+    description = "lock-free updates in place, nobody more than K rounds ahead of the slowest (bounded:K)"
+    delay = None
+    bound: int = 1  # type: ignore[misc]  # of every mode a number of the class, of this one the user's
+
+    @classmethod
+    def parse(cls, number: str | None, text: str) -> Mode:
+        if number == "inf":
+            return Async()
+        if number is None or not re.fullmatch(r"\d+", number) or len(number) > LONGEST:
+            raise UserError(f"mode {text!r}: the bound must be a whole number >= 0 or inf, as in bounded:2")
+        return cls(int(number)) if int(number) else Sync()
+
+    @classmethod
+    def with_bound(cls, bound: int) -> Mode:
+        return cls(bound)
 
     def __str__(self) -> str:
-        return f"bounded:{self.bound}"
+        return f"{self.name}:{self.bound}"
 
 
-@dataclass(frozen=True)
-class Async:
+class Async(Mode):
     """Lock-free updates in place; nobody waits (Hogwild)."""
 
-    name: ClassVar[str] = "async"
-    description: ClassVar[str] = "lock-free updates in place, no waiting (Hogwild, A3C)"
-    delay: ClassVar[int | None] = None
-    bound: ClassVar[int] = UNBOUNDED
-
-    def __str__(self) -> str:
-        return "async"
+    name = usage = "async"
+    description = "lock-free updates in place, no waiting (Hogwild, A3C)"
+    delay = None
+    bound = UNBOUNDED
 
 
-Mode = Sync | Pipelined | Bounded | Async
+MODES: dict[str, type[Mode]] = {
+    mode.name: mode
+    for mode in (
+        Sync,
+        Pipelined,
+        Bounded,
+        Async,
+    )
+}
 
-MODES: dict[str, type[Mode]] = {kind.name: kind for kind in (Sync, Pipelined, Bounded, Async)}
+
+def _usages() -> list[str]:
+    return [mode.usage for mode in MODES.values()]
 
 
 def parse_mode(text: str) -> Mode:
     """``sync | pipelined | bounded:K | async``; ``bounded:0`` is sync, ``bounded:inf`` is async."""
-    word, colon, bound = text.strip().partition(":")
+    word, colon, number = text.strip().partition(":")
     if word not in MODES:
-        raise unknown("mode", text, ("sync", "pipelined", "bounded:K", "async"))
-    if word != "bounded":
-        if colon:
-            raise UserError(f"mode {text!r}: only bounded takes a number (allowed: sync, pipelined, bounded:K, async)")
-        return MODES[word]()
-    if bound == "inf":
-        return Async()
-    if not re.fullmatch(r"\d+", bound) or len(bound) > LONGEST:
-        raise UserError(f"mode {text!r}: the bound must be a whole number >= 0 or inf, as in bounded:2")
-    return Bounded(int(bound)) if int(bound) else Sync()
+        raise unknown("mode", text, _usages())
+    return MODES[word].parse(number if colon else None, text)
 
 
 def parse_modes(text: str) -> list[tuple[int, Mode]]:
