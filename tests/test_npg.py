@@ -11,11 +11,11 @@ from asyncrl.algos.npg import (
     backtrack,
     conjugate_gradient,
     fisher_product,
-    kl_categorical,
-    kl_gaussian,
     natural_step,
     surrogate,
 )
+from asyncrl.heads.categorical import kl_categorical
+from asyncrl.heads.gaussian import kl_gaussian
 
 STATES = torch.tensor(np.random.default_rng(0).standard_normal((40, 3)))
 

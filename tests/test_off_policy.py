@@ -21,8 +21,9 @@ from asyncrl.algos.sac import Sac, SacOptions, squashed
 from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.choice import REPLAY_ROLES, with_role
 from asyncrl.heads.networks.towers import noise
-from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.heads.tower import TowerPolicy
 from asyncrl.replay.records import Batch
 
 S, A, B, HIDDEN = 3, 2, 16, (24, 20)
@@ -414,7 +415,7 @@ def test_the_squashed_head_draws_from_the_learners_distribution():
 def test_what_does_not_fit_is_refused(spec, head, text):
     with pytest.raises(UserError, match=text):
         TowerPolicy(spec, head)
-    assert set(TOWER_HEADS) == {"deterministic", "squashed"}
+    assert set(with_role(*REPLAY_ROLES)) == {"deterministic", "squashed"}
 
 
 def test_options_can_be_read_without_torch():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from asyncrl.heads.networks.towers import Towers
     from asyncrl.replay.records import Batch
 
 
@@ -72,11 +73,13 @@ class OffPolicyLearner(Protocol):
 
     A sixth argument, an `asyncrl.heads.networks.devices.Place`, stands in for the one that `learner_device` names.
 
-    published_size   numbers that actors need
+    published_size   numbers of the policy, which actors need
+    critics          all critics; those of heads that act with one are published the first
     errors           [B] float32, |temporal-difference error| of the last batch: its new priorities
     """
 
     published_size: int
+    critics: Towers
     errors: NDArray[np.float32]
 
     @property
@@ -93,7 +96,7 @@ class OffPolicyLearner(Protocol):
         """
 
     def published(self, out: NDArray[np.float32]) -> None:
-        """Write what actors need: the policy, in the layout of `heads.tower.TowerPolicy`."""
+        """Write the policy [published_size], in the layout of `heads.tower.TowerPolicy`."""
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One update; returns figures to log. `skipped` is 1 where a gradient was not finite and was left out."""

@@ -13,8 +13,6 @@ from asyncrl.algos.npg import (
     NpgOptions,
     backtrack,
     fisher_product,
-    kl_categorical,
-    kl_gaussian,
     natural_step,
     surrogate,
 )
@@ -134,7 +132,7 @@ class NaturalUpdater(Small):
         if not np.isfinite(gradient).all():
             return {**figures, "skipped": 1.0}
         output, _ = self._module(observation)
-        product = fisher_product(self._divergence(output, self._extra, old, old_extra), parameters, options.damping)
+        product = fisher_product(head.divergence(output, self._extra, old, old_extra), parameters, options.damping)
         step, more = natural_step(product, gradient, options.max_kl, options.conjugate_steps)
         start = [parameter.detach().clone() for parameter in parameters]
 
@@ -150,7 +148,7 @@ class NaturalUpdater(Small):
             with torch.no_grad():
                 output, _ = self._module(observation)
                 log_prob, _ = head.log_prob_and_entropy(output, self._extra, action)
-                divergence = self._divergence(output, self._extra, old, old_extra)
+                divergence = head.divergence(output, self._extra, old, old_extra)
                 return surrogate(log_prob, before, advantage).item(), divergence.item()
 
         taken, judged = backtrack(judge, step, loss.item(), options.max_kl, options.backtracks)
@@ -174,18 +172,6 @@ class NaturalUpdater(Small):
             parameter.grad.fill_(1.0)  # a view of the flat vector
         self._policys[:] = self._gradient > 0.0
         self._statistics[:, self._policys] = 0.0
-
-    def _divergence(self, output: Any, extra: Any, old: Any, old_extra: Any) -> Any:
-        """Mean over states of KL[old || new], as a torch scalar."""
-        if extra.numel():
-            head = self._policy.head
-            return kl_gaussian(output, head.log_std(extra), old, head.log_std(old_extra))
-        total: Any = 0.0
-        start = 0
-        for size in self._policy.head.sizes.tolist():
-            total = total + kl_categorical(output[:, start : start + size], old[:, start : start + size])
-            start += size
-        return total
 
     def _fit_values(self, observation: Any, target: Any) -> float:
         """Adam on minibatches of the squared error, but for the policy's parameters; returns the mean error of the last pass."""
@@ -211,7 +197,7 @@ class NaturalUpdater(Small):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Updater`."""
-        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        own: dict[str, NDArray[Any]] = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
         return own if self._returns is None else {**own, **self._returns.state()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:

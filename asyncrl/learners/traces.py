@@ -215,7 +215,7 @@ class TraceUpdater(Small):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Updater`."""
-        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        own: dict[str, NDArray[Any]] = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
         return own if self._returns is None else {**own, **self._returns.state()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:

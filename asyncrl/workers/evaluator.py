@@ -17,6 +17,7 @@ from asyncrl.envs import make_env, seed_generators, seed_process, unship
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.heads.tables import Tables, set_tables
 from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Ready
@@ -32,6 +33,8 @@ class Snapshot:
     steps: int
     limit: int = 0
     """Steps of a training episode, where a search cuts them; 0: none."""
+    tables: Tables = field(default_factory=dict)
+    """Copies of the tables of the policy's head, by name."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Player:
         """The same seed gives the same episodes."""
         self._vector[:] = snapshot.vector
         self._actor.rounds.normaliser[:] = snapshot.normaliser
+        set_tables(self._actor.policy.head, snapshot.tables)
         self._done.clear()
         actor = self._actor
         actor.episode_returns[0], actor.episode_lengths[0] = 0.0, 0

@@ -18,10 +18,11 @@ from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import ValueBased
 from asyncrl.algos.values import ValueOptions
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError
-from asyncrl.heads.action_values import ActionValueHead
+from asyncrl.heads.choice import refuse_action_values
+from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.tables import attach_tables, tables_layout
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
@@ -61,20 +62,23 @@ class Task:
     a_core_each: bool = False
     """Whether there are cores for all workers: then they wait patiently before they sleep."""
 
-    def policy(self) -> Policy:
-        """The policy, without numbers."""
+    def policy(self, memory: SharedArrays | None = None) -> Policy:
+        """The policy, without numbers; its head's tables are those in `memory`, or, without it, tables of its own."""
         function: Callable[..., Any] | None = None
         if self.network_function is not None:
             import cloudpickle
 
             function = cloudpickle.loads(self.network_function)
-        values = isinstance(ALGORITHMS[self.algo], ValueBased)
-        if values:
+        value_based = [name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased)]
+        if self.algo in value_based:
             check_actions(self.algo, self.spec.action_kind)
-        elif self.head == ActionValueHead.name:
-            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if isinstance(entry, ValueBased))
-            raise UserError(f"head {self.head!r} does not go with {self.algo} (algorithms that learn action values: {fitting})")
-        return Policy(self.spec, self.head, self.network, function, values)
+        else:
+            refuse_action_values(self.head, self.algo, value_based)
+        role = Role.ACTION_VALUES if self.algo in value_based else Role.ACTOR_CRITIC
+        policy = Policy(self.spec, self.head, self.network, function, role)
+        if memory is not None:
+            attach_tables(policy.head, memory)
+        return policy
 
     @property
     def shipped(self) -> bytes:
@@ -138,13 +142,14 @@ def target_every(task: Task) -> int:
     return task.options.target_every if isinstance(task.options, ValueOptions) else 0
 
 
-def memory_layout(task: Task, policy_size: int) -> Layout:
+def memory_layout(task: Task, policy: Policy) -> Layout:
     """Everything that the workers of a run share."""
     private = task.options.statistics == "private"
     kept = optimizer_of(task.options).statistics
     return {
         **common_layout(ledger_columns(task), task.workers, task.workers),
-        **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private, target_every(task) > 0)),
+        **prefixed("parameters", SharedParameters.layout(policy.size, kept, task.workers, private, target_every(task) > 0)),
+        **tables_layout(policy.head),
     }
 
 

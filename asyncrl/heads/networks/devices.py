@@ -56,8 +56,8 @@ class HostNumbers:
         self.tensors[1].lerp_(self.tensors[0], tau)
 
     def copy_to(self, out: FloatArray) -> None:
-        """out[N] = vector"""
-        out[:] = self.vector
+        """out[n] = the first n numbers of vector [N]"""
+        out[:] = self.vector[: out.size]
 
 
 class DeviceNumbers:
@@ -96,7 +96,7 @@ class DeviceNumbers:
 
     def copy_to(self, out: FloatArray) -> None:
         """See `HostNumbers`."""
-        torch.from_numpy(out).copy_(self.vector)
+        torch.from_numpy(out).copy_(self.vector[: out.size])
 
 
 class Host:

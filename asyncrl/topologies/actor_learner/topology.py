@@ -14,6 +14,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
@@ -41,7 +42,8 @@ class ActorLearnerTopology:
         if isinstance(entry, ValueBased):
             check_use(self._explorations, entry.explorations, experiment.algo)
         self.size, self.head_name = self._policy.size, self._policy.name
-        self.memory, parking = allocate(memory_layout(self.task, self.size))
+        self.memory, parking = allocate(memory_layout(self.task, self._policy))
+        attach_tables(self._policy.head, self.memory)
         self._pipes = parking.carried()
         self.ground = ground_of(self.task, self.size, self.memory, self._pipes)
         self.estate = RoundsEstate(self.ground)
@@ -71,6 +73,7 @@ class ActorLearnerTopology:
         vector = self._policy.initial(self._experiment.seed)
         for buffers in (self.ground.parameters.vectors, self.ground.parameters.targets):
             buffers[:, : vector.size] = vector
+        self._policy.fill_tables(self._experiment.seed)
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
         """See `Topology`."""
@@ -90,6 +93,7 @@ class ActorLearnerTopology:
         parameters.own_statistics[:] = arrays["own_statistics"]
         if len(parameters.targets):
             parameters.targets[current] = arrays["target"]
+        restore_tables(self.memory, arrays)
         board.applied[::WORDS_PER_LINE] = state["rounds"]
         ledger.restore(arrays["ledger"])
 
@@ -104,6 +108,7 @@ class ActorLearnerTopology:
             "own_statistics": parameters.own_statistics,
             "ledger": ledger.read_all(),
             "normaliser": self.snapshot().normaliser,
+            **tables_to_keep(self.memory),
         }
         if len(parameters.targets):
             arrays["target"] = parameters.targets[rounds & 1]
@@ -139,7 +144,7 @@ class ActorLearnerTopology:
         normaliser = np.zeros((3, self.task.spec.observation_size), np.float32)
         if normalises(self.task):
             Standardiser(self.ground.ledger, normaliser).refresh(list(self.ground.ledger.read_all()))
-        return Snapshot(self.current()[: self.size], normaliser, self.steps)
+        return Snapshot(self.current()[: self.size], normaliser, self.steps, tables=copied_tables(self.memory))
 
 
 def actor_learner_task(experiment: Experiment) -> Task:

@@ -37,7 +37,7 @@ class ActorLearner(ActingWorker):
     """One worker: an actor, a gradient, and its side of the scheduler."""
 
     def __init__(self, plan: WorkerPlan):
-        task, policy = plan.task, plan.task.policy()
+        task, policy = plan.task, plan.task.policy(plan.memory)
         entry = ALGORITHMS[task.algo]
         self._ground = ground_of(task, policy.size, plan.memory, plan.pipes)
         self._local = np.zeros(policy.size, np.float32)

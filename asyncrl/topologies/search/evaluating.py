@@ -15,7 +15,7 @@ from asyncrl.blackbox.space import Points
 from asyncrl.envs import make_env, seed_generators, unship
 from asyncrl.envs.probe import checked_reset
 from asyncrl.errors import Hopeless
-from asyncrl.heads.search_policy import Player
+from asyncrl.heads.tables import set_tables
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.atomics import store_release
 from asyncrl.topologies.search.limits import evaluation_limit
@@ -57,10 +57,10 @@ class Evaluating(Protocol):
 class PolicyEvaluating:
     """Candidates are policies: they play whole episodes."""
 
-    def __init__(self, task: SearchTask, beat: Callable[[], None]):
-        """`beat`: gives a sign of life."""
+    def __init__(self, task: SearchTask, memory: SharedArrays, beat: Callable[[], None]):
+        """`memory`: with the tables of the policy's head; `beat`: gives a sign of life."""
         assert task.spec is not None
-        policy = task.policy()
+        policy = task.policy(memory)
         self._task, self._options = task, task.options
         self._player = policy.player()
         environment = make_env(unship(task.objective))
@@ -171,7 +171,7 @@ class FunctionEvaluating:
 def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
     """How this task's candidates are evaluated."""
     if plan.task.spec is not None:
-        return PolicyEvaluating(plan.task, beat)
+        return PolicyEvaluating(plan.task, plan.memory, beat)
     return FunctionEvaluating(plan.task, Best(plan.memory, plan.worker))
 
 
@@ -206,7 +206,8 @@ class SearchPlayer:
     def __init__(self, task: SearchTask, seed: int, render_mode: str | None = None, environment: Any = None):
         assert task.spec is not None
         self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
-        self._player: Player = task.policy().player()
+        policy = task.policy()
+        self._head, self._player = policy.head, policy.player()
         self._reference = None
         if task.network.virtual_batch:
             self._reference = reference_observations(task, make_env(unship(task.objective)))
@@ -216,6 +217,7 @@ class SearchPlayer:
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         """The same seed gives the same episodes; where training cuts its episodes, much later these are cut too (`evaluation_limit`)."""
         self._player.normaliser[:] = snapshot.normaliser
+        set_tables(self._head, snapshot.tables)
         if self._reference is not None:
             self._player.reference(self._reference)
         self._player.set(snapshot.vector)

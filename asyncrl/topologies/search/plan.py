@@ -17,6 +17,7 @@ from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.heads.tables import attach_tables, tables_layout
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
@@ -55,10 +56,13 @@ class SearchTask:
     a_core_each: bool = False
     """Whether there are cores for all workers: then they wait patiently before they sleep."""
 
-    def policy(self) -> SearchPolicy:
-        """The policy, without numbers."""
+    def policy(self, memory: SharedArrays | None = None) -> SearchPolicy:
+        """The policy, without numbers; its head's tables are those in `memory`, or, without it, tables of its own."""
         assert self.spec is not None
-        return SearchPolicy(self.spec, self.head, self.network, self.options.action_bins)
+        policy = SearchPolicy(self.spec, self.head, self.network, self.options.action_bins)
+        if memory is not None:
+            attach_tables(policy.head, memory)
+        return policy
 
     @property
     def shipped(self) -> bytes:
@@ -177,6 +181,8 @@ def memory_layout(task: SearchTask, search: Search) -> Layout:
         **common_layout(ledger_columns(search), task.workers + 1, task.workers),
         **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search), task.space.dtype),
     }
+    if task.spec is not None:
+        layout |= tables_layout(task.policy().head)
     if task.space.of_function:  # row i is worker i's: two places, and last which of them counts (1 or 2; 0: none yet)
         rows = task.workers
         layout |= {

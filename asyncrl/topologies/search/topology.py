@@ -17,6 +17,7 @@ from asyncrl.blackbox.space import Space
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.heads.tables import copied_tables, restore_tables, tables_to_keep
 from asyncrl.scheduler.modes import Async, parse_modes
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
@@ -75,6 +76,8 @@ class SearchTopology:
     def begin(self) -> None:
         """See `Topology`."""
         self._state.begin()
+        if self.spec is not None:
+            self.task.policy(self.memory).fill_tables(self.task.seed)
         published = Published.empty(self.task, self._state.search)
         self._state.publish(published)
         self.ground.snapshots.restore(published.vector, 0)
@@ -99,6 +102,7 @@ class SearchTopology:
                 raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {wanted}")
         for name, target in targets.items():
             target[...] = arrays[name]
+        restore_tables(self.memory, arrays)
         version = state["version"]
         published = Published.empty(self.task, self._state.search)
         if version:
@@ -123,6 +127,7 @@ class SearchTopology:
             "ledger": ledger,
             "parameters": snapshot.vector,
             "normaliser": snapshot.normaliser,
+            **tables_to_keep(self.memory),
         }
         return {"version": version}, arrays
 
@@ -152,7 +157,8 @@ class SearchTopology:
         self.ground.snapshots.copy(published.vector)
         normaliser = np.zeros((3, 0 if self.spec is None else self.spec.observation_size), np.float32)
         published.normaliser(normaliser)
-        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps, int(published.limit[0]))
+        vector, limit = published.search[: self.size].copy(), int(published.limit[0])
+        return Snapshot(vector, normaliser, self.steps, limit, copied_tables(self.memory))
 
     def best(self) -> tuple[float, NDArray[np.float64]] | None:
         """The best of a function that any worker has seen: what is maximised, and the point; None without any."""

@@ -27,7 +27,7 @@ class StreamActor(ActingWorker):
     """One actor: T steps in E environments a unit."""
 
     def __init__(self, plan: StreamPlan):
-        task, policy = plan.task, plan.task.policy()
+        task, policy = plan.task, plan.task.policy(plan.memory)
         self._task = task
         self._ground = ground_of(task, task.updater_figures, plan.memory, plan.pipes)
         self._published = PublishedPolicy.empty(policy.size, task.observed)

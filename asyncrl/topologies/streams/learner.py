@@ -61,11 +61,11 @@ class StreamLearner:
     """The one process that updates. What it knows is in shared memory, so a successor goes on where it was killed."""
 
     def __init__(self, plan: StreamPlan):
-        task, policy = plan.task, plan.task.policy()
+        task, policy = plan.task, plan.task.policy(plan.memory)
         self._plan, self._task = plan, task
         self._limit_threads()
         assert plan.store is not None
-        self._state = StreamState(task, plan.store.part("store"))
+        self._state = StreamState(task, plan.store.part("store"), plan.memory)
         self._ground = ground_of(task, self._state.updater.figures, plan.memory, plan.pipes)
         self._keeper = Keeper(self._state, plan.store, self._ground.streams, units_at_once(task))
         layout = unit_layout(task, policy)

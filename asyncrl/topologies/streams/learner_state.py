@@ -29,9 +29,9 @@ KEEP_SHARE = 0.02
 class StreamState:
     """The algorithm's learner, and what is kept beside it."""
 
-    def __init__(self, task: StreamTask, store: Mapping[str, NDArray[Any]] | None = None):
-        """`store`: the arrays of the updater's `layout`; without them it has its own."""
-        self._policy = task.policy()
+    def __init__(self, task: StreamTask, store: Mapping[str, NDArray[Any]] | None = None, memory: SharedArrays | None = None):
+        """`store`: the arrays of the updater's `layout`; `memory`: with the tables of the policy's head; without them it has its own."""
+        self._policy = task.policy(memory)
         self.updater: Updater = task.updater(self._policy, store)
         self.published = PublishedPolicy.empty(self._policy.size, task.observed)
         self._own = {

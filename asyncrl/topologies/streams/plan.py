@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.algos.entries import Streamed
 from asyncrl.algos.off_policy import HIDDEN
 from asyncrl.errors import UserError
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, with_role
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.heads.tables import attach_tables, tables_layout
+from asyncrl.heads.tower import TowerPolicy, check_replay_network
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
@@ -52,28 +53,22 @@ class StreamTask(Task):
         assert isinstance(entry, Streamed)
         return entry
 
-    def policy(self) -> Policy:
-        """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
+    def policy(self, memory: SharedArrays | None = None) -> Policy:
+        """The policy that acts, as `Task.policy`. Raises UserError where actions, head or network do not go with the algorithm."""
         check_actions(self.algo, self.spec.action_kind)
         own = self.entry.head
-        if own not in TOWER_HEADS:
-            if self.head in TOWER_HEADS:
-                fitting = ", ".join(name for name, one in ALGORITHMS.items() if isinstance(one, Streamed) and one.head == self.head)
-                raise UserError(f"head {self.head!r} cannot be used with {self.algo} (it is that of {fitting})")
-            return super().policy()
-        if self.head not in ("auto", own):
-            raise UserError(f"head {self.head!r} cannot be used with {self.algo} (allowed: auto, {own})")
-        self._check_network()
+        if own not in with_role(*REPLAY_ROLES):
+            owners = {name: one.head for name, one in ALGORITHMS.items() if isinstance(one, Streamed)}
+            refuse_replay_head(self.head, self.algo, owners)
+            return super().policy(memory)
+        head = replay_head(self.head, self.algo, own)
+        check_replay_network(self.network, self.algo)
         if self.network_function is not None:
             raise UserError(f"network_function cannot be used with {self.algo}: its networks are ours (--hidden; a3c, impala can)")
-        return TowerPolicy(self.spec, own, self.network.hidden or HIDDEN)
-
-    def _check_network(self) -> None:
-        """Raise UserError for what the networks of algorithms with a replay, relu layers of their own, have no use for."""
-        for field in fields(NetworkOptions):
-            value, allowed = getattr(self.network, field.name), ("auto", "relu") if field.name == "activation" else (field.default,)
-            if field.name != "hidden" and value not in allowed:
-                raise UserError(f"{field.name} = {value} cannot be used with {self.algo} (allowed: {', '.join(map(str, allowed))})")
+        policy = TowerPolicy(self.spec, head, self.network.hidden or HIDDEN)
+        if memory is not None:
+            attach_tables(policy.head, memory)
+        return policy
 
     def updater(self, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
         """The algorithm's learner; `store`: arrays of `store_layout`, without which it has its own."""
@@ -218,6 +213,7 @@ def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) ->
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
         **prefixed("snapshots", Snapshots.layout(size)),
         **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
+        **tables_layout(policy.head),
     }
 
 

@@ -15,6 +15,7 @@ from asyncrl.algos.entries import Streamed
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.scheduler.modes import parse_modes
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.store.checkpoint import parts, read_part, write_part
@@ -63,6 +64,7 @@ class StreamTopology:
         self._state: StreamState | None  # until it is kept in shared memory
         self._store, self._state = self._make_store(policy)
         self.memory, parking = allocate(layout)
+        attach_tables(policy.head, self.memory)
         self._pipes = parking.carried()
         self.ground = ground_of(self.task, figures, self.memory, self._pipes)
         self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
@@ -79,12 +81,12 @@ class StreamTopology:
         store = SharedArrays.allocate({**own, **layout}, reserve=False)
         return store, self._state_over(store)
 
-    def _state_over(self, store: SharedArrays) -> StreamState:
-        """On the host: the device is for the learner alone to touch."""
+    def _state_over(self, store: SharedArrays, memory: SharedArrays | None = None) -> StreamState:
+        """On the host: the device is for the learner alone to touch. `memory`: with the tables of the policy's head."""
         options = self.task.options
         if hasattr(options, "learner_device"):
             options = dataclasses.replace(options, learner_device="cpu")
-        return StreamState(dataclasses.replace(self.task, options=options), store.part("store"))
+        return StreamState(dataclasses.replace(self.task, options=options), store.part("store"), memory)
 
     def _keeper(self, state: StreamState) -> Keeper:
         return Keeper(state, self._store, self.ground.streams, units_at_once(self.task))
@@ -114,6 +116,7 @@ class StreamTopology:
     def begin(self) -> None:
         """See `Topology`."""
         state = self._first_state()
+        self._policy.fill_tables(self._experiment.seed)
         self.ground.streams.snapshots.restore(state.publish(), 0)
         self._keeper(state).keep()
 
@@ -131,6 +134,7 @@ class StreamTopology:
             if name not in arrays or arrays[name].shape != shape:
                 given = arrays[name].shape if name in arrays else None
                 raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {shape}")
+        restore_tables(self.memory, arrays)
         snapshots.restore(arrays["published"], state["version"])
         ledger.restore(arrays["ledger"])
         learned = self._first_state()
@@ -149,13 +153,14 @@ class StreamTopology:
             "ledger": ledger,
             "parameters": snapshot.vector,
             "normaliser": snapshot.normaliser,
+            **tables_to_keep(self.memory),
         }
         return {"version": version}, arrays
 
     def complete(self, folder: Path) -> None:
         """See `Topology`: the learner's part, as of the newest version. The learner is at the gate, or dead."""
         if LEARNER_PART not in parts(folder):
-            state = self._state_over(self._store)
+            state = self._state_over(self._store, self.memory)
             self._keeper(state).recover()
             write_part(folder, LEARNER_PART, {"steps": state.steps}, state.state())
 
@@ -177,7 +182,7 @@ class StreamTopology:
         self.ground.streams.snapshots.copy(published.vector)
         normaliser = np.zeros((3, self.spec.observation_size), np.float32)
         published.normaliser(normaliser)
-        return Snapshot(published.parameters.copy(), normaliser, self.steps)
+        return Snapshot(published.parameters.copy(), normaliser, self.steps, tables=copied_tables(self.memory))
 
 
 def stream_task(experiment: Experiment) -> StreamTask:
