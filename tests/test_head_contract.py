@@ -12,7 +12,7 @@ import pytest
 import torch
 from environments import ContinuousTargetEnv
 from gymnasium import spaces
-from tilted_head import PROCESSES, Registering, TiltedHead
+from tilted_head import PROCESSES, AskingHead, Registering, TiltedHead
 
 import asyncrl
 from asyncrl.algos.a3c import A3COptions
@@ -35,6 +35,7 @@ from asyncrl.heads.tables import attach_tables, tables_layout
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
+from asyncrl.topologies import task_of
 
 SPACES = {
     "discrete": spaces.Discrete(3, start=5),
@@ -426,6 +427,18 @@ def test_a_head_of_several_roles_is_written_once(algo, tmp_path):
     assert player.play(snapshot, 2).mean == pytest.approx(evaluated)
     tilted = replace(snapshot, tables={**snapshot.tables, "tilt": snapshot.tables["tilt"] + 1.0})
     assert player.play(tilted, 2).mean != pytest.approx(evaluated)
+
+
+def test_a_head_that_acts_with_the_critic_is_given_it(monkeypatch):
+    monkeypatch.setitem(HEADS, "asking", AskingHead)
+    network = NetworkOptions(hidden=(8,))
+    task = task_of(Experiment("td3", ContinuousTargetEnv, head="asking", network=network, options=FAMILIES["td3"], steps=400))
+    policy = task.policy()
+    updater = task.updater(policy)
+    learner, out = updater._learner, np.full(policy.size, np.nan, np.float32)
+    assert policy.critic_size == (2 + 1) * 8 + 8 + 8 + 1 and policy.size == learner.published_size + policy.critic_size
+    updater.published(out)
+    np.testing.assert_array_equal(out, np.concatenate([learner.policy.vector, learner.critics.vector[: policy.critic_size]]))
 
 
 def test_named_errors_list_a_new_head():

@@ -93,6 +93,13 @@ class TiltedHead(Head):
         return ((policy_output - old_output) ** 2).sum(-1).mean() / (2.0 * DEVIATION**2)
 
 
+class AskingHead(TiltedHead):
+    """The same, for which the learner publishes its critic too."""
+
+    name: ClassVar[str] = "asking"
+    acts_with_critic: ClassVar[bool] = True
+
+
 class Registering(NetworkOptions):
     """Options that register the head in every process that they are sent to: the registry is the package's own."""
 
