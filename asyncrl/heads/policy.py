@@ -110,7 +110,7 @@ class Policy:
         return np.zeros(self._compact.dense_size + self.head.extra_size, np.float32)
 
     def expand(self, vector: NDArray[np.float32], dense: NDArray[np.float32]) -> None:
-        """Fill what `dense` gave; once after every change of the vector."""
+        """Fill what `dense` gave from vector[size]; to be called after every change of the vector."""
         if self._compact is not None:
             self._compact.expand(vector[: self._network_size], dense[: self._compact.dense_size])
             dense[self._compact.dense_size :] = vector[self._network_size :]
@@ -138,7 +138,10 @@ class Policy:
         return module
 
     def module(self, vector: NDArray[np.float32], gradient: NDArray[np.float32] | None) -> tuple[Any, Any]:
-        """(torch module, the head's own parameters as a tensor), views of a `dense` vector with gradients in `gradient`, likewise dense."""
+        """(torch module, the head's own parameters [extra_size] as a tensor): views of vector[N], with gradients in gradient[N].
+
+        Both are what `dense` gives, of the parameters and of their gradient; without `gradient` there are none.
+        """
         import torch
 
         from asyncrl.heads.networks.modules import MlpActorCritic, bind
@@ -160,7 +163,7 @@ class Policy:
 
 
 def round_arrays(spec: EnvSpec, head: Head, plan: NDArray[np.int64] | None, shape: tuple[int, int], ahead: int = 0) -> RoundArrays:
-    """Arrays for `shape` = (T, E), and for `ahead` actions after the last step; scratch for the compiled network of `plan`, if any."""
+    """Arrays for `shape` = (T, E), and for `ahead` actions after the last step; scratch for the network of plan[4 + layers], if any."""
     steps, envs = shape
     raw = np.zeros((steps + 1, envs, *spec.observation_shape), spec.observation_dtype)
     actions = (steps + ahead, envs, head.components)

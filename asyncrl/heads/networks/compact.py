@@ -115,9 +115,10 @@ def check_network(spec: EnvSpec, head: str, options: NetworkOptions) -> None:
 
 
 def actor_critic(plan: NDArray[np.int64], head: str, options: NetworkOptions) -> CompactNetwork:
-    """The network of a plan: hidden layers with biases, the policy's output without, the value's output dense with one.
+    """The network of plan[4 + hidden layers], see `kernels.make_plan`.
 
-    A value is a number of any size, which a small output without bias is ill suited to.
+    Hidden layers have biases, the policy's output has none. The value's output is dense and has one: a value is a number of any
+    size, for which a small output without bias is ill suited.
     """
     structure = structure_of(head, options)
     return CompactNetwork(
