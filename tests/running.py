@@ -215,6 +215,13 @@ def kill(pid: int) -> None:
         return
 
 
+def kill_and_see(run: Run, pids: dict[int, int]) -> None:
+    """SIGKILL these workers' processes, and wait until the launcher has seen it; their successors may be there by then."""
+    for pid in pids.values():
+        kill(pid)
+    wait_for(lambda: all(run.pids().get(worker) != pid for worker, pid in pids.items()))
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """What `condition` gives once it is true."""
     deadline = time.monotonic() + seconds

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from running import Run, children, kill, wait_for, watched
+from running import Run, children, kill_and_see, wait_for, watched
 
 import asyncrl
 from asyncrl.errors import UserError
@@ -199,8 +199,8 @@ def test_killed_processes_change_nothing_that_is_found(tmp_path, algo, bounds):
             for worker in (1, 0, 1):  # 1 is the learner
                 before = launcher.version()
                 wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before + 1)
-                kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
-                wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+                pid = wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)
+                kill_and_see(run, {worker: pid})
         finally:
             slow.unlink()
 

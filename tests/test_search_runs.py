@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from environments import CountingEnv
 from gymnasium import spaces
-from running import Jitter, Run, figures, interrupt, kill, resume, train, wait_for
+from running import Jitter, Run, figures, interrupt, kill_and_see, resume, train, wait_for
 
 import asyncrl
 from asyncrl.actors.episodes import LONGEST_EPISODE
@@ -215,8 +215,8 @@ def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_pat
                 worker = (2, 0, 1)[turn % 3]  # 2 is the learner
                 before = launcher.version()
                 wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
-                kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
-                wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+                pid = wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)
+                kill_and_see(run, {worker: pid})
         finally:
             slow.unlink()
 

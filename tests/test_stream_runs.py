@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from running import Jitter, Run, figures, interrupt, kill, patience, resume, train, wait_for
+from running import Jitter, Run, figures, interrupt, kill_and_see, patience, resume, train, wait_for
 
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import usable_cores
@@ -106,8 +106,7 @@ def test_a_run_survives_the_death_of_actors(tmp_path, algo, mode):
             worker = turn % 2
             before = launcher.version()
             wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before + 3)
-            kill(wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None))
-            wait_for(lambda worker=worker: not launcher.slots[worker].granted)
+            kill_and_see(run, {worker: wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)})
         before = launcher.version()
         wait_for(lambda: launcher.epoch_runs and launcher.version() > before + 300)
         interrupt(run)
@@ -145,9 +144,7 @@ def killer(victims: list[list[int]], apart: int = 5) -> Any:
             wait_for(lambda before=before: run.over or (launcher.epoch_runs and launcher.version() > before + apart))
             assert not run.over, "it was too short"
             pids = wait_for(lambda: run.pids() if all(slot.granted for slot in launcher.slots) else None)
-            for worker in workers:
-                kill(pids[worker])
-            wait_for(lambda workers=workers: not any(launcher.slots[worker].granted for worker in workers))
+            kill_and_see(run, {worker: pids[worker] for worker in workers})
 
     return beside
 
