@@ -31,7 +31,7 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy, round_arrays
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.heads.search_policy import SearchPolicy
-from asyncrl.heads.tables import attach_tables, tables_layout
+from asyncrl.heads.tables import attach_tables, restore_tables, tables_layout, tables_to_keep
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
@@ -221,7 +221,9 @@ def test_a_replays_greedy_action_is_the_learners(head, kind, role):
         table[:] = 0
     vector = lively(policy)
     rounds = acted(policy, vector, temperature=0.0)
-    np.testing.assert_allclose(rounds.action[-1], policy.act(vector, rounds.observation[3]), rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        output = policy.module(vector, None)[0](torch.from_numpy(rounds.observation[3]))[0]
+    np.testing.assert_allclose(rounds.action[3], torch.tanh(output[:, : policy.head.components]).numpy(), rtol=1e-5, atol=1e-6)
 
 
 @cases(Role.SEARCH)
@@ -394,6 +396,16 @@ def test_two_processes_have_the_same_table():
         process.join(60)
         assert process.exitcode == 0
     assert head.tables["tilt"].tolist() == [2.0, 2.0]
+
+
+def test_a_checkpoints_tables_are_taken_back():
+    head = made("tilted", spec_of(SPACES["box"]), NetworkOptions())
+    kept, memory = (SharedArrays.allocate(tables_layout(head)) for _ in range(2))
+    kept["tables/tilt"][:], kept["tables/processes"][7] = (0.5, -1.0), 3
+    restore_tables(memory, {"parameters": np.zeros(3), **tables_to_keep(kept)})
+    assert memory["tables/tilt"].tolist() == [0.5, -1.0] and memory["tables/processes"][7] == 3
+    with pytest.raises(UserError, match=r"does not fit: tables/tilt has shape None, this run needs \(2,\)"):
+        restore_tables(memory, {"parameters": np.zeros(3)})
 
 
 # One head in three families, in real runs.

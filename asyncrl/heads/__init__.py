@@ -8,6 +8,7 @@
     policy       a network and a head over one flat vector: what acts and learns
     tower        the same without v(s), for algorithms with a replay
     search_policy           greedy policies of black-box search, over any kind of layers
+    search_player           what plays them
     decisions    one step of such a policy as one compiled call
     rounds       the arrays that a worker acts and learns in
     tables       the shared arrays of heads: in memory, in a checkpoint, in an evaluation

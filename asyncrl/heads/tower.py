@@ -11,7 +11,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError, unknown
 from asyncrl.heads.choice import REPLAY_ROLES, with_role
 from asyncrl.heads.head import Role
-from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan, policy_forward, vector_size, workspace_size
+from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan, vector_size
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 
@@ -38,14 +38,6 @@ class TowerPolicy(Policy):
     def initial(self, seed: int) -> NDArray[np.float32]:
         """Zeros [size]: the learner makes the first parameters."""
         return np.zeros(self.size, np.float32)
-
-    def act(self, vector: NDArray[np.float32], observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The action [E, C] in [-1, 1] at observation[E, D], without noise: tanh of the mean."""
-        assert self.plan is not None
-        envs = observation.shape[0]
-        output = np.zeros((envs, self.head.policy_outputs), np.float32)
-        policy_forward(self.plan, vector, observation, np.zeros(workspace_size(self.plan, envs), np.float32), output)
-        return np.tanh(output[:, : self.head.components])
 
 
 def check_replay_network(network: NetworkOptions, algo: str) -> None:
