@@ -22,8 +22,11 @@ from asyncrl.session.folder import other_environment, read_experiment
 from asyncrl.session.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
 from asyncrl.store.checkpoint import check, newest, read_part
-from asyncrl.topologies import essential_part, task_of
-from asyncrl.workers.evaluator import Evaluated, Evaluation, Playing, Snapshot
+from asyncrl.topologies import essential_part
+from asyncrl.topologies.players import player_of, policy_of
+from asyncrl.topologies.topology import task_of
+from asyncrl.workers.plan import Task
+from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
 
 
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
@@ -31,7 +34,8 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
 
     `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions` and of the algorithm's options, by
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
-    travel to the workers by cloudpickle. Raises UserError, WorkerFailed.
+    travel to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
+    (`tensor.share_memory_()`), and else copied into each; one on another device is refused. Raises UserError, WorkerFailed.
     """
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
@@ -92,7 +96,7 @@ def evaluate(
     task, snapshot = _load(Path(run_folder), env, network_function)
     with kept_generators(), closed_environments():
         seed_generators(seed)
-        return _outcome(task.player(seed).play(snapshot, episodes))
+        return _outcome(player_of(task, seed).play(snapshot, episodes))
 
 
 def play(
@@ -111,12 +115,12 @@ def play(
     with kept_generators(), closed_environments():
         seed_generators(seed)
         if video is None:
-            return _outcome(_shown(task.player(seed, render_mode="human")).play(snapshot, episodes))
-        with record(task.shipped, Path(video)) as environment:
-            return _outcome(task.player(seed, environment=environment).play(snapshot, episodes))
+            return _outcome(_shown(player_of(task, seed, render_mode="human")).play(snapshot, episodes))
+        with record(task.env, Path(video)) as environment:
+            return _outcome(player_of(task, seed, environment=environment).play(snapshot, episodes))
 
 
-def _shown(player: Playing) -> Playing:
+def _shown(player: GreedyPlayer) -> GreedyPlayer:
     """The player, if its environment draws to a window."""
     mode = player.environment.render_mode
     if mode != "human":
@@ -157,7 +161,7 @@ def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
         raise UserError(f"checkpoint {str(checkpoint)!r} is of algorithm {algo!r}, this run's is {experiment.algo!r}")
 
 
-def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Evaluated, Snapshot]:
+def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
     """What playing needs of a run's newest checkpoint."""
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder)
@@ -166,7 +170,7 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[E
     task = task_of(experiment)
     for note in other_environment(folder, checkpoint, experiment, task.spec):
         warnings.warn(note, UserWarning, stacklevel=3)
-    size, observed = task.size, task.spec.observation_size if task.spec is not None else 0
+    size, observed = policy_of(task).size, task.spec.observation_size
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
     limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0

@@ -89,6 +89,8 @@ def minimize(
     of them, and `start` may not lie there. cma-es and sep-cma have their library's smooth map into the box, to the others the function
     goes on beyond it as its mirror image.
 
+    Tensors in shared memory that the function captures are shared with the workers; see `asyncrl.train`.
+
     Points are float64. A point without a value may give nan, or what else is not finite: it ranks below all others.
 
     Raises UserError for what can't be used or a function that raises, WorkerFailed where workers kept dying.
@@ -158,8 +160,7 @@ class _Minimization:
             return self._drive(launcher, seconds, check)
         finally:
             launcher.stop()
-            topology.ground.parking.close()
-            topology.memory.close()
+            topology.close()
 
     def _drive(self, launcher: Launcher, seconds: float | None, check: Callable[[], None]) -> Minimum:
         launcher.start(check)

@@ -41,7 +41,7 @@ EPISODE_FIELDS = {
 }
 """A finished episode: undiscounted return, length in steps, in black-box search the number of its exploration setting (elsewhere
 the setting is the worker's), and what does not depend on how workers are timed in a deterministic mode: `order`, the version of
-the parameters that acted or in black-box search the ticket and attempt (`estates.Estate.told_below`), and `steps`, those of all
+the parameters that acted or in black-box search the ticket and attempt (`launcher.estate.Estate.told_below`), and `steps`, those of all
 workers that were known when its round began."""
 
 

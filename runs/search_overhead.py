@@ -21,7 +21,7 @@ import numpy as np
 
 import asyncrl
 from asyncrl.actors.episodes import EpisodeRunner, Observed
-from asyncrl.envs import make_env, spec_of
+from asyncrl.envs import CheckedEnvironment, make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.processes.starting import settle_in
@@ -68,10 +68,10 @@ def measure(centre: Any, normaliser: Any, rank: int, connection: Any) -> None:
             for action in actions:
                 environment.step(action)
 
-    play(EpisodeRunner(recorder, spec, player))
+    play(EpisodeRunner(CheckedEnvironment(recorder, spec), player))
     environment.action_space.seed(rank)
     random = [[environment.action_space.sample() for _ in episode] for episode in recorder.episodes]
-    steps, runner = sum(len(episode) for episode in random), EpisodeRunner(environment, spec, player)
+    steps, runner = sum(len(episode) for episode in random), EpisodeRunner(CheckedEnvironment(environment, spec), player)
     connection.send(0)
     connection.recv()  # all begin now
     rows = []

@@ -31,7 +31,7 @@ def batch(returns: Any, generation: Any = 0, ticket: Any = None, version: Any = 
 
 def joined(*batches: Evaluations) -> Evaluations:
     """Several batches as one."""
-    names = ("generation", "ticket", "version", "returns", "length")
+    names = ("generation", "ticket", "version", "value", "length")
     return Evaluations(*(np.concatenate([getattr(one, name) for one in batches]) for name in names))
 
 

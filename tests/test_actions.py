@@ -13,7 +13,7 @@ from running import train
 import asyncrl
 from asyncrl.actors.episodes import EpisodeRunner
 from asyncrl.actors.rollout import Actor
-from asyncrl.envs import make_env, spec_of
+from asyncrl.envs import CheckedEnvironment, GymnasiumStepping, make_env, spec_of
 from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
@@ -87,9 +87,9 @@ def test_every_policy_gives_members_of_the_space(name):
             if isinstance(policy, SearchPolicy):
                 player = policy.player()
                 player.set(vector)
-                assert EpisodeRunner(environment, policy.spec, player).run(0).length == 5
+                assert EpisodeRunner(CheckedEnvironment(environment, policy.spec), player).run(0).length == 5
                 continue
-            actor = Actor([environment], policy, vector, 12, [], generator)
+            actor = Actor(GymnasiumStepping([environment], policy.spec), policy, vector, 12, [], generator)
             actor.reset([0])
             actor.collect(0, 0.0)
             actor.uniform = np.isfinite(policy.spec.action_low).all()

@@ -31,6 +31,7 @@ from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.store.checkpoint import newest, read_part
+from asyncrl.topologies.players import player_of
 
 FAST = {"workers": 2, "steps": 400, "quiet": True, "evaluation_episodes": 0}
 
@@ -254,7 +255,7 @@ def test_observation_statistics_come_back(tmp_path):
     task, snapshot = api._load(result.folder, None, None)
     assert np.array_equal(snapshot.normaliser, arrays["normaliser"])
     plain = np.zeros_like(snapshot.normaliser)
-    without = task.player(0).play(dataclasses.replace(snapshot, normaliser=plain), 1)
+    without = player_of(task, 0).play(dataclasses.replace(snapshot, normaliser=plain), 1)
     assert without.returns != with_them["returns"], "the statistics make a difference"
 
 

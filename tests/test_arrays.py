@@ -26,7 +26,7 @@ LAYOUT = {
 }
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.fans"])
+context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.grid"])
 
 
 def test_arrays_are_as_declared_zeroed_and_apart():

@@ -14,7 +14,7 @@ PROCESSES = 4
 ADDITIONS = 50_000
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.fans"])
+context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.grid"])
 
 
 def run_all(target, arrays, count=PROCESSES):

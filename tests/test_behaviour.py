@@ -13,6 +13,7 @@ from asyncrl.actors.rollout import Actor
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.entries import Streamed
+from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
@@ -165,7 +166,8 @@ def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, sp
     vector[outputs : 2 * outputs] = np.linspace(-0.5, 0.4, outputs)  # the biases, after weights [1, P]
     if policy.head.extra_size:
         vector[-policy.head.extra_size :] = -0.4
-    actor = Actor([Earning(space)], policy, vector, steps, [EXPLORATIONS[kind](value)], np.random.default_rng(2))  # type: ignore[list-item]
+    stepping = GymnasiumStepping([Earning(space)], policy.spec)  # type: ignore[list-item]
+    actor = Actor(stepping, policy, vector, steps, [EXPLORATIONS[kind](value)], np.random.default_rng(2))
     actor.reset([0])
     trajectory = actor.collect(0, 0)
     trajectory.reward -= trajectory.reward.mean()

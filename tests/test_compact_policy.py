@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3COptions
+from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec, spec_of
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS
@@ -26,10 +27,14 @@ def lively(policy, seed=0):
     return (policy.initial(seed) + 0.3 * np.random.default_rng(seed).standard_normal(policy.size)).astype(np.float32)
 
 
+def stepping(policy):
+    return GymnasiumStepping([Sides()], policy.spec)
+
+
 def rolled(policy, seed=1):
     """A trajectory of random numbers."""
     generator = np.random.default_rng(seed)
-    actor = Actor([Sides()], Policy(policy.spec, "auto", NetworkOptions()), policy.initial(0), 6, [], generator)
+    actor = Actor(stepping(policy), Policy(policy.spec, "auto", NetworkOptions()), policy.initial(0), 6, [], generator)
     trajectory = actor.trajectory
     trajectory.observation[:] = generator.standard_normal(trajectory.observation.shape)
     trajectory.reward[:] = generator.standard_normal(trajectory.reward.shape)
@@ -90,7 +95,7 @@ class Sides(gymnasium.Env[Any, Any]):
 def test_a_compact_head_learns_under_a3c(head):
     policy = Policy(spec_of(Sides()), head, NetworkOptions(hidden=None if head == "linear" else (8,)))
     vector = policy.initial(0)
-    actor = Actor([Sides()], policy, vector, 20, [], np.random.default_rng(7))
+    actor = Actor(stepping(policy), policy, vector, 20, [], np.random.default_rng(7))
     actor.reset([0])
     learner = WrittenGradient(policy, vector, 20, 1, A3COptions(t_max=20, gamma=0.0))
     rewards = []
@@ -107,7 +112,7 @@ def test_actors_act_on_what_the_vector_is_now():
     dense_policy = Policy(spec_of(Sides()), "auto", NetworkOptions(hidden=(41, 41)))
     vector = np.zeros(policy.size, np.float32)
     dense = policy.dense(vector)
-    actors = [Actor([Sides()], p, v, 30, [], np.random.default_rng(5)) for p, v in ((policy, vector), (dense_policy, dense))]
+    actors = [Actor(stepping(p), p, v, 30, [], np.random.default_rng(5)) for p, v in ((policy, vector), (dense_policy, dense))]
     for actor in actors:
         actor.reset([0])
     for seed in range(3):

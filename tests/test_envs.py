@@ -320,11 +320,12 @@ def test_a_global_that_cannot_be_shipped_is_named() -> None:
 def test_a_shipped_function_works_in_another_process(tmp_path: Path) -> None:
     scope: dict[str, Any] = {"environments": environments, "__name__": "__main__"}
     exec("def make():\n    return environments.CountingEnv(length=7)", scope)
-    (tmp_path / "shipped").write_bytes(ship(scope["make"]))
+    (tmp_path / "shipped").write_bytes(ship(scope["make"]).data)
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from asyncrl.envs import make_env, unship\n"
-        "print(make_env(unship(open(sys.argv[1], 'rb').read())).length)"
+        "from asyncrl.processes.parcels import Parcel\n"
+        "print(make_env(unship(Parcel(open(sys.argv[1], 'rb').read()))).length)"
     )
     folder = str(Path(environments.__file__).parent)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "shipped"), folder], capture_output=True, text=True, check=True)

@@ -11,8 +11,7 @@ from running import train
 
 import asyncrl
 from asyncrl.actors.episodes import BEAT, EpisodeRunner, Observed
-from asyncrl.actors.rollout import EnvironmentFault
-from asyncrl.envs import make_env, spec_of
+from asyncrl.envs import CheckedEnvironment, EnvironmentFault, make_env, spec_of
 from asyncrl.errors import Hopeless
 
 
@@ -48,8 +47,8 @@ class Strange(CountingEnv):
 
 def runner(make: Any, beats: list[int] | None = None, evaluates: bool = False) -> EpisodeRunner:
     environment = make_env(make)
-    spec = spec_of(environment)
-    return EpisodeRunner(environment, spec, Still(), lambda: beats.append(1) if beats is not None else None, evaluates)
+    checked = CheckedEnvironment(environment, spec_of(environment))
+    return EpisodeRunner(checked, Still(), lambda: beats.append(1) if beats is not None else None, evaluates)
 
 
 def test_an_episode_has_return_length_and_what_was_seen():

@@ -261,9 +261,9 @@ def test_dropped_means_never_looked_at():
     search, alone = begun(replace(PLAIN, late="drop")), begun(replace(PLAIN, late="drop"))
     mixed = late_batch(search, [4, 8])
     late_batch(alone, [4, 8])
-    mixed.returns[:4] = 1e6
+    mixed.value[:4] = 1e6
     search.update(1, mixed)
-    alone.update(1, batch(mixed.returns[4:], 1, np.arange(4, 12), 1))
+    alone.update(1, batch(mixed.value[4:], 1, np.arange(4, 12), 1))
     assert_same_state(search, snapshot(alone))
 
 
@@ -273,7 +273,7 @@ def test_a_few_fresh_evaluations_are_no_update_and_the_next_generation_is_fresh(
     kept = snapshot(search)
     assert search.update(1, evaluations) == {"skipped_late": 1.0, "late_dropped": 12.0, "late_used": 0.0}
     assert_same_state(search, kept)
-    figures = search.update(2, batch(evaluations.returns, 2, version=1))  # acted on 1, which is 2
+    figures = search.update(2, batch(evaluations.value, 2, version=1))  # acted on 1, which is 2
     assert (figures["late_dropped"], "flat" in figures) == (0.0, False)
 
 
@@ -293,7 +293,7 @@ def test_how_good_a_version_was_is_no_reason_to_go_anywhere(late):
     for level in (0.0, 10.0):
         search = begun(replace(PLAIN, population=2000, estimator="vanilla", late=late, shaping="none", learning_rate=0.1))
         evaluations = late_batch(search, [1000, 1000])
-        evaluations.returns[1000:] += level
+        evaluations.value[1000:] += level
         search.update(1, evaluations)
         ends.append(search.theta.copy())
     np.testing.assert_allclose(ends[0], ends[1], atol=0.001)

@@ -15,6 +15,7 @@ from asyncrl.actors.exploration import (
     OrnsteinUhlenbeck,
     Temperature,
     check_fit,
+    entropy_weight,
     label,
     parse_exploration,
 )
@@ -22,7 +23,7 @@ from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.rounds import ENTROPY_WEIGHT, EPSILON, TEMPERATURE
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 
 SPACES = {
     "discrete": spaces.Discrete(3),
@@ -158,10 +159,19 @@ def turned(setting, space="box", steps=3, envs=2, total=0.0, seed=0, memory=None
 
 def test_every_knob_is_its_own():
     before = turned(Temperature(1.0)).knobs
-    for setting, knob in ((EntropyWeight(0.3), ENTROPY_WEIGHT), (Epsilon(0.2), EPSILON), (Temperature(3.0), TEMPERATURE)):
+    for setting, knob in ((Epsilon(0.2), EPSILON), (Temperature(3.0), TEMPERATURE)):
         knobs = turned(setting).knobs
         assert knobs[knob] == setting.value
         np.testing.assert_array_equal(np.delete(knobs, knob), np.delete(before, knob))
+
+
+def test_the_weight_of_the_entropy_is_read_by_the_loss_and_changes_nothing_else():
+    assert entropy_weight([Epsilon(0.2), EntropyWeight(0.3)], 0.1) == 0.3
+    assert entropy_weight([EntropyWeight(0.0)], 0.1) == 0.0
+    assert entropy_weight([Epsilon(0.2)], 0.1) == entropy_weight([], 0.1) == 0.1
+    before, after = turned(Temperature(1.0)), turned(EntropyWeight(0.3))
+    for name, array in vars(before).items():
+        np.testing.assert_array_equal(getattr(after, name), array, err_msg=name)
 
 
 @pytest.mark.parametrize(("total", "epsilon"), [(0, 1.0), (250, 0.775), (500, 0.55), (1000, 0.1), (5000, 0.1)])

@@ -20,8 +20,10 @@ from asyncrl.shared.parking import Parking
 from asyncrl.shared.states import States
 from asyncrl.shared.tickets import STRIDE, Tickets
 from asyncrl.topologies.search.estate import TicketsEstate
-from asyncrl.topologies.search.generations import MOST_ATTEMPTS, Claim, LearnerPace, SearchGround, WorkerPace, window_for
+from asyncrl.topologies.search.generations import MOST_ATTEMPTS, SearchGround, window_for
+from asyncrl.topologies.search.learner_pace import LearnerPace
 from asyncrl.topologies.search.window import finish_using
+from asyncrl.topologies.search.worker_pace import Claim, WorkerPace
 
 P = 4
 WORKERS = 3

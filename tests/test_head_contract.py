@@ -35,7 +35,9 @@ from asyncrl.heads.tables import attach_tables, restore_tables, tables_layout, t
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
-from asyncrl.topologies import task_of
+from asyncrl.topologies.players import player_of
+from asyncrl.topologies.streams.plan import stream_policy, updater_of
+from asyncrl.topologies.topology import task_of
 
 SPACES = {
     "discrete": spaces.Discrete(3, start=5),
@@ -435,7 +437,7 @@ def test_a_head_of_several_roles_is_written_once(algo, tmp_path):
     assert (arrays["tables/processes"] > 0).sum() >= 2  # both workers have written to the same table
     # The evaluator was given the tables: where all observations are the same, a tilt of another size shows in the return.
     task, snapshot = _load(result.folder, ContinuousTargetEnv, None)
-    player, evaluated = task.player(0), result.summary["evaluation_return"]
+    player, evaluated = player_of(task, 0), result.summary["evaluation_return"]
     assert player.play(snapshot, 2).mean == pytest.approx(evaluated)
     tilted = replace(snapshot, tables={**snapshot.tables, "tilt": snapshot.tables["tilt"] + 1.0})
     assert player.play(tilted, 2).mean != pytest.approx(evaluated)
@@ -445,8 +447,8 @@ def test_a_head_that_acts_with_the_critic_is_given_it(monkeypatch):
     monkeypatch.setitem(HEADS, "asking", AskingHead)
     network = NetworkOptions(hidden=(8,))
     task = task_of(Experiment("td3", ContinuousTargetEnv, head="asking", network=network, options=FAMILIES["td3"], steps=400))
-    policy = task.policy()
-    updater = task.updater(policy)
+    policy = stream_policy(task)
+    updater = updater_of(task, policy)
     learner, out = updater._learner, np.full(policy.size, np.nan, np.float32)
     assert policy.critic_size == (2 + 1) * 8 + 8 + 8 + 1 and policy.size == learner.published_size + policy.critic_size
     updater.published(out)

@@ -1,8 +1,9 @@
-"""Imports point down, and the ground knows no reinforcement learning."""
+"""Imports point down and form no circle, none is hidden without a reason, and the ground knows no reinforcement learning."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,41 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 APART = {frozenset({"actors", "learners"})}
 SIMULATORS = {"gymnasium", "mujoco"}
 VERSION = ("asyncrl", ("__version__",))  # may be imported from anywhere
+
+# Imports inside functions, which a reader of a file's head does not see.
+HEAVY = {"torch", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma"}
+"""Libraries that take long to load, or that not everybody has: loaded where they are first needed."""
+OURS_THAT_LOAD_TORCH = {"asyncrl.heads.networks.modules", "asyncrl.heads.networks.devices", "asyncrl.heads.networks.towers"}
+"""Files of ours with torch at their head, which is why whoever can do without torch loads them late."""
+LAZY = {"__main__.py", "__init__.py", "cli/"}
+"""The command line: its help and its error messages come at once, and a command loads what it needs. `import asyncrl` likewise."""
+TEMPORARY = {
+    ("algos/__init__.py", "asyncrl.learners.natural:NaturalUpdater"),
+    ("algos/__init__.py", "asyncrl.learners.traces:TraceUpdater"),
+    ("algos/impala.py", "numpy"),
+    ("algos/npg.py", "numpy"),
+    ("algos/nq.py", "asyncrl.algos.estimators"),
+    ("algos/q1.py", "asyncrl.algos.estimators"),
+    ("algos/sac.py", "numpy"),
+    ("algos/sarsa.py", "asyncrl.algos.estimators"),
+    ("algos/td3.py", "numpy"),
+    ("bench/more_wild/optimizers.py", "asyncrl.algos.ars"),
+    ("bench/more_wild/optimizers.py", "asyncrl.algos.cma_es"),
+    ("bench/more_wild/optimizers.py", "asyncrl.algos.es"),
+    ("bench/more_wild/optimizers.py", "asyncrl.algos.nes"),
+    ("experiment/checks.py", "asyncrl.heads.options"),
+    ("experiment/checks.py", "asyncrl.scheduler.modes"),
+    ("learners/replays.py", "asyncrl.algos.ddpg"),
+    ("learners/replays.py", "asyncrl.algos.sac"),
+    ("learners/replays.py", "asyncrl.algos.td3"),
+    ("learners/traces.py", "asyncrl.learners.gradients"),
+    ("processes/fork_server.py", "ctypes"),
+    ("topologies/__init__.py", "asyncrl.topologies.actor_learner.topology"),
+    ("topologies/__init__.py", "asyncrl.topologies.search.topology"),
+    ("topologies/__init__.py", "asyncrl.topologies.streams.learner"),
+    ("topologies/__init__.py", "asyncrl.topologies.streams.topology"),
+}
+"""Hidden imports and names in strings that are still to be brought to light: (file, module). To be emptied."""
 
 
 def violations(package: Path) -> list[str]:
@@ -87,6 +123,151 @@ def _forbidden(part: str, module: str, names: tuple[str, ...] | None) -> str | N
     if frozenset({part, below[0]}) in APART:
         return f"{part} and {below[0]} import each other's layer: {module}"
     return None
+
+
+def hidden(package: Path) -> list[tuple[str, str]]:
+    """(file, module) of every import inside a function that is neither of a heavy library nor the command line's."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package).as_posix()
+        if any(place == lazy or (lazy.endswith("/") and place.startswith(lazy)) for lazy in LAZY):
+            continue
+        for function in _functions(path):
+            for node in ast.walk(function):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                light = [module for module in modules if module.split(".")[0] not in HEAVY and module not in OURS_THAT_LOAD_TORCH]
+                found += [(place, module) for module in light]
+    return sorted(set(found))
+
+
+def _functions(path: Path) -> Iterator[ast.AST]:
+    yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def named_above(package: Path) -> list[tuple[str, str]]:
+    """(file, name) of every string that is nothing but the name of a module of a higher layer, or of a class in it."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        part = place.parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"asyncrl(\.\w+)+(:\w+)?", node.value):
+                named = re.split(r"[.:]", node.value)[1]
+                if LEVEL.get(named, len(LAYERS)) < LEVEL.get(part, 0):
+                    found.append((place.as_posix(), node.value))
+    return found
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Files that import each other, by way of others or not, in whatever place the imports stand; for types alone does not count."""
+    files = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    arrows = {place: _files_of(package / place, files) for place in files}
+    reached = {place: _reached(place, arrows) for place in files}
+    groups = {tuple(sorted(other for other in reached[place] if place in reached[other])) for place in files if place in reached[place]}
+    return [list(group) for group in sorted(groups)]
+
+
+def _files_of(path: Path, files: set[str]) -> set[str]:
+    """The files of the package that a file imports from."""
+    found = set()
+    for _, module, names in _imports(path):
+        if module.split(".")[0] != "asyncrl" or (module, names) == VERSION:
+            continue
+        base = "/".join(module.split(".")[1:])
+        for name in names or ():
+            candidates = (f"{base}/{name}.py", f"{base}/{name}/__init__.py", f"{base}.py", f"{base}/__init__.py")
+            found |= set([candidate for candidate in (one.lstrip("/") for one in candidates) if candidate in files][:1])
+    return found
+
+
+def _reached(place: str, arrows: dict[str, set[str]]) -> set[str]:
+    """Everything that can be reached along one or more arrows."""
+    found: set[str] = set()
+    following = set(arrows[place])
+    while following:
+        found |= following
+        following = {further for one in following for further in arrows[one]} - found
+    return found
+
+
+def test_no_file_imports_what_imports_it():
+    assert circles(PACKAGE) == []
+
+
+def test_imports_stand_at_the_head_of_a_file():
+    assert [one for one in hidden(PACKAGE) if one not in TEMPORARY] == []
+
+
+def test_what_is_said_to_load_torch_does():
+    for module in OURS_THAT_LOAD_TORCH:
+        body = ast.parse((PACKAGE.parent / f"{module.replace('.', '/')}.py").read_text()).body
+        assert any(alias.name == "torch" for node in body if isinstance(node, ast.Import) for alias in node.names), module
+
+
+def test_no_string_names_what_lies_above():
+    assert [one for one in named_above(PACKAGE) if one not in TEMPORARY] == []
+
+
+def test_what_is_still_hidden_is_there():
+    """The temporary list has nothing that has been mended."""
+    assert {*hidden(PACKAGE), *named_above(PACKAGE)} >= TEMPORARY
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"a.py": "from asyncrl.b import y", "b.py": "from asyncrl.a import x"}, [["a.py", "b.py"]]),
+        ({"a.py": "from asyncrl.b import y", "b.py": "def f():\n    from asyncrl.a import x"}, [["a.py", "b.py"]]),
+        ({"a.py": "from asyncrl.b import c", "b/__init__.py": "", "b/c.py": "from asyncrl.a import x"}, [["a.py", "b/c.py"]]),
+        (
+            {"a.py": "from asyncrl.b import y", "b.py": "from asyncrl.c import y", "c.py": "from asyncrl.a import x"},
+            [["a.py", "b.py", "c.py"]],
+        ),
+        (
+            {"a.py": "from asyncrl.b import y", "b.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from asyncrl.a import x"},
+            [],
+        ),
+        ({"a.py": "from asyncrl.b import y\nfrom asyncrl.c import z", "b.py": "from asyncrl.c import z", "c.py": ""}, []),
+    ],
+)
+def test_a_circle_is_found(tmp_path, files, found):
+    for place, text in files.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    assert circles(tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "found"),
+    [
+        ("heads/mlp.py", "def f():\n    from asyncrl.heads.kernels import forward", ["asyncrl.heads.kernels"]),
+        ("heads/mlp.py", "class A:\n    def f(self):\n        import json, torch", ["json"]),
+        ("heads/mlp.py", "def f():\n    import torch\n    import imageio.v2", []),
+        ("heads/mlp.py", "if True:\n    import json", []),
+        ("cli/main.py", "def f():\n    from asyncrl.api import train", []),
+        ("heads/__init__.py", "def f():\n    from asyncrl.heads.kernels import forward", ["asyncrl.heads.kernels"]),
+    ],
+)
+def test_a_hidden_import_is_found(tmp_path, place, text, found):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(text)
+    assert hidden(tmp_path) == [(place, module) for module in found]
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "found"),
+    [
+        ("algos/td3.py", 'x = "asyncrl.learners.replays:Td3Updater"', ["asyncrl.learners.replays:Td3Updater"]),
+        ("algos/td3.py", '"""asyncrl.learners.replays"""', ["asyncrl.learners.replays"]),
+        ("algos/td3.py", '"""As in asyncrl.learners.replays."""', []),
+        ("learners/replays.py", 'x = "asyncrl.algos.td3"', []),
+    ],
+)
+def test_a_name_of_what_lies_above_is_found(tmp_path, place, text, found):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(text)
+    assert named_above(tmp_path) == [(place, name) for name in found]
 
 
 def test_the_package_keeps_to_its_layers():

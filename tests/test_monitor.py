@@ -21,7 +21,7 @@ from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.ledger import Ledger
 from asyncrl.store.json_files import write_json_atomically
 from asyncrl.topologies.streams.learner import LearnerBooks
-from asyncrl.topologies.streams.plan import stream_columns
+from asyncrl.topologies.streams.plan import ledger_columns
 
 EXPLORATIONS = ["entropy:0.01", "entropy:0.1"]
 
@@ -107,7 +107,7 @@ def test_losses_in_rounds_modes_are_means_over_gradients():
 
 
 def test_figures_with_a_count_of_their_own_are_means_over_those_who_had_one():
-    columns = stream_columns(("value", "policy_loss", "ratio_max"), 2)
+    columns = ledger_columns(("value", "policy_loss", "ratio_max"), 2)
     ledger = Ledger(columns, SharedArrays.allocate(Ledger.layout(columns, 3)))
     aggregate, books = Aggregate(ledger, EXPLORATIONS), LearnerBooks(ledger, 2)
     record(ledger, 0, started=1.0)

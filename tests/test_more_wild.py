@@ -55,7 +55,7 @@ class Probe:
 
     def update(self, version, batch):
         self.batches.append((version, batch))
-        self.state["mean"][:] = self.asked[-self.tickets + int(np.argmax(batch.returns))]
+        self.state["mean"][:] = self.asked[-self.tickets + int(np.argmax(batch.value))]
         return {}
 
 
@@ -202,7 +202,7 @@ def test_a_search_is_given_negated_values_in_order():
     version, batch = search.batches[1]
     assert version == 1 and batch.generation.tolist() == [1] * 4 and batch.version.tolist() == [1] * 4
     assert batch.ticket.tolist() == [0, 1, 2, 3]
-    assert (batch.returns == -problem.values(np.array(search.asked[4:8]))).all()
+    assert (batch.value == -problem.values(np.array(search.asked[4:8]))).all()
 
 
 def test_noisy_runs_are_judged_without_noise_and_repeat_by_seed():
@@ -210,7 +210,7 @@ def test_noisy_runs_are_judged_without_noise_and_repeat_by_seed():
     searches = [Probe(2, step=0.0) for _ in range(3)]  # stays where it is
     runs = [run(search, problem, "noisy3", 50, seed) for search, seed in zip(searches, (1, 1, 2))]
     assert np.ptp(runs[0]) == 0  # no lucky draws
-    given = [np.concatenate([batch.returns for _, batch in search.batches]) for search in searches]
+    given = [np.concatenate([batch.value for _, batch in search.batches]) for search in searches]
     assert len(np.unique(given[0])) == 40
     assert (given[0] == given[1]).all() and not (given[0] == given[2]).any()
 
@@ -220,7 +220,7 @@ def test_what_is_not_finite_is_handed_in_as_the_worst(monkeypatch, value):
     monkeypatch.setattr(Problem, "values", lambda self, x, *rest: np.array([2.0, value, *[1.0] * (len(x) - 2)]))
     search = Probe(2)
     best = run(search, PROBLEMS[6], "smooth", 5, 0)
-    assert search.batches[0][1].returns.tolist() == [-WORST, -1, -1, -1]
+    assert search.batches[0][1].value.tolist() == [-WORST, -1, -1, -1]
     assert best.tolist() == [2, 2, 1, 1, 1]
 
 

@@ -19,6 +19,7 @@ from asyncrl.actors.rollout import Actor
 from asyncrl.algos.ddpg import Ddpg, DdpgOptions
 from asyncrl.algos.sac import Sac, SacOptions, squashed
 from asyncrl.algos.td3 import Td3, Td3Options
+from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import REPLAY_ROLES, with_role
@@ -364,7 +365,7 @@ def play(head, exploration, steps=50, temperature=None, scale=1.0):
     policy = TowerPolicy(EnvSpec((3,), "float32", "box", (), (1,), (-2.0,), (2.0,), ()), head, (8,))
     vector = (scale * np.random.default_rng(1).standard_normal(policy.size)).astype(np.float32)
     settings = parse_exploration(exploration, 1, 0)[0]
-    actor = Actor(environments, policy, vector, steps, settings, np.random.default_rng(2))
+    actor = Actor(GymnasiumStepping(environments, policy.spec), policy, vector, steps, settings, np.random.default_rng(2))
     actor.reset([1, 2])
     return policy, vector, actor.collect(0, 0), actor.rounds
 

@@ -17,7 +17,7 @@ from asyncrl.shared.parking import RECHECK_SECONDS, Parking
 TURNS = 20_000
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.fans"])
+context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.grid"])
 
 
 def shared():

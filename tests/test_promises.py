@@ -15,10 +15,9 @@ from running import Jitter, Run, bits, figures, interrupt, jittery_cartpole, jit
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3COptions
-from asyncrl.envs import ship, spec_of
+from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.rounds import ENTROPY_WEIGHT
 from asyncrl.learners.gradients import WrittenGradient
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.scheduler.board import COMMAND, OBEYED
@@ -79,8 +78,7 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
     policy = task.policy()
     streams = stream(seed, 0, 0).spawn(2)
     vector = policy.initial(seed).copy()
-    actor = Actor([environment], policy, vector, options.t_max, [], np.random.default_rng(streams[0]))
-    actor.rounds.knobs[ENTROPY_WEIGHT] = options.entropy_weight
+    actor = Actor(GymnasiumStepping([environment], policy.spec), policy, vector, options.t_max, [], np.random.default_rng(streams[0]))
     actor.reset([int(streams[1].generate_state(1)[0])])
     gradient = WrittenGradient(policy, vector, options.t_max, 1, options)
     rule, rate = optimizer_of(options), linear_or_constant(options, steps)

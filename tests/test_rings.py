@@ -15,11 +15,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from asyncrl.bench.byte_rings import ByteRing
+from asyncrl.bench.fans import FanGrid
 from asyncrl.errors import UserError
 from asyncrl.shared import parking as parking_module
 from asyncrl.shared.arrays import SharedArrays, prefixed
-from asyncrl.shared.byte_rings import ByteRing
-from asyncrl.shared.fans import Grid
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import Ring
 
@@ -29,7 +29,7 @@ BUSY_SECONDS = 15.0
 """After so long a stress test has shown enough: where others hold the cores, every exchange costs a turn of the system's scheduler."""
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.shared.fans"])
+context.set_forkserver_preload(["asyncrl.shared.rings", "asyncrl.bench.fans"])
 
 
 def private(layout):
@@ -252,8 +252,8 @@ def test_misuse_is_told():
 
 
 def test_fans_take_turns_skip_the_full_and_find_the_unread():
-    arrays = private(Grid.layout(2, 3, Ring.layout(2, FIELDS)))
-    grid = Grid(arrays, 2, 3, lambda parts, n, m: Ring(parts, "refuse"))
+    arrays = private(FanGrid.layout(2, 3, Ring.layout(2, FIELDS)))
+    grid = FanGrid(arrays, 2, 3, lambda parts, n, m: Ring(parts, "refuse"))
     fan, other = grid.producer(1), grid.producer(0)
     chosen = []
     while (ring := fan.next()) is not None:
@@ -474,7 +474,7 @@ def cross_send(arrays, carried, producer, count, gate):
 
 def crossing(arrays, carried):
     parking = Parking(arrays["parking/sleeping"], carried.pipes)
-    return Grid(arrays.part("grid"), 3, 2, lambda parts, n, m: Ring(parts, "wait", parking, n, 3 + m)), parking
+    return FanGrid(arrays.part("grid"), 3, 2, lambda parts, n, m: Ring(parts, "wait", parking, n, 3 + m)), parking
 
 
 def cross_receive(arrays, carried, consumer, gate):
@@ -496,7 +496,7 @@ def cross_receive(arrays, carried, consumer, gate):
 def test_many_to_many_delivers_every_record_to_one_consumer():
     count = 3000
     layout = {
-        **prefixed("grid", Grid.layout(3, 2, Ring.layout(3, FIELDS))),
+        **prefixed("grid", FanGrid.layout(3, 2, Ring.layout(3, FIELDS))),
         **prefixed("parking", Parking.layout(5)),
         "log": ((2, 3, count), np.int64),
         "sent": ((3,), np.int64),

@@ -18,8 +18,9 @@ from environments import (
 from gymnasium import spaces
 
 from asyncrl.actors.exploration import EntropyWeight, Epsilon, OrnsteinUhlenbeck
-from asyncrl.actors.rollout import Actor, EnvironmentFault
-from asyncrl.envs import make_env, spec_of
+from asyncrl.actors.rewards import RewardRule
+from asyncrl.actors.rollout import Actor
+from asyncrl.envs import EnvironmentFault, GymnasiumStepping, make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
@@ -48,11 +49,11 @@ class Taped(CountingEnv):
         return observation, reward, terminated, truncated, info
 
 
-def actor_of(environments, steps, options=SMALL, exploration=(), seed=0, vector=None, **more):
+def actor_of(environments, steps, options=SMALL, exploration=(), seed=0, on_episode=lambda *episode: None, **rewards):
     environments = [make_env(lambda environment=environment: environment) for environment in environments]
     policy = Policy(spec_of(environments[0]), "auto", options)
-    vector = policy.initial(0) if vector is None else vector
-    actor = Actor(environments, policy, vector, steps, list(exploration), np.random.default_rng(seed), **more)
+    stepping, generator = GymnasiumStepping(environments, policy.spec, on_episode), np.random.default_rng(seed)
+    actor = Actor(stepping, policy, policy.initial(0), steps, list(exploration), generator, RewardRule(**rewards))
     actor.reset(list(range(len(environments))))
     return actor
 
@@ -135,10 +136,10 @@ def test_rewards_are_scaled_then_clipped_and_reported_as_they_were():
             return observation, float(self.count - 3), *rest
 
     episodes = []
-    actor = actor_of([Rising(5)], 5, reward_scale=0.5, reward_clip=0.75, on_episode=lambda *episode: episodes.append(episode))
+    actor = actor_of([Rising(5)], 5, scale=0.5, clip=0.75, on_episode=lambda *episode: episodes.append(episode))
     np.testing.assert_array_equal(actor.collect(0, 0.0).reward[:, 0], np.float32([-0.75, -0.5, 0, 0.5, 0.75]))
     assert episodes == [(0.0, 5)]
-    np.testing.assert_array_equal(actor_of([Rising(5)], 5, reward_scale=-2.0).collect(0, 0.0).reward[:, 0], [4, 2, 0, -2, -4])
+    np.testing.assert_array_equal(actor_of([Rising(5)], 5, scale=-2.0).collect(0, 0.0).reward[:, 0], [4, 2, 0, -2, -4])
 
 
 def test_the_normaliser_shapes_what_is_learned_from_and_the_final_observation_too():
@@ -230,7 +231,7 @@ def test_a_fault_in_the_first_reset_is_named(environment):
 
 def test_a_reward_that_overflows_only_when_scaled_is_named():
     with pytest.raises(EnvironmentFault, match="reward_scale 1e"):
-        actor_of([BadReward(1e30)], 5, reward_scale=1e30).collect(0, 0.0)
+        actor_of([BadReward(1e30)], 5, scale=1e30).collect(0, 0.0)
 
 
 def test_the_cause_is_kept():
@@ -351,7 +352,7 @@ def test_a_restored_actor_goes_on_bit_for_bit(options, environment):
         actor.collect(0, 8.0 * round_number)
     kept, state = {name: array.copy() for name, array in actor.arrays().items()}, actor.generator.bit_generator.state
     before = [(one.episode, one.count, one.total) for one in environments]
-    sums = list(actor.episode_returns), list(actor.episode_lengths)
+    sums = list(actor.stepping.episode_returns), list(actor.stepping.episode_lengths)
     straight = [copied(actor.collect(3, 24.0)), copied(actor.collect(4, 32.0))]
 
     others = [environment(), environment()]
@@ -361,7 +362,7 @@ def test_a_restored_actor_goes_on_bit_for_bit(options, environment):
     again.generator.bit_generator.state = state
     for other, (episode, count, total) in zip(others, before):
         other.episode, other.count, other.total = episode, count, total
-    again.episode_returns[:], again.episode_lengths[:] = sums
+    again.stepping.episode_returns[:], again.stepping.episode_lengths[:] = sums
     for version, one in enumerate(straight, start=3):
         for name, array in copied(again.collect(version, 8.0 * version)).items():
             if name == "final_observation":  # of steps that were not truncated it holds whatever was there
@@ -396,9 +397,10 @@ def test_ornstein_uhlenbeck_noise_begins_anew_in_every_episode_and_goes_on_in_a_
     x = np.zeros((2, 2))
     for number in range(rounds):
         if number == rounds // 3:
-            kept, state, environments = actor.arrays(), actor.generator.bit_generator.state, actor.environments
+            kept, state, stepping = actor.arrays(), actor.generator.bit_generator.state, actor.stepping
             actor = actor_of([ContinuousTargetEnv(size=2)] * 2, steps, exploration=[setting], seed=9)
-            actor.environments, actor._steps = environments, [one.step for one in environments]
+            actor.stepping = stepping
+            stepping.bind(actor.arrays_stepped)
             actor.restore(kept)
             actor.generator.bit_generator.state = state
         normal = twin.standard_normal((steps, 2, 2))
@@ -415,11 +417,11 @@ def test_ornstein_uhlenbeck_noise_begins_anew_in_every_episode_and_goes_on_in_a_
 def test_begin_afresh_forgets_one_environment_only():
     actor = actor_of([Ending(set()), Ending(set())], 4, RECURRENT, [OrnsteinUhlenbeck(0.3)])
     actor.collect(0, 0.0)
-    actor.episode_returns[:], actor.episode_lengths[:] = [3.0, 4.0], [5, 6]
-    actor._memory = actor._memory.clone() + 1.0
+    actor.stepping.episode_returns[:], actor.stepping.episode_lengths[:] = [3.0, 4.0], [5, 6]
+    actor.memory.restore(actor.memory.array() + 1.0)
     actor.begin_afresh(1, np.float32([0.5, -0.5]))
     arrays = actor.arrays()
     assert (arrays["memory"][:, 0] != 0).all() and (arrays["memory"][:, 1] == 0).all()
     assert (arrays["exploration_memory"][0] != 0).all() and (arrays["exploration_memory"][1] == 0).all()
     np.testing.assert_array_equal(arrays["raw"], [[0, 0], [0.5, -0.5]])
-    assert actor.episode_returns == [3.0, 0.0] and actor.episode_lengths == [5, 0]
+    assert actor.stepping.episode_returns == [3.0, 0.0] and actor.stepping.episode_lengths == [5, 0]

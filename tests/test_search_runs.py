@@ -17,17 +17,17 @@ from gymnasium import spaces
 from running import Jitter, Run, figures, interrupt, kill_and_see, resume, train, wait_for
 
 import asyncrl
-from asyncrl.actors.episodes import LONGEST_EPISODE
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.blackbox.settings import parse_settings
 from asyncrl.blackbox.space import Space
+from asyncrl.envs.faults import LONGEST_EPISODE
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.scheduler.pace import Books
 from asyncrl.store.checkpoint import check, newest, read_part, seal, write_part
-from asyncrl.topologies.search.learner import WASTE_UPDATES
 from asyncrl.topologies.search.limits import MOST, EpisodeLimit, evaluation_limit
 from asyncrl.topologies.search.plan import learner_record
 from asyncrl.topologies.search.topology import Searched, SearchTopology
+from asyncrl.topologies.search.waste import WASTE_UPDATES
 from asyncrl.workers.plan import go_on_from
 
 SMALL = {"population": 8, "sigma": 0.3}
@@ -245,8 +245,7 @@ def test_the_books_of_a_learner_that_died_before_its_version_was_there_do_not_co
         assert topology.gather()[1]["ledger"][ground.learner].tobytes() == learner_record(ground).tobytes()
         ground.snapshots.publish(np.zeros(3))
         assert learner_record(ground)[ground.ledger.position("lag_count")] == 8 * version
-    ground.parking.close()
-    topology.memory.close()
+    topology.close()
 
 
 def test_learners_that_die_in_a_row_before_their_version_is_there_do_not_count():
@@ -268,8 +267,7 @@ def test_learners_that_die_in_a_row_before_their_version_is_there_do_not_count()
         ground.ledger.publish(ground.learner, books.draft)
     ground.snapshots.publish(np.zeros(3))
     assert (successor()["rounds"], ground.ledger.total("lag_count")) == (1, 8)
-    ground.parking.close()
-    topology.memory.close()
+    topology.close()
 
 
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])

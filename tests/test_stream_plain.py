@@ -16,16 +16,16 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.ddpg import Ddpg
 from asyncrl.algos.sac import Sac
 from asyncrl.algos.td3 import Td3
-from asyncrl.envs import make_env, ship, spec_of
+from asyncrl.envs import GymnasiumStepping, make_env, ship, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.replays import DRAWS
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.store import Replay
 from asyncrl.store.checkpoint import newest, read_part
-from asyncrl.topologies.streams.plan import StreamTask
+from asyncrl.topologies.streams.plan import stream_policy, updater_of
 from asyncrl.trajectory import Trajectory
-from asyncrl.workers.plan import stream
+from asyncrl.workers.plan import Task, stream
 
 SEED, HIDDEN = 3, (16, 16)
 CLASSIC = {"ddpg": Ddpg, "td3": Td3, "sac": Sac}
@@ -45,21 +45,22 @@ def run_of(folder: Path, algo: str, env: str, workers: int, steps: int, **option
     return train(folder, env, algo=algo, workers=workers, mode="sync", steps=steps, seed=SEED, hidden=HIDDEN, **options)
 
 
-def task_of(algo: str, env: str, workers: int, steps: int, **options: Any) -> StreamTask:
+def task_of(algo: str, env: str, workers: int, steps: int, **options: Any) -> Task:
     options = ALGORITHMS[algo].options_type(**options)
     spec, network = spec_of(make_env(env)), NetworkOptions(hidden=HIDDEN)
-    return StreamTask(ship(env), spec, "auto", network, None, algo, options, workers, 1, steps, SEED)
+    return Task(ship(env), spec, "auto", network, None, algo, options, workers, 1, steps, SEED)
 
 
 class Hand:
     """An actor with the random streams of worker `index`, and what its actions were drawn from."""
 
-    def __init__(self, task: StreamTask, policy: Policy, index: int, env: str):
+    def __init__(self, task: Task, policy: Policy, index: int, env: str):
         streams = stream(SEED, index, 0).spawn(2)
         entry, steps = ALGORITHMS[task.algo], task.options.t_max
         self.vector, self._policy = np.zeros(policy.size, np.float32), policy
         settings = parse_exploration(entry.default_explore, task.workers, SEED)[index]
-        self.actor = Actor([make_env(env)], policy, self.vector, steps, settings, np.random.default_rng(streams[0]))
+        stepping = GymnasiumStepping([make_env(env)], policy.spec)
+        self.actor = Actor(stepping, policy, self.vector, steps, settings, np.random.default_rng(streams[0]))
         self.actor.reset([int(streams[1].generate_state(1)[0])])
         self._outputs = np.zeros((steps, policy.head.policy_outputs), np.float32)
         inner = self.actor.act
@@ -91,7 +92,7 @@ def test_with_one_worker_and_one_step_it_is_the_classic_algorithm(tmp_path, algo
     learned = read_part(newest(run.folder), "learner")[1]
     task = task_of(algo, env, 1, steps, **REPLAY)
     learner = CLASSIC[algo](3, 1, task.options, SEED, HIDDEN)
-    hand = Hand(task, task.policy(), 0, env)
+    hand = Hand(task, stream_policy(task), 0, env)
     replay = Replay.private(REPLAY["replay"], fields_of(((3,), "float32"), 1), task.options.gamma)
     updates = 0
     for step in range(1, steps + 1):
@@ -114,8 +115,8 @@ def test_a_round_is_one_unit_of_every_actor_in_their_order(tmp_path, algo):
     assert run.summary["steps"] == steps, "and not a round more"
     learned = read_part(newest(run.folder), "learner")[1]
     task = task_of(algo, env, 2, steps, **options)
-    policy = task.policy()
-    updater, hands, done, updates = task.updater(policy), [Hand(task, policy, index, env) for index in range(2)], 0, 0
+    policy = stream_policy(task)
+    updater, hands, done, updates = updater_of(task, policy), [Hand(task, policy, index, env) for index in range(2)], 0, 0
     for version in range(steps // (2 * options["t_max"])):
         for index, hand in enumerate(hands):
             updater.published(hand.vector)

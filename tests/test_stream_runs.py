@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 import torch
 from running import Jitter, Run, figures, interrupt, kill_and_see, patience, resume, train, wait_for
 
+from asyncrl.algos.impala import ImpalaOptions
 from asyncrl.errors import UserError
-from asyncrl.experiment.experiment import usable_cores
+from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part
+from asyncrl.topologies import topology_of
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},
@@ -318,3 +322,21 @@ def test_an_own_network_learns_by_the_general_path(tmp_path):
 
     run = stream(tmp_path, "impala", steps=2000, network_function=network)
     assert run.summary["return_mean_last_100"] > 15
+
+
+def test_all_memory_of_a_run_is_given_back(monkeypatch):
+    """Also what the learner would leave to a successor, which is a segment of its own."""
+    made, allocate = [], SharedArrays.allocate
+
+    def remembered(*arguments: Any, **named: Any) -> SharedArrays:
+        made.append(allocate(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(SharedArrays, "allocate", remembered)
+    topology = topology_of(Experiment("impala", "CartPole-v1", workers=1, options=ImpalaOptions(t_max=2)))
+    topology.begin()
+    assert len(made) == 2
+    topology.close()
+    for segment in made:
+        with pytest.raises(OSError):
+            os.fstat(segment._descriptor)

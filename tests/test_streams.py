@@ -20,7 +20,7 @@ from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.scheduler.modes import UNBOUNDED, Bounded, Pipelined, Sync, parse_mode
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, prefixed
 from asyncrl.shared.atomics import load_acquire
-from asyncrl.shared.fans import Grid
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import Ring
@@ -89,9 +89,6 @@ class Actor:
         self.pace = self.pace_type(self.world.streams, self.index)
         self.state = "arriving"
 
-    def save(self):
-        """Nothing to save."""
-
     def can_step(self):
         if self.state == "at the gate":
             return self.world.board.leads(EPOCH) > self.pace._orders[0]
@@ -103,7 +100,7 @@ class Actor:
         self.state = getattr(self, "when_" + self.state.replace(" ", "_"))()
 
     def when_arriving(self):
-        self.pace._arrive(self.save)
+        self.pace.arrive()
         return "at the gate"
 
     def when_at_the_gate(self):
@@ -173,7 +170,7 @@ class World:
         self.first, self.closed_at = self.learner.version, None
 
     def look(self):
-        return self.learner._due() if self.learner._closed else self.learner._choose(self.count, self.count)
+        return self.learner._due() if self.learner._closed else self.learner._choose(self.count)
 
     def learner_step(self):
         """Take a unit in hand; use it; close the round; publish; or pass the gate."""
@@ -418,38 +415,19 @@ def test_the_dead_are_not_waited_for(mode, state):
     world.finish()
 
 
-def test_everybody_saves_at_the_gate_when_told_to():
-    world = World(3, ["async", "sync", "sync"])
-    saved = []
-    for actor in world.actors:
-        actor.save = lambda index=actor.index: saved.append((len(world.modes), index))
-    for save in (True, False):
-        for _ in range(30):
-            world.turn()
-        world.closed_at = world.learner.version
-        world.learner.close(save)
-        left = len(world.modes)
-        while len(world.modes) == left:
-            world.turn()
-    assert sorted(saved) == [(2, 0), (2, 1), (2, 2)]
-    world.finish()
-
-
-def test_a_learner_with_a_replay_need_not_wait():
-    """at_least=0: what is there, up to at_most; never a wait; empty updates are updates too."""
+def test_a_unit_with_which_the_loop_is_left_is_not_consumed():
+    """The next call goes on from there."""
     world = World(2, ["async"])
     learner = world.learner
-    assert list(learner.units(0, 8)) == [] and not learner.at_gate
-    learner.publish(np.full(4, 1, np.float32))
     while world.turn(world):
         continue  # the actors alone, until their rings are full
-    assert [unit.actor for unit in learner.units(0, 4)] == [0, 1, 0, 1]
-    learner.publish(np.full(4, 2, np.float32))
-    for unit in learner.units(1, 8):
-        assert unit.number == 2 and unit.lag == 2 - unit.version
+    assert [unit.actor for unit in learner.units(4)] == [0, 1, 0, 1]
+    learner.publish(np.full(4, 1, np.float32))
+    for unit in learner.units(2):
+        assert unit.number == 2 and unit.lag == 1 - unit.version
         break  # not consumed
-    assert [unit.actor for unit in learner.units(1, 8)] == [0, 1]
-    assert learner.publish(np.full(4, 3, np.float32)) == 3
+    assert [unit.actor for unit in learner.units(2)] == [0, 1]
+    assert learner.publish(np.full(4, 2, np.float32)) == 2
 
 
 def test_use_out_of_order_is_refused():
@@ -475,7 +453,8 @@ def act(arrays, carried, actor, seconds, seed, holds):
     streams = streams_over(arrays, Parking(arrays["parking/sleeping"], carried.pipes), WORKERS)
     pace, local = ActorPace(streams, actor), np.zeros(LARGE, np.float32)
     dawdling = random.Random(seed)
-    while pace.pass_through():
+    pace.arrive()
+    while pace.enter():
         while (version := pace.start_unit(local)) is not None:
             slot = pace.ring.reserve(0.0)
             assert slot is not None
@@ -485,6 +464,7 @@ def act(arrays, carried, actor, seconds, seed, holds):
             for name, value in (("actor", actor), ("number", pace.ring.published), ("version", version), ("checksum", checksum(local))):
                 slot[name][...] = value
             pace.finish_unit()
+        pace.arrive()
 
 
 def wait_for_the_bound(streams, pace, version):
@@ -507,7 +487,8 @@ class Run:
         self.vector = np.arange(LARGE, dtype=np.float32)
         self.streams.snapshots.restore(self.vector, 0)
         self.checksums = {0: checksum(self.vector)}
-        self.learner = LearnerPace(self.streams)
+        self.wished = False
+        self.learner = LearnerPace(self.streams, lambda: self.wished)
         self.used = [0] * WORKERS
         self.lags, self.times = [], []
         self.processes = [self.start(actor) for actor in range(WORKERS)]
@@ -529,9 +510,15 @@ class Run:
         process.start()
         return process
 
+    def wish_gate(self):
+        """Ask the learner to close the epoch, as the launcher does."""
+        self.wished = True
+        self.parking.wake_all()
+
     def epoch(self, mode, updates, batch=2, close=None):
         """Run one mode for so many updates, then to the gate; checks every unit."""
         mode, learner = parse_mode(mode), self.learner
+        self.wished = False
         learner.open(mode)
         first = learner.version
         while not learner.at_gate:
@@ -592,7 +579,7 @@ def keep_killing(run, kills, count):
         kill_and_replace(run, kills, count)
     finally:  # else the learner would go on for ever
         while board.leads(CLOSING) < board.leads(EPOCH):
-            run.streams.wish_gate()
+            run.wish_gate()
             time.sleep(0.01)
 
 
@@ -649,7 +636,7 @@ def test_who_waits_uses_no_processor_and_is_woken_by_a_wish():
         def wish():
             wait_for(lambda: run.streams.board.leads(EPOCH) > opened)  # a wish for the epoch before would be lost
             time.sleep(0.3)
-            run.streams.wish_gate()
+            run.wish_gate()
 
         threading.Thread(target=wish).start()
         assert run.epoch("async", -1, batch=1 << 40) == 1, "the one update that never filled has everything"

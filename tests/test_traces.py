@@ -13,7 +13,7 @@ from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.impala import AppoOptions, ImpalaOptions, log_prob_weights
 from asyncrl.algos.npg import NpgOptions
 from asyncrl.algos.td3 import Td3Options
-from asyncrl.envs import make_env, spec_of
+from asyncrl.envs import GymnasiumStepping, make_env, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
@@ -29,7 +29,8 @@ STEPS, ENVS = 12, 3
 
 def acted(env: str, policy: Policy, vector: Any, seed: int = 0, **knobs: float) -> tuple[Trajectory, Any]:
     """A real trajectory with several ends in it, and the log-probabilities of its actions as they were drawn."""
-    actor = Actor([make_env(env) for _ in range(ENVS)], policy, vector, STEPS, [], np.random.default_rng(seed))
+    stepping = GymnasiumStepping([make_env(env) for _ in range(ENVS)], policy.spec)
+    actor = Actor(stepping, policy, vector, STEPS, [], np.random.default_rng(seed))
     actor.reset([seed, seed + 1, seed + 2])
     outputs = np.zeros((STEPS, ENVS, policy.head.policy_outputs), np.float32)
     inner = actor.act

@@ -13,11 +13,13 @@ from running import jittery_cartpole, resume, train
 from test_gradients import DISCRETE, IMAGE, MULTI, close, rollout, sharpened
 from test_kills import killed_run
 
-from asyncrl.actors.rollout import NOTHING, Actor
+from asyncrl.actors.commitment import NOTHING
+from asyncrl.actors.rewards import RewardRule
+from asyncrl.actors.rollout import Actor
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
 from asyncrl.algos.estimators import best_values, n_step_targets, one_step_targets, taken_values
-from asyncrl.envs import ship, spec_of
+from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Role
@@ -219,7 +221,8 @@ def test_a_committed_action_is_the_next_rounds_first():
 
     def actor_of():
         vector = sharpened(policy)
-        return Actor([BanditEnv(), BanditEnv()], policy, vector, 3, [Epsilon(0.9)], np.random.default_rng(0), commits=True)
+        stepping = GymnasiumStepping([BanditEnv(), BanditEnv()], policy.spec)
+        return Actor(stepping, policy, vector, 3, [Epsilon(0.9)], np.random.default_rng(0), commits=True)
 
     actor = actor_of()
     actor.reset([0, 1])
@@ -279,7 +282,8 @@ def test_a_truncated_step_of_sarsa_is_followed_by_what_the_worker_would_have_don
     for numbers, matrix in ((vector, weights), (target, weights_of_target)):
         numbers[:4] = (matrix.T if network_kind == "torch" else matrix).ravel()
     steps, options = 4000, options_of("sarsa")
-    actor = Actor([Cut()], policy, vector, steps, [Epsilon(epsilon)], np.random.default_rng(0), commits=True)
+    stepping = GymnasiumStepping([Cut()], policy.spec)
+    actor = Actor(stepping, policy, vector, steps, [Epsilon(epsilon)], np.random.default_rng(0), commits=True)
     actor.reset([0])
     trajectory = actor.collect(0, 0.0)
     assert (trajectory.ended == TRUNCATED).all()
@@ -401,7 +405,8 @@ def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
     vector = policy.initial(seed).copy()
     target = vector.copy()
     generator = np.random.default_rng(streams[0])
-    actor = Actor([environment], policy, vector, options.t_max, explore, generator, options.reward_scale, commits=entry.commits)
+    stepping, rewards = GymnasiumStepping([environment], policy.spec), RewardRule(options.reward_scale)
+    actor = Actor(stepping, policy, vector, options.t_max, explore, generator, rewards, commits=entry.commits)
     actor.reset([int(streams[1].generate_state(1)[0])])
     gradient = value_gradient_of(policy, vector, target, (options.t_max, 1), options, entry)
     rule, rate = optimizer_of(options), linear_or_constant(options, steps)

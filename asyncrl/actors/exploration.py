@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError, unknown
-from asyncrl.heads.rounds import ENTROPY_WEIGHT, EPSILON, TEMPERATURE, RoundArrays
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 
 PAPER_EPSILONS, PAPER_PROBABILITIES = (0.1, 0.01, 0.5), (0.4, 0.3, 0.3)
 
@@ -43,8 +43,10 @@ class EntropyWeight(Memoryless):
         return None if self.value >= 0 else "must be >= 0"
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """Prepare a round: set knobs, fill extra noise. `memory` [E, C] is the setting's own, kept between rounds."""
-        rounds.knobs[ENTROPY_WEIGHT] = self.value
+        """Prepare a round: set knobs, fill extra noise. `memory` [E, C] is the setting's own, kept between rounds.
+
+        This setting changes nothing about how actions are drawn: the loss reads its value, by `entropy_weight`.
+        """
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,11 @@ def _noise_fits(value: float, spec: EnvSpec) -> str | None:
     if spec.action_kind != "box":
         return "needs Box actions"
     return None if value >= 0 else "must be >= 0"
+
+
+def entropy_weight(settings: list[Exploration], default: float) -> float:
+    """The weight of the entropy in the loss of a worker with these settings: that of an `EntropyWeight` among them, or the default."""
+    return next((one.value for one in settings if isinstance(one, EntropyWeight)), default)
 
 
 def label(settings: list[Exploration]) -> str:

@@ -105,9 +105,9 @@ class Cem:
         used, figures = in_time(self._history.rows(version, batch.version), batch)
         if used is None:
             return figures
-        returns = batch.returns[used]
-        order = np.argsort(-returns, kind="stable")  # equal returns: the order of tickets, which is random anyway
-        valued = int(np.isfinite(returns).sum())  # points without a value are no elite, if there are two others
+        value = batch.value[used]
+        order = np.argsort(-value, kind="stable")  # equal values: the order of tickets, which is random anyway
+        valued = int(np.isfinite(value).sum())  # points without a value are no elite, if there are two others
         best = np.flatnonzero(used)[order[: max(2, min(valued, _elites(self._options.elite, len(order))))]]
         points, present = self._points(version, batch, best), self._present()
         figures.update(self._fit(points))

@@ -151,7 +151,7 @@ class CmaEs:
         own = batch.version == drawn_for
         figures = {"late_dropped": float(np.sum(~own))}
         cost = np.full(self.tickets, np.nan)
-        cost[batch.ticket[own]] = -batch.returns[own]
+        cost[batch.ticket[own]] = -batch.value[own]
         if flat(cost):
             self._draw(self._asked(), version + 1)
             return {"flat": 1.0, **figures}

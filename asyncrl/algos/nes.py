@@ -144,7 +144,7 @@ class Nes:
             return figures
         rows = np.flatnonzero(used)
         if self._full:
-            return {**self._full_step(self._draws(batch, rows), utilities(batch.returns[rows])), **figures}
+            return {**self._full_step(self._draws(batch, rows), utilities(batch.value[rows])), **figures}
         draws = self._standardised_draws(batch, rows, acted[rows])
         near = (acted[rows] == CURRENT) | (np.mean(draws**2, axis=1) <= FAR)
         acted[rows[~near]] = LOST
@@ -152,7 +152,7 @@ class Nes:
         if used is None:
             return figures
         self._history.record(version, np.concatenate([self.state["mean"], self.state["sigma"]]))
-        return {**self._separable_step(draws[near], utilities(batch.returns[rows[near]])), **figures}
+        return {**self._separable_step(draws[near], utilities(batch.value[rows[near]])), **figures}
 
     def _draws(self, batch: Evaluations, rows: NDArray[np.intp]) -> Vector:
         """The standard normal draws [n, N] of the evaluations."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from asyncrl.bench.byte_rings import HEADER, ByteRing
+from asyncrl.bench.fans import FanGrid
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, prefixed
-from asyncrl.shared.byte_rings import HEADER, ByteRing
-from asyncrl.shared.fans import Grid
 from asyncrl.shared.parking import Parking, PipesToCarry
 from asyncrl.shared.rings import is_asleep
 
@@ -46,14 +46,14 @@ class Rings:
         layout = ByteRing.layout(max(RING_BYTES // case.consumers, 64 * PAYLOAD))
         arrays = SharedArrays.allocate(
             {
-                **prefixed("grid", Grid.layout(case.producers, case.consumers, layout)),
+                **prefixed("grid", FanGrid.layout(case.producers, case.consumers, layout)),
                 **prefixed("parking", Parking.layout(case.producers + case.consumers)),
             }
         )
         return cls, (arrays, Parking.allocate(arrays["parking/sleeping"]).carried())
 
     @staticmethod
-    def grid(common: tuple[SharedArrays, PipesToCarry], case: Case) -> tuple[Grid[ByteRing], Parking]:
+    def grid(common: tuple[SharedArrays, PipesToCarry], case: Case) -> tuple[FanGrid[ByteRing], Parking]:
         arrays, carried = common
         parking = Parking(arrays["parking/sleeping"], carried.pipes)
 
@@ -61,7 +61,7 @@ class Rings:
             return ByteRing(parts, "wait", parking, producer, case.producers + consumer)
 
         _warm_up()
-        return Grid(arrays.part("grid"), case.producers, case.consumers, make), parking
+        return FanGrid(arrays.part("grid"), case.producers, case.consumers, make), parking
 
     @staticmethod
     def send(ring: ByteRing, message: bytes, burst: int) -> None:
@@ -126,8 +126,8 @@ class RingsInBursts(Rings):
 
 def _warm_up() -> None:
     """Load the compiled kernels, which is start-up and not traffic."""
-    grid: Grid[ByteRing] = Grid(
-        SharedArrays.allocate(Grid.layout(1, 1, ByteRing.layout(PAYLOAD))), 1, 1, lambda parts, *_: ByteRing(parts, "refuse")
+    grid: FanGrid[ByteRing] = FanGrid(
+        SharedArrays.allocate(FanGrid.layout(1, 1, ByteRing.layout(PAYLOAD))), 1, 1, lambda parts, *_: ByteRing(parts, "refuse")
     )
     fan_out, fan_in = grid.producer(0), grid.consumer(0)
     if (ring := fan_out.next()) is not None and ring.put(b""):

@@ -19,6 +19,7 @@ from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.checks import check_experiment
 from asyncrl.experiment.experiment import Experiment, RunOptions, usable_cores
 from asyncrl.processes.interrupts import held
+from asyncrl.processes.parcels import Parcel
 from asyncrl.processes.starting import settle_in, start, stop_all
 from asyncrl.session.session import Session
 from asyncrl.topologies import run_context, topology_of
@@ -145,12 +146,12 @@ def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
             process.close()
 
 
-def step_randomly(env: bytes, rank: int, seconds: float, connection: Connection) -> None:
+def step_randomly(env: Parcel, rank: int, seconds: float, connection: Connection) -> None:
     """Process body: build, say so, wait for the others, step for so many seconds, and tell the steps per second."""
     live(lambda: _limit(env, rank, seconds, connection), to_stderr)
 
 
-def _limit(env: bytes, rank: int, seconds: float, connection: Connection) -> int:
+def _limit(env: Parcel, rank: int, seconds: float, connection: Connection) -> int:
     """The exit code."""
     try:
         settle_in(None)
@@ -236,8 +237,7 @@ def _check(experiment: Experiment) -> None:
     """Raise UserError for what a session would refuse; nothing is started."""
     check_experiment(experiment, new=False)
     topology = topology_of(experiment)
-    topology.ground.parking.close()
-    topology.memory.close()
+    topology.close()
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:

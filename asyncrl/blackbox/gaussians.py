@@ -43,12 +43,12 @@ def population_of(name: str, population: int, size: int, least: int) -> int:
 def in_time(rows: Whole, batch: Evaluations) -> tuple[NDArray[np.bool_] | None, dict[str, float]]:
     """Which evaluations [n] count: those with a return that are not LOST (rows [n] are those of `History`); and figures about late
     ones. None where all that count have the same return, or too few are young enough."""
-    there, young = ~np.isnan(batch.returns), rows != LOST
+    there, young = ~np.isnan(batch.value), rows != LOST
     used = there & young
     if too_few(used, there):
         return None, skipped_late(there)
     figures = {"late_dropped": float(np.sum(there & ~young)), "late_used": float(np.sum(used & (rows != CURRENT)))}
-    return (None, {**figures, "flat": 1.0}) if flat(batch.returns[used]) else (used, figures)
+    return (None, {**figures, "flat": 1.0}) if flat(batch.value[used]) else (used, figures)
 
 
 def point(mean: Points, deviation: Points, eps: NDArray[np.float32], out: Points) -> None:

@@ -89,7 +89,7 @@ def skipped_late(possible: NDArray[np.bool_]) -> dict[str, float]:
     return {"late_dropped": float(possible.sum()), "late_used": 0.0, "skipped_late": 1.0}
 
 
-def less_baseline(returns: Vector, cohort: Whole) -> Vector:
+def less_baseline(values: Vector, cohort: Whole) -> Vector:
     """Returns [n] less the mean of their cohort [n], which is drawn to the mean of all where it has few.
 
     How good a version was says nothing about a direction: without the baseline that difference is noise in every
@@ -97,8 +97,8 @@ def less_baseline(returns: Vector, cohort: Whole) -> Vector:
     """
     cohorts, index, counts = np.unique(cohort, return_inverse=True, return_counts=True)
     if len(cohorts) < 2:
-        return returns
-    sums = np.bincount(index, returns, len(cohorts))
-    baseline = (sums + SHRINKAGE * returns.mean()) / (counts + SHRINKAGE)
-    less: Vector = returns - baseline[index]
+        return values
+    sums = np.bincount(index, values, len(cohorts))
+    baseline = (sums + SHRINKAGE * values.mean()) / (counts + SHRINKAGE)
+    less: Vector = values - baseline[index]
     return less

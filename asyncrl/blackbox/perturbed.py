@@ -29,7 +29,7 @@ class Kept:
     cohort: Whole
     """Row of the history, or CURRENT."""
     value: Vector
-    """Shaped returns."""
+    """Shaped values."""
 
 
 class Perturbed:
@@ -107,15 +107,15 @@ class Perturbed:
             return None, skipped_late(possible)
         if whole_pairs:
             kept &= self._has_twin(batch, kept)
-        returns = batch.returns[kept]
-        if flat(returns) or not self._sign[batch.ticket[kept]].any():
+        value = batch.value[kept]
+        if flat(value) or not self._sign[batch.ticket[kept]].any():
             return None, {**figures, "flat": 1.0}
-        value = shape(less_baseline(with_worst(returns), rows[kept]), self._options.shaping)
+        shaped = shape(less_baseline(with_worst(value), rows[kept]), self._options.shaping)
         figures["late_used"] = float(np.sum(rows[kept] != CURRENT))
-        return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], value), figures
+        return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], shaped), figures
 
     def _possible(self, batch: Evaluations) -> NDArray[np.bool_]:
-        there = ~np.isnan(batch.returns)
+        there = ~np.isnan(batch.value)
         if self._plan.estimator != "antithetic":
             return there
         key = self._key(batch)

@@ -42,8 +42,11 @@ class Evaluations:
     ticket: NDArray[np.int64]
     version: NDArray[np.int64]
     """Updates that the parameters which acted had seen. In `sync`, generation g acts on version g."""
-    returns: NDArray[np.float64]
-    """NaN where there is none: to be left out, with its mirror image. -inf where a function has no value: worse than all others."""
+    value: NDArray[np.float64]
+    """What is maximised: the mean return of an evaluation's episodes less the survival bonus, or the negated value of a function.
+
+    NaN where there is none: to be left out, with its mirror image. -inf where a function has no value: worse than all others.
+    """
     length: NDArray[np.int64]
     """Steps."""
 

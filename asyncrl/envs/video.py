@@ -17,6 +17,7 @@ from PIL import Image
 
 from asyncrl.envs import closed_environments, make_env, unship
 from asyncrl.errors import UserError
+from asyncrl.processes.parcels import Parcel
 
 FASTEST_GIF = 25.0
 """Frames per second. Viewers slow faster ones down, so frames are left out instead."""
@@ -133,7 +134,7 @@ def has_screen() -> bool:
 
 
 @contextlib.contextmanager
-def record(env: bytes, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
+def record(env: Parcel, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
     """An environment that is filmed; the file appears when the block ends without an error. Raises UserError."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"video {str(path)!r}: unknown format {path.suffix!r} (allowed: {', '.join(FORMATS)})")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TEMPERATURE, EPSILON, ENTROPY_WEIGHT, KNOBS = range(4)
-"""Positions in a worker's knobs: what its exploration setting can turn."""
+TEMPERATURE, EPSILON, KNOBS = range(3)
+"""Positions in the knobs of a worker: what its exploration settings can change of how actions are drawn."""
 
 
 @dataclass

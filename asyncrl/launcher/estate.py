@@ -28,34 +28,40 @@ class SharedGround(Protocol):
 
 
 class Estate(Protocol):
-    """A topology's part of the launcher's work."""
+    """A topology's part of the launcher's work. Implementations subclass it; where it says nothing else, nothing is to be done."""
 
     def open(self, mode: Mode, owned: Sequence[bool]) -> None:
         """An epoch is about to begin under `mode`; `owned[i]`: worker i's words are its process's. Everybody is at the gate."""
 
     def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
         """The epoch has begun: its orders are those that whoever stands in reads."""
+        return
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
         """Worker i's words are about to become its process's."""
+        return
 
     def bury(self, worker: int, epoch_runs: bool) -> None:
         """Worker i is confirmed dead; the launcher is the writer of its words from now on."""
 
     def may_be_silent(self, worker: int) -> bool:
         """Whether worker i may work for minutes without a sign of life: its successor would only begin the same again."""
+        return False
 
     def stand_in(self) -> bool:
         """Make the moves that the dead owe the living. Returns whether any was made."""
+        return False
 
     def owes_nothing(self, worker: int) -> bool:
         """Whether the epoch may end without worker i, which is dead."""
 
     def close(self) -> None:
         """The epoch is over."""
+        return
 
     def settle_all(self, epoch_runs: bool) -> None:
         """All are dead: finish what was handed over."""
+        return
 
     def version(self) -> int:
         """The newest version of the shared parameters."""

@@ -158,9 +158,9 @@ class Launcher:
         self.close_epoch()
 
     def version(self) -> int:
-        """See `Estate.version`."""
+        """The newest version of the shared parameters."""
         return self._estate.version()
 
     def updates(self) -> int:
-        """See `Estate.updates`."""
+        """Updates that were made so far."""
         return self._estate.updates()

@@ -1,9 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP that neither get lost nor break anything.
+"""Handling of Ctrl-C, SIGTERM and SIGHUP, so that a signal is neither lost nor leaves anything half-done.
 
-What a signal's handler raises is raised wherever the main thread happens to be. Between two lines of ours that leaves half-made
-things behind; while Numba loads or compiles, its tables stay broken for the rest of the process; in a finaliser or in a callback
-from C it is printed and dropped. So the handler only remembers, and whoever carries something long out asks. It raises where
-somebody has said that it may (`interruptible`), at the second signal, and at the end if nobody has asked.
+An exception from a signal handler is raised wherever the main thread happens to be. Between two lines of code it leaves objects
+half-built; while Numba loads or compiles, it breaks Numba's tables for the rest of the process; in a finaliser or in a callback from
+C, Python prints and drops it. So the handler here only sets a flag, which long operations check. It raises only within
+`interruptible`, at the second signal, and when the outermost `Interrupts` ends without the flag having been answered.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from types import FrameType, TracebackType
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that only the main process acts on. A terminal sends the first, `timeout`, systemd or a container that is stopped the
-second, and a terminal that is closed the third, to every process of a run: it must still be there to save what it has learned."""
+"""Signals on which only the main process acts. Ctrl-C in a terminal sends the first to every process of a run; `timeout`, systemd and
+a container that is stopped send the second, a terminal that is closed the third. The workers must still run, for the checkpoint."""
 TOGETHER_SECONDS = 0.5
-"""Signals that come within so many seconds of the first count as the same: `timeout` sends one to the process and one to its group."""
+"""Signals within so many seconds of the first count as one: `timeout` sends one to the process and another to its process group."""
 
 
 def ignored_from_the_start(number: int) -> bool:
-    """Whether this is SIGHUP, and whoever started this process wants it to be ignored, as `nohup` does."""
+    """Whether this is SIGHUP and it was ignored when this process started, as `nohup` arranges."""
     return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 class _Holds:
-    """How often the main thread is within `held` now, and what is raised as the outermost one ends. One of them in a process.
+    """Counts how many `held` blocks the main thread is within, and keeps the exception that is raised when the outermost one ends.
 
-    Writer and reader: the main thread, where signals' handlers run as well.
+    There is one such object in a process. Only the main thread reads and writes it; signal handlers run there too.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class _Holds:
         self._due: BaseException | None = None
 
     def throw(self, error: BaseException) -> None:
-        """Raise, now or as the outermost `held` ends."""
+        """Raise `error` now, or when the outermost `held` ends."""
         if not self._depth:
             raise error
         self._due = error
 
     def change(self, by: int) -> None:
-        """Enter (1) or leave (-1)."""
+        """Enter a `held` block (by = 1) or leave it (by = -1); leaving the outermost one raises what was kept."""
         self._depth += by
         if not self._depth and self._due is not None:
             due, self._due = self._due, None
@@ -54,33 +54,36 @@ class _Holds:
 
 
 HOLDS = _Holds()
-"""For handlers of signals that raise: see `held`."""
+"""The one of this process. Signal handlers raise through its `throw`, so that `held` can delay the exception."""
 
 
 class Interrupts:
-    """While it is entered: the handler of the signals of ENDING. It remembers the first one, and raises KeyboardInterrupt at the second.
+    """A context manager that handles the signals of ENDING: it remembers the first, and raises KeyboardInterrupt at the second.
 
-    Within another's `with`, it goes on with what that one has seen, and leaves to it what it has seen itself. Without another one, what
-    was not answered is raised as it ends. Outside the main thread it does nothing.
+    Nested in another one, it starts with the signal that the outer one has seen, and passes its own on to it at the end. The outermost
+    one raises KeyboardInterrupt at its end if a signal has come that was not answered. Outside the main thread it does nothing.
     """
 
     def __init__(self, told: Callable[[], None] = lambda: None, raises: bool = False, numbers: Sequence[int] = ENDING):
-        """`told()` is called by the handler at the first signal, to wake whoever should ask. `raises`: the first one raises as well."""
+        """`told()` is called by the handler at the first signal, to wake a loop that calls `check`.
+
+        `raises`: whether the first signal raises as well. `numbers`: the signals that are handled.
+        """
         self.seen = False
         self.answered = False
-        """To be set by who tells of the interruption in another way."""
+        """Set by the caller when it reports the interruption itself, such as by the status of its result."""
         self.raises = raises
         self._first = -math.inf
         self._told, self._numbers = told, numbers
         self._before: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where a signal has come, even if it was raised before and dropped."""
+        """Raise KeyboardInterrupt if a signal has come, even if it was raised once already and the exception was dropped."""
         if self.seen:
             raise KeyboardInterrupt
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """See `signal.signal`."""
+        """The handler that `signal.signal` is given: remember the signal, and raise KeyboardInterrupt at the second or if `raises`."""
         now, again, self.seen = time.monotonic(), self.seen, True
         if not again:
             self._first = now
@@ -112,21 +115,21 @@ class Interrupts:
 
 
 def _current() -> Interrupts:
-    """The one that is entered; where there is none, one that nothing will ever come to."""
+    """The innermost `Interrupts` that is entered; if there is none, a new one that is not installed and so never sees a signal."""
     handler = signal.getsignal(signal.SIGINT)
     return handler if isinstance(handler, Interrupts) and threading.current_thread() is threading.main_thread() else Interrupts()
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it the first signal raises, also one that has come before: for the user's code, and for waits that may never end."""
+    """Within it the first signal raises, also one that came before: for code of the user's and for waits that may never end."""
     handler = _current()
     before, handler.raises = handler.raises, True
     try:
         handler.check()
         yield
     except Exception:
-        handler.check()  # libraries make other errors of it
+        handler.check()  # a library may have turned KeyboardInterrupt into an error of its own
         raise
     finally:
         handler.raises = before
@@ -134,7 +137,7 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Within it no signal raises, not even the second one, but as it ends: for what must not be cut in two, and is short."""
+    """Within it no signal raises, not even the second; what is due is raised when it ends. For short work that must not be cut off."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled in the main thread
         return

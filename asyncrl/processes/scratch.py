@@ -1,6 +1,6 @@
-"""Where files go that nobody keeps, on machines that have no room in the usual places: sockets, and Numba's compiled code.
+"""Folders for sockets and for Numba's compiled code, on machines where the usual ones cannot be used.
 
-Imported by `asyncrl` itself, before anything heavy.
+`asyncrl/__init__.py` imports this before any heavy library.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from asyncrl.errors import UserError
 
 LONGEST_FOLDER = 70
-"""Bytes of a folder in which multiprocessing can make a socket: the system allows 103 to 107 in all, and 32 are its own."""
+"""The longest folder name, in bytes, in which multiprocessing can make a socket: a socket's path may have 103 to 107 bytes, depending on
+the system, and multiprocessing adds 32 of them."""
 
 
 def shorten_socket_names() -> None:
-    """Have multiprocessing make its sockets, the fork server's among them, in another folder where TMPDIR's name is too long for that.
+    """If the name of TMPDIR is too long for sockets, let multiprocessing make them (the fork server's too) in another folder.
 
-    Raises UserError where there is none.
+    Raises UserError if no other folder is writable.
     """
     usual = tempfile.gettempdir()
     if len(os.fsencode(usual)) <= LONGEST_FOLDER:
@@ -31,7 +32,7 @@ def shorten_socket_names() -> None:
         if _takes_files(Path(folder)):
             before, tempfile.tempdir = tempfile.tempdir, folder
             try:
-                util.get_temp_dir()  # once made, it stays, and multiprocessing removes it
+                util.get_temp_dir()  # multiprocessing goes on using this folder, and removes it at the end
             finally:
                 tempfile.tempdir = before
             return
@@ -39,9 +40,9 @@ def shorten_socket_names() -> None:
 
 
 def find_numba_cache() -> None:
-    """Where Numba could keep compiled code neither beside our sources nor in the user's cache, name it a folder among temporary files.
+    """If Numba can write neither beside asyncrl's sources nor to the user's cache, give it a folder among temporary files.
 
-    Without any it refuses to compile. To be called before our modules are that it compiles.
+    Without any folder for its cache Numba refuses to compile. To be called before modules with compiled functions are imported.
     """
     beside = Path(__file__).parent / "shared" / "__pycache__"
     if os.environ.get("NUMBA_CACHE_DIR") or _takes_files(beside) or _takes_files(_users_cache()):
@@ -52,7 +53,10 @@ def find_numba_cache() -> None:
 
 
 def _own_folder() -> str:
-    """The same for all runs of this user where that is safe: compiled code from a folder that others can write to would be theirs."""
+    """A folder that all runs of this user share; one for this process alone if that one could be written by other users.
+
+    Compiled code is executed, so it must not come from a folder in which somebody else can put files.
+    """
     folder = os.path.join(tempfile.gettempdir(), f"asyncrl-numba-{os.getuid() if hasattr(os, 'getuid') else ''}")
     with contextlib.suppress(OSError):
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -63,14 +67,17 @@ def _own_folder() -> str:
 
 
 def _users_cache() -> Path:
-    """As Numba finds it."""
+    """The user's cache folder, chosen as Numba chooses it."""
     if sys.platform == "darwin":
         return Path(os.path.expanduser("~/Library/Caches/numba"))
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "numba"
 
 
 def _takes_files(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made if it is missing. Tried: permissions do not tell of a read-only disk."""
+    """Whether files can be created in a folder, which is created if it is missing.
+
+    A file is created to find out, because permissions do not show that a disk is read-only.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

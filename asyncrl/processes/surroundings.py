@@ -1,4 +1,4 @@
-"""What a process of ours finds around it: that which held in the caller at the call, not when the fork server was started."""
+"""The settings of the calling process that each process of a run takes over: as they were at the call, not when the fork server started."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from typing import Any
 import cloudpickle
 
 THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""Variables that processes of ours have at 1, whatever the caller has: the cores are shared among processes."""
+"""Variables that are 1 in the processes of a run, whatever they are in the caller: the processes share the cores."""
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Taken in the caller by `of_caller`, put up in a child by `put_up`, before any of the user's code is loaded there."""
+    """Read in the caller by `of_caller`, applied in a child by `put_up` before any of the user's code is loaded there."""
 
     environment: Mapping[str, str]
     folder: str
     path: list[str]
     temporary_folder: str | None
     filters: bytes
-    """Warning filters; pickled by value, since a category may be a class of the caller's script."""
+    """Warning filters, pickled with cloudpickle because a category may be a class of the caller's script."""
     levels: Mapping[str, int]
-    """Of the loggers that have one, and of the root ("")."""
+    """Level of each logger that has one of its own, and of the root logger under the name ""."""
     logging_disabled: int
     umask: int
     limits: Mapping[int, tuple[int, int]]
     cores: frozenset[int]
-    """Empty where the system does not tell."""
+    """The cores that the caller may use; empty if the system cannot say."""
     locale: str
     recursion_limit: int
 
     @classmethod
     def of_caller(cls) -> Surroundings:
-        """What holds in this process now."""
+        """The settings of this process as they are now."""
         umask = os.umask(0o077)
         os.umask(umask)
         loggers = logging.root.manager.loggerDict
@@ -64,7 +64,7 @@ class Surroundings:
         )
 
     def put_up(self) -> None:
-        """Make it hold in this process, which is a child of the caller's fork server."""
+        """Apply them in this process, a child of the caller's fork server."""
         _set_environment({**self.environment, **dict.fromkeys(THREAD_CAPS, "1")})
         os.chdir(self.folder)
         sys.path[:] = self.path
@@ -94,7 +94,7 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
 
 
 def _set_filters(filters: list[Any]) -> None:
-    """By the public functions, which also forget what was warned of already."""
+    """Set warning filters by the public functions, which also clear the record of warnings that were shown once."""
     warnings.resetwarnings()
     for action, message, category, module, line in filters:
         texts = [getattr(one, "pattern", one) or "" for one in (message, module)]

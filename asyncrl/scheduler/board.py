@@ -56,7 +56,7 @@ class Board:
     When full: nothing grows.
     Stale:    orders of an epoch are written before OPENED is moved and stay until all have arrived at the next gate;
               REQUEST may be seen late, so rounds modes agree on it through the ledger (column ``gate``).
-    Crash:    a dead worker's words are settled by the launcher (see `rounds.RoundsPace.stand_in`).
+    Crash:    a dead worker's words are settled by the launcher, as its topology's estate says.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.int64]]):

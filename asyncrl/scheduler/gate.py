@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from asyncrl.scheduler.board import ARRIVED, COMMAND, OBEYED, OPENED, PHASE, PHASES, STOP, Board
 from asyncrl.shared.parking import Parking
@@ -18,6 +18,14 @@ class Gate:
     def __init__(self, board: Board, parking: Parking, worker: int):
         self._board, self._parking = board, parking
         self._worker = worker
+
+    def epochs(self, epoch_runs: bool, save: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """A worker's life: once for each epoch, with the gate between them. The first is that which runs already, if `epoch_runs`."""
+        if not epoch_runs and not self.pass_through(save):
+            return
+        yield
+        while self.pass_through(save):
+            yield
 
     def pass_through(self, save: Callable[[], None]) -> bool:
         """Arrive, obey, wait; returns whether another epoch begins. False is the end."""

@@ -114,6 +114,13 @@ class Pace(Protocol):
         """Steps of all workers as this round may know them."""
 
 
+def slept(parking: Parking, place: int, condition: Callable[[], bool]) -> float:
+    """Sleep at `place` until `condition()` holds; returns the seconds."""
+    began = time.perf_counter()
+    parking.wait(place, condition)
+    return time.perf_counter() - began
+
+
 class Clockwork:
     """Waiting and its bookkeeping, for one worker."""
 
@@ -124,11 +131,8 @@ class Clockwork:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Park until `condition()` holds; the time counts as waiting."""
-        if condition():
-            return
-        began = time.perf_counter()
-        self.ground.parking.wait(self.worker, condition)
-        self.books.add("wait_seconds", time.perf_counter() - began)
+        if not condition():
+            self.books.add("wait_seconds", slept(self.ground.parking, self.worker, condition))
 
     def usable(self, length: float) -> bool:
         """Whether a gradient of this norm may be applied; counts those that may not."""

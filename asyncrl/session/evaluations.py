@@ -11,9 +11,12 @@ from asyncrl.processes.fork_server import Context
 from asyncrl.processes.interrupts import held, interruptible
 from asyncrl.processes.starting import start, stop_all
 from asyncrl.session.reports import Reports
+from asyncrl.topologies.players import player_of
 from asyncrl.topologies.topology import Topology
-from asyncrl.workers.evaluator import Evaluated, Evaluation, Snapshot, run_evaluator
+from asyncrl.workers.evaluator import run_evaluator
 from asyncrl.workers.messages import Failed, Ready
+from asyncrl.workers.plan import Task
+from asyncrl.workers.player import Evaluation, Snapshot
 
 MOST_DEATHS = 3
 """An evaluator that dies so often in a row, without an evaluation in between, is not started again for this one."""
@@ -25,7 +28,7 @@ class Evaluations:
     An evaluator that was killed is started again, and given the snapshot that was under way once more; one that raised is not.
     """
 
-    def __init__(self, context: Context, task: Evaluated, episodes: int, seed: int):
+    def __init__(self, context: Context, task: Task, episodes: int, seed: int):
         self._context, self._task, self._episodes, self._seed = context, task, episodes, seed
         self._process: Any = None
         self._connection: Connection | None = None
@@ -80,7 +83,7 @@ class Evaluations:
         return taken
 
     def _start(self) -> None:
-        arguments = (self._task, self._seed + 1_000_003, self._episodes)
+        arguments = (player_of, self._task, self._seed + 1_000_003, self._episodes)
         with held():
             self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
 

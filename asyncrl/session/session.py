@@ -27,7 +27,7 @@ from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically
 from asyncrl.topologies import essential_part, run_context, topology_of
 from asyncrl.topologies.topology import Seat
-from asyncrl.workers.evaluator import Evaluation
+from asyncrl.workers.player import Evaluation
 
 GATE_SECONDS = 2.0
 """After an interruption, how long workers may take to finish their round; the learner of a stream, longer."""
@@ -106,8 +106,7 @@ class Session:
     def _close(self) -> None:
         """Give back what the system lent for as long as the run lasts."""
         self._launcher = None  # a signal that comes now has nobody to wake
-        self._parking.close()
-        self._topology.memory.close()
+        self._topology.close()
 
     def _tidy_up(self) -> None:
         """End all processes, in whatever state we are, and all of them whatever happens in between."""

@@ -8,8 +8,7 @@
     optimizers   in-place passes on flat vectors
     statistics   running mean and variance that merge exactly
     rings        one producer, one consumer, slots of a declared layout
-    byte_rings   the same for messages of any length
-    fans         many producers, many consumers: a ring for each pair
+    grid         many producers, many consumers: a ring for each pair
     tickets      numbered jobs that are claimed, done, handed in and used once each
     states       one process's state in two copies, so that it survives that process
     sum_tree     draws in proportion to weights

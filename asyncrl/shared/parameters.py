@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,6 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout
 from asyncrl.shared.atomics import fence, load_acquire, store_release
 from asyncrl.shared.compiled import njit
+
+if TYPE_CHECKING:
+    import torch
 
 FLOATS_PER_LINE = 16
 
@@ -65,6 +68,17 @@ class SharedParameters:
     def buffer(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(parameters [N], statistics [S, N]) of buffer `index` modulo 2."""
         return self.vectors[index & 1], self.statistics[index & 1]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The arrays as float32 torch tensors over the same memory, by name: nothing is copied, and a write is seen by all processes.
+
+        vectors [2, N], statistics [2, S, N], targets [2 or 0, N], own_statistics [W or 0, S, N] and gradients [W, 2, N], with N
+        rounded up to whole cache lines. Who may write where is said above, and holds for tensors too. The memory lives as long as
+        a tensor over it. Imports torch.
+        """
+        import torch
+
+        return {name: torch.from_numpy(getattr(self, name)) for name in self.layout(0, 0, 0, False)}
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -133,3 +147,13 @@ class Snapshots:
         """Copy the newest version (or that very one) into `out`; returns its number, None where it is not (or no longer) there."""
         copied = _copy(self._versions, self._buffers, -1 if version is None else version, out)
         return None if copied < 0 else copied
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The arrays as torch tensors over the same memory, by name: nothing is copied. Imports torch.
+
+        versions [2 * WORDS_PER_LINE], int64; buffers [B, N], in the type of the layout, where version v is row v modulo B. To be
+        read with the care that `copy` takes: a row may be overwritten meanwhile. Only the learner may write.
+        """
+        import torch
+
+        return {"versions": torch.from_numpy(self._versions), "buffers": torch.from_numpy(self._buffers)}

@@ -1,4 +1,4 @@
-"""Rings of records: one producer, one consumer, no lock, no copy. `byte_rings` and `fans` build on the same words."""
+"""Rings of records: one producer, one consumer, no lock, no copy. `grid` builds on the same words."""
 
 from __future__ import annotations
 

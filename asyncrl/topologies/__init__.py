@@ -1,6 +1,7 @@
 """Topologies: what of a run depends on who acts and who updates, as the main process sees it.
 
     topology       the contract
+    players        greedy play of what a run has learned
     actor_learner  every worker acts and updates (A3C and kin)
     streams        actors hand experience to one learner (IMPALA, TD3, SAC)
     search         workers evaluate candidates, one learner updates (ES and kin)
@@ -15,7 +16,6 @@ from asyncrl.algos.entries import BlackBox, Streamed
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.starting import context
 from asyncrl.topologies.topology import Topology
-from asyncrl.workers.evaluator import Evaluated
 
 BODIES = "asyncrl.topologies.bodies"
 
@@ -26,22 +26,6 @@ if TYPE_CHECKING:
 def run_context() -> Context:
     """How the processes of a run are started: with every body loaded already."""
     return context([BODIES])
-
-
-def task_of(experiment: Experiment) -> Evaluated:
-    """What the experiment learns, in a form that can be played."""
-    entry = ALGORITHMS[experiment.algo]
-    if isinstance(entry, BlackBox):
-        from asyncrl.topologies.search.topology import search_task
-
-        return search_task(experiment)
-    if isinstance(entry, Streamed):
-        from asyncrl.topologies.streams.topology import stream_task
-
-        return stream_task(experiment)
-    from asyncrl.topologies.actor_learner.topology import actor_learner_task
-
-    return actor_learner_task(experiment)
 
 
 def essential_part(algo: str) -> str | None:

@@ -13,6 +13,7 @@ from asyncrl.learners import replays as replays
 from asyncrl.learners import traces as traces
 from asyncrl.monitor import recorder as recorder
 from asyncrl.shared.optimizers import norm
+from asyncrl.topologies import players as players
 from asyncrl.topologies.actor_learner import worker as actor_learner
 from asyncrl.topologies.search import learner as search_learner
 from asyncrl.topologies.search import worker as search_worker
@@ -20,7 +21,7 @@ from asyncrl.topologies.streams import actor as stream_actor
 from asyncrl.topologies.streams import learner as stream_learner
 from asyncrl.workers import evaluator as evaluator
 
-BODIES = (actor_learner, search_learner, search_worker, stream_actor, stream_learner, evaluator, replays, traces, recorder, torch)
+BODIES = (actor_learner, search_learner, search_worker, stream_actor, stream_learner, evaluator, players, replays, traces, recorder, torch)
 """Modules that are loaded, so that nobody takes the imports for needless ones."""
 
 norm(np.zeros(1, np.float32))

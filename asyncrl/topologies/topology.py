@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +14,15 @@ from numpy.typing import NDArray
 from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
-from asyncrl.experiment.experiment import Experiment
+from asyncrl.experiment.experiment import Experiment, usable_cores
 from asyncrl.launcher.estate import Estate, SharedGround
 from asyncrl.processes.interrupts import interruptible
+from asyncrl.processes.parcels import Parcel
+from asyncrl.processes.refusals import packed
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
-from asyncrl.workers.evaluator import Evaluated, Snapshot
+from asyncrl.workers.plan import Task
+from asyncrl.workers.player import Snapshot
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -36,43 +41,29 @@ class Seat:
 
 
 class Topology(Protocol):
-    """Built once per session, before anything is started."""
+    """Built once per session, before anything is started. Implementations subclass it, and inherit what they need not have."""
 
-    @property
-    def task(self) -> Evaluated:
-        """What is learned."""
-
-    @property
-    def ground(self) -> SharedGround:
-        """The shared words that every topology has."""
-
-    @property
-    def estate(self) -> Estate:
-        """How the dead are settled."""
-
-    @property
-    def memory(self) -> SharedArrays:
-        """The shared memory of the run."""
-
-    @property
-    def labels(self) -> list[str]:
-        """Exploration setting of each worker."""
-
-    @property
-    def settings(self) -> list[str] | None:
-        """Exploration settings, where they are not the workers'."""
+    task: Task
+    """What is learned."""
+    ground: SharedGround
+    """The shared words that every topology has."""
+    estate: Estate
+    """How the dead are settled."""
+    memory: SharedArrays
+    """The shared memory of the run."""
+    labels: list[str]
+    """Exploration setting of each worker."""
+    settings: list[str] | None = None
+    """Exploration settings, where they are not the workers'."""
+    size: int
+    """Parameters."""
+    head_name: str
+    """The policy head."""
 
     @property
     def spec(self) -> EnvSpec | None:
         """The environment's spaces; None for a function."""
-
-    @property
-    def size(self) -> int:
-        """Parameters."""
-
-    @property
-    def head_name(self) -> str:
-        """The policy head."""
+        return self.task.env_spec
 
     @property
     def steps(self) -> int:
@@ -91,22 +82,33 @@ class Topology(Protocol):
         """Everything in shared memory that a checkpoint keeps; JSON and arrays. All workers are at the gate, or dead."""
 
     def complete(self, folder: Path) -> None:
-        """Write the parts of a checkpoint that a dead process owes, and that can be told from shared memory. Raises OSError."""
+        """Write the parts of a checkpoint that a dead process owes, and that can be told from shared memory. Raises OSError.
+
+        By default there are none.
+        """
+        return
 
     def saved_bytes(self, steps: int) -> int:
-        """About how many bytes a checkpoint has after so many steps, where that can be much; else 0."""
+        """About how many bytes a checkpoint has after so many steps, where that can be much; else 0, which is the default."""
+        return 0
 
     def beyond_the_end(self) -> dict[str, int]:
         """How much of summary.json's figures is what workers had begun for a version that the completed run does not come to.
 
-        Empty in modes that are not deterministic, where everything that was played is told.
+        Empty in modes that are not deterministic, where everything that was played is told; and by default.
         """
+        return {}
 
     def parts(self) -> list[int]:
         """Workers that write a part of a checkpoint themselves."""
 
     def snapshot(self) -> Snapshot:
         """What an evaluation needs, as of now."""
+
+    def close(self) -> None:
+        """Give back the memory and the pipes that the system lends for as long as the run lasts. Once all processes have ended."""
+        self.ground.parking.close()
+        self.memory.close()
 
 
 def check_memory(layout: Any, beside: int) -> None:
@@ -126,7 +128,41 @@ def allocate(layout: Any) -> tuple[SharedArrays, Parking]:
         raise
 
 
-def probed(experiment: Experiment) -> tuple[bytes, EnvSpec]:
+def check_shapes(arrays: Arrays, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UserError where a checkpoint's arrays lack one of these names, or have it in another shape."""
+    for name, shape in wanted.items():
+        if name not in arrays or arrays[name].shape != shape:
+            given = arrays[name].shape if name in arrays else None
+            raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {shape}")
+
+
+def task_of(experiment: Experiment) -> Task:
+    """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
+    shipped, spec = _probed(experiment)
+    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
+    return dataclasses.replace(task_without_environment(experiment), env=shipped, env_spec=spec, network_function=function)
+
+
+def task_without_environment(experiment: Experiment) -> Task:
+    """What an experiment learns whose environment is told later, or that minimises a function."""
+    return Task(
+        env=Parcel(b""),
+        env_spec=None,
+        head=experiment.head,
+        network=experiment.network,
+        network_function=None,
+        algo=experiment.algo,
+        options=experiment.options,
+        workers=experiment.workers,
+        envs_per_worker=experiment.envs_per_worker,
+        target_steps=experiment.steps,
+        seed=experiment.seed,
+        # A learner is one process more than there are workers, but it and they seldom all work at once.
+        a_core_each=experiment.workers <= usable_cores(),
+    )
+
+
+def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
     """Make the environment once here, so that what is wrong with it is said before anything is started."""
     shipped = ship(experiment.env)
     with interruptible(), kept_generators(), closed_environments():
@@ -143,7 +179,5 @@ def _first_reset(environment: Any, spec: Any, name: str) -> None:
     except AsyncrlError:
         raise
     except Exception as error:
-        import traceback
-
         text = "".join(traceback.format_exception(error)).rstrip()
         raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error

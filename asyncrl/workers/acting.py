@@ -1,4 +1,4 @@
-"""What processes that act step by step have in common: their environments, their books, their part of a checkpoint."""
+"""Base class of processes that step environments: owns the environments, the ledger record and the worker's part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.actors.rewards import RewardRule
 from asyncrl.actors.rollout import Actor
-from asyncrl.envs import make_env, unship
+from asyncrl.envs import GymnasiumStepping, make_env, unship
 from asyncrl.heads.policy import Policy
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
@@ -28,19 +29,11 @@ class ActingWorker:
         self._ring = episode_ring(plan.memory, plan.worker)
         streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
         source = unship(task.env)
-        self._actor = Actor(
-            [make_env(source) for _ in range(task.envs_per_worker)],
-            policy,
-            vector,
-            options.t_max,
-            list(plan.exploration),
-            np.random.default_rng(streams[0]),
-            options.reward_scale,
-            getattr(options, "reward_clip", 0.0),
-            self._episode_ended,
-            commits,
-            self._beat,
-        )
+        environments = [make_env(source) for _ in range(task.envs_per_worker)]
+        stepping = GymnasiumStepping(environments, policy.spec, self._episode_ended, self._beat)
+        rewards = RewardRule(options.reward_scale, getattr(options, "reward_clip", 0.0))
+        generator = np.random.default_rng(streams[0])
+        self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, commits)
         self._books: Books | None = None
         self._steps_known = 0
         self.notes: list[str] = []
@@ -72,12 +65,12 @@ class ActingWorker:
         self._ring.push(episode_return=episode_return, length=length, setting=0, order=version, steps=self._steps_known)
 
     def _collect(self, version: int, total_steps: float) -> Trajectory:
-        """See `Actor.collect`."""
+        """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed."""
         self._steps_known = int(total_steps)
         return self._actor.collect(version, total_steps)
 
     def _beat(self) -> None:
-        """A sign of life: a long unit is no hanging environment."""
+        """Update the heartbeat while acting, so that a long rollout is not mistaken for a hung environment."""
         self._board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())
 
     def _begin_epoch(self) -> None:

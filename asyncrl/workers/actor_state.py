@@ -16,7 +16,7 @@ def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None]
     """Write the actor's part of a checkpoint; `beat`: see `write_part`. Raises OSError."""
     arrays: dict[str, Any] = {f"actor/{name}": array for name, array in actor.arrays().items()}
     environments: list[Any] = []
-    for e, environment in enumerate(actor.environments):
+    for e, environment in enumerate(actor.stepping.environments):
         saved = save_state(environment)
         environments.append({"missing": why_not(environment)} if saved is None else {"state": saved[0]})
         if saved is not None:
@@ -26,8 +26,8 @@ def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None]
     state = {
         "generators": generators,
         "generator": actor.generator.bit_generator.state,
-        "episode_returns": actor.episode_returns,
-        "episode_lengths": actor.episode_lengths,
+        "episode_returns": actor.stepping.episode_returns,
+        "episode_lengths": actor.stepping.episode_lengths,
         "environments": environments,
     }
     write_part(folder, f"worker-{worker}", state, arrays, beat)
@@ -38,13 +38,14 @@ def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], 
     name = f"worker-{worker}"
     if name not in parts(folder):
         note = f"worker {worker} had no saved state; it begins with a new random stream and new episodes"
-        return [False] * len(actor.environments), [note]
+        return [False] * len(actor.stepping.environments), [note]
     state, arrays = read_part(folder, name)
     fresh = actor.rounds.raw[-1].copy()
     actor.generator.bit_generator.state = state["generator"]
     actor.restore(_part(arrays, "actor"))
     goes_on, notes = [], []
-    for e, (environment, saved) in enumerate(zip(actor.environments, state["environments"])):
+    stepping = actor.stepping
+    for e, (environment, saved) in enumerate(zip(stepping.environments, state["environments"])):
         problem = saved.get("missing")
         if problem is None:
             try:
@@ -53,7 +54,7 @@ def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], 
                 problem = str(error)
         goes_on.append(problem is None)
         if problem is None:
-            actor.episode_returns[e], actor.episode_lengths[e] = state["episode_returns"][e], state["episode_lengths"][e]
+            stepping.episode_returns[e], stepping.episode_lengths[e] = state["episode_returns"][e], state["episode_lengths"][e]
         else:
             actor.begin_afresh(e, fresh[e])
             notes.append(f"worker {worker}: environment {e} could not be restored ({problem}); it begins a new episode")

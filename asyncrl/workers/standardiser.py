@@ -45,3 +45,9 @@ class Standardiser:
         count = ledger.column(draft, "observation_count")
         rows = raw.reshape(-1, raw.shape[-1])
         count[0] = fold(count[0], ledger.column(draft, "observation_mean"), ledger.column(draft, "observation_square"), rows)
+
+
+def write_normaliser(shift: NDArray[np.floating], scale: NDArray[np.floating], into: NDArray[np.float32]) -> None:
+    """Write shift [D], scale [D] and, to switch normalisation on, 1 into the normaliser [3, D]; nothing where D of them is 0."""
+    if shift.size:
+        into[0], into[1], into[2, 0] = shift, scale, 1.0

@@ -1,9 +1,9 @@
 /*
  * The gate with a change of mode, a checkpoint, and deaths on either side of it.
  *
- * What is modelled   asyncrl/scheduler/gate.py (Gate.pass_through), board.py (orders, base, live, station), in_place.py (start_round,
- *                    finish_round), launcher/gate.py (open_gate, request_gate, all_at_gate, close_epoch, save_workers, stop),
- *                    launcher/crew.py (bury, grant) and estates.RoundsEstate (open, bury, grant).
+ * What is modelled   asyncrl/scheduler/gate.py (Gate.pass_through), board.py (orders, base, live, station), launcher/gate.py
+ *                    (open_gate, request_gate, all_at_gate, close_epoch, save_workers, stop), launcher/crew.py (bury, grant), and
+ *                    of topologies/actor_learner/ in_place.py (start_round, finish_round) and estate.py (open, bury, grant).
  *                    Workers may be killed between any two statements; a successor comes at once, late, or at the next opening.
  * Bounds             N workers; EPOCHS epochs whose modes change from bounded:1 to async and back, MARK rounds each and more if
  *                    others are under way; a checkpoint at a gate or none; KILLS kills; a gate may be asked for at any time.

@@ -1,9 +1,9 @@
 /*
  * The ring of one producer and one consumer, when it is full and after a death, with the announcements of streams in `bounded:K`.
  *
- * What is modelled   asyncrl/shared/rings.py (_reserve, _publish, _front, _release; "wait"), scheduler/stream_board.py (permission,
- *                    announce, due), stream_actor_pace.py (start_unit, finish_unit), stream_learner_pace.py (_choose, _close_round,
- *                    _due, publish), streams.py (settle). An actor may be killed between any two statements.
+ * What is modelled   asyncrl/shared/rings.py (_reserve, _publish, _front, _release; "wait"), and of asyncrl/topologies/streams/
+ *                    board.py (permission, announce, due), actor_pace.py (start_unit, finish_unit), learner_pace.py (_choose,
+ *                    _close_round, _due, publish), streams.py (settle). An actor may be killed between any two statements.
  *                    With -DSURVIVES=1 the learner may be killed too: its state lies twice in shared memory, and the consumed
  *                    indices move only after the version made of the units is announced, so that its successor takes them again.
  * Bounds             N processes: N - 1 actors, each with a ring of SLOTS slots and UNITS units to make, and the learner; bound K;

@@ -3,7 +3,7 @@
  *
  * What is modelled   asyncrl/topologies/actor_learner/rounds.py (RoundsPace: start_round, finish_round, _hand, _apply, at_gate, stand_in),
  *                    the ledger's entries (shared/ledger.py, DEPTH), gradient slots and the two buffers (shared/parameters.py),
- *                    and the launcher's part: bury, stand in, grant, close, open (estates.RoundsEstate, launcher/crew.py, gate.py).
+ *                    and the launcher's part: bury, stand in, grant, close, open (estate.RoundsEstate, launcher/crew.py, gate.py).
  *                    A worker may be killed between any two statements; whether its successor comes while the epoch runs is open.
  * Bounds             N workers; EPOCHS epochs, each sync or pipelined as it happens, of MARK steps, a step a round and worker;
  *                    KILLS kills in all; a gate may be asked for at any time.

@@ -1,10 +1,10 @@
 /*
  * Tickets with death of a worker and of the learner: black-box search.
  *
- * What is modelled   asyncrl/shared/tickets.py (_claim, _hand_in, _release, _use_up, newest_begun), scheduler/generations.py
- *                    (WorkerPace, LearnerPace), window.py (finish_using), shared/states.py, Snapshots (shared/parameters.py), the
- *                    learner's ledger record (search_plan.learner_record), workers/search_learner.py (_update), search_worker.py
- *                    (_write), and the launcher's part: bury, release, grant, gate (estates.TicketsEstate).
+ * What is modelled   asyncrl/shared/tickets.py (_claim, _hand_in, _release, _use_up, newest_begun), shared/states.py, Snapshots
+ *                    (shared/parameters.py), and of asyncrl/topologies/search/ worker_pace.py, learner_pace.py, window.py
+ *                    (finish_using), the learner's ledger record (plan.learner_record), learner.py (_update), worker.py
+ *                    (_write), and the launcher's part: bury, release, grant, gate (estate.TicketsEstate).
  *                    Workers and the learner may be killed between any two statements.
  * Bounds             N workers (1 to 3) and the learner; one epoch of VERSIONS updates in sync, pipelined, async or async by arrival, as
  *                    it happens (or MODE), P tickets a generation, two generations of slots, two buffers of published versions;

@@ -1,10 +1,10 @@
-"""Recovery after an actor-learner dies: see `asyncrl.launcher.estate`."""
+"""Recovery after an actor-learner dies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asyncrl.launcher.estate import complete_below
+from asyncrl.launcher.estate import Estate, complete_below
 from asyncrl.scheduler.board import ROUNDS, UPDATES
 from asyncrl.scheduler.modes import Mode
 from asyncrl.scheduler.pace import Books, Ground
@@ -12,15 +12,14 @@ from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.topologies.actor_learner.rounds import RoundsPace
 
 
-class RoundsEstate:
-    """Actor-learners: in rounds modes the others need the dead worker's empty contribution and its shard."""
+class RoundsEstate(Estate):
+    """In rounds modes the others need the dead worker's empty contribution and its shard."""
 
     def __init__(self, ground: Ground):
         self._ground = ground
         self._stand_ins: dict[int, RoundsPace] = {}
 
     def open(self, mode: Mode, owned: Sequence[bool]) -> None:
-        """See `Estate`."""
         board, ledger = self._ground.board, self._ground.ledger
         board.set_order(ROUNDS, board.applied_by_all())
         board.set_order(UPDATES, self.version())
@@ -29,12 +28,10 @@ class RoundsEstate:
             store_release(board.live, worker, int(is_owned))
 
     def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
-        """See `Estate`."""
         if mode.delay is not None:
             self._stand_ins = {worker: self._pace(worker) for worker, is_owned in enumerate(owned) if not is_owned}
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
-        """See `Estate`."""
         board, ledger = self._ground.board, self._ground.ledger
         self._stand_ins.pop(worker, None)
         if epoch_runs and board.mode().delay is None and board.live.any():
@@ -45,17 +42,11 @@ class RoundsEstate:
         store_release(board.live, worker, 1)
 
     def bury(self, worker: int, epoch_runs: bool) -> None:
-        """See `Estate`."""
         store_release(self._ground.board.live, worker, 0)
         if epoch_runs and self._ground.board.mode().delay is not None:
             self._stand_ins[worker] = self._pace(worker)
 
-    def may_be_silent(self, worker: int) -> bool:
-        """See `Estate`."""
-        return False
-
     def stand_in(self) -> bool:
-        """See `Estate`."""
         moved = False
         for pace in list(self._stand_ins.values()):
             while pace.stand_in():
@@ -63,11 +54,9 @@ class RoundsEstate:
         return moved
 
     def owes_nothing(self, worker: int) -> bool:
-        """See `Estate`."""
         return worker not in self._stand_ins or self._stand_ins[worker].at_gate()
 
     def close(self) -> None:
-        """See `Estate`."""
         self._stand_ins.clear()
 
     def settle_all(self, epoch_runs: bool) -> None:
@@ -79,15 +68,12 @@ class RoundsEstate:
             continue
 
     def version(self) -> int:
-        """See `Estate`."""
         return self._ground.board.applied_by_all() + int(self._ground.ledger.total("updates"))
 
     def updates(self) -> int:
-        """See `Estate`."""
         return self.version()
 
     def told_below(self) -> int | None:
-        """See `Estate`."""
         return complete_below(self._ground.board.mode(), self.version())
 
     def _pace(self, worker: int) -> RoundsPace:

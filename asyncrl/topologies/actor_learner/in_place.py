@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import BOUND, MARK, OPENED, REQUEST, ROUNDS
 from asyncrl.scheduler.modes import UNBOUNDED
-from asyncrl.scheduler.pace import Books, Clockwork, Ground
+from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.optimizers import clip_scale, norm
 
 
-class InPlacePace(Clockwork):
+class InPlacePace(Clockwork, Pace):
     """Hogwild, with or without a bound on how far anybody may be ahead of the slowest.
 
     Lag with W workers under `bounded:K`: while a worker is in its round c, another can complete the rounds c - K to
@@ -52,7 +52,6 @@ class InPlacePace(Clockwork):
         return position - board.slowest(clocks) <= self._bound or self._is_over()
 
     def start_round(self, local: NDArray[np.float32]) -> int | None:
-        """See `pace.Pace`."""
         if self._bound < UNBOUNDED:
             self.wait(self._may_start)
         if self._is_over():
@@ -63,20 +62,18 @@ class InPlacePace(Clockwork):
         return self._acted_on
 
     def records(self) -> Sequence[NDArray[np.float64]]:
-        """See `pace.Pace`: the newest."""
+        """The newest ledger records of all workers."""
         return list(self.ground.ledger.read_all())
 
     def total_steps(self) -> float:
-        """See `pace.Pace`."""
         return self.ground.ledger.total("steps")
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
-        """See `pace.Pace`: the newest."""
+        """Copy the newest target network into `local`."""
         assert self._target is not None
         local[:] = self._target[: local.size]
 
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        """See `pace.Pace`."""
         began = time.perf_counter()
         length = norm(gradient)
         if self.usable(length):

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import DELAY, MARK, OPENED, REQUEST, ROUNDS, UPDATES
-from asyncrl.scheduler.pace import Books, Clockwork, Ground
+from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.shared.optimizers import clip_scale, norm, weighted_mean
 
 
-class RoundsPace(Clockwork):
+class RoundsPace(Clockwork, Pace):
     """Sync (delay 0) and pipelined (delay 1): see the module."""
 
     def __init__(self, ground: Ground, worker: int, books: Books):
@@ -87,7 +87,6 @@ class RoundsPace(Clockwork):
     # A worker's turn.
 
     def start_round(self, local: NDArray[np.float32]) -> int | None:
-        """See `pace.Pace`."""
         while self.handed > self.applied and (self.delay == 0 or self._drains()):
             self.wait(lambda: self._all_handed(self.applied + 1))
             self._apply()
@@ -100,16 +99,14 @@ class RoundsPace(Clockwork):
         return self._acted_on
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
-        """See `pace.Pace`."""
         buffer = self._first_buffer + self._acted_on - self._first_version
         local[:] = self.ground.parameters.targets[buffer & 1, : local.size]
 
     def records(self) -> list[NDArray[np.float64]]:
-        """See `pace.Pace`: as they were when the version that acts now was made."""
+        """Ledger records of all workers as they were when the version that acts now was made: the same for everybody."""
         return self._entries(max(self.handed - self.delay, 0))
 
     def total_steps(self) -> float:
-        """See `pace.Pace`."""
         return sum(entry[self._steps] for entry in self.records())
 
     def _drains(self) -> bool:
@@ -117,7 +114,6 @@ class RoundsPace(Clockwork):
         return self.handed > self.delay and self._last_round(self.handed - 1 - self.delay)
 
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        """See `pace.Pace`."""
         usable = self.usable(norm(gradient))
         slot = self.ground.parameters.gradients[self.worker, self.handed & 1]
         if self.handed > self.applied:

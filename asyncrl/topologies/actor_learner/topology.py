@@ -12,22 +12,20 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
-from asyncrl.errors import UserError
-from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
+from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
-from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
-from asyncrl.workers.evaluator import Snapshot
-from asyncrl.workers.plan import Task, WorkerPlan, ground_of, memory_layout, normalises
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes, task_of
+from asyncrl.workers.plan import WorkerPlan
+from asyncrl.workers.player import Snapshot
 from asyncrl.workers.standardiser import Standardiser
 
 
-class ActorLearnerTopology:
-    """See `topology.Topology`."""
-
-    settings = None
+class ActorLearnerTopology(Topology):
+    """The topology of algorithms whose workers act and update: no process but the workers, and no order among them."""
 
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
@@ -35,10 +33,9 @@ class ActorLearnerTopology:
         explore = experiment.explore or (entry.default_explore if isinstance(entry, ValueBased) else "")
         self._explorations = parse_exploration(explore, experiment.workers, experiment.seed)
         self.labels = [label(one) for one in self._explorations]
-        self.task = actor_learner_task(experiment)
-        self.spec = self.task.spec
+        self.task = task_of(experiment)
         self._policy = self.task.policy()
-        check_fit(self._explorations, self.spec)
+        check_fit(self._explorations, self.task.spec)
         if isinstance(entry, ValueBased):
             check_use(self._explorations, entry.explorations, experiment.algo)
         self.size, self.head_name = self._policy.size, self._policy.name
@@ -50,11 +47,9 @@ class ActorLearnerTopology:
 
     @property
     def steps(self) -> int:
-        """See `Topology`."""
         return int(self.ground.ledger.total("steps"))
 
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
-        """See `Topology`."""
         plan = WorkerPlan(
             task=self.task,
             worker=seat.worker,
@@ -69,14 +64,12 @@ class ActorLearnerTopology:
         return run_actor_learner, plan
 
     def begin(self) -> None:
-        """See `Topology`."""
         vector = self._policy.initial(self._experiment.seed)
         for buffers in (self.ground.parameters.vectors, self.ground.parameters.targets):
             buffers[:, : vector.size] = vector
         self._policy.fill_tables(self._experiment.seed)
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
-        """See `Topology`."""
         parameters, ledger, board = self.ground.parameters, self.ground.ledger, self.ground.board
         shapes = {
             "parameters": parameters.vectors[0].shape,
@@ -85,9 +78,7 @@ class ActorLearnerTopology:
             "ledger": (ledger.workers, ledger.width),
             **({"target": parameters.targets[0].shape} if len(parameters.targets) else {}),
         }
-        for name, shape in shapes.items():
-            if arrays[name].shape != shape:
-                raise UserError(f"the checkpoint does not fit: {name} has shape {arrays[name].shape}, this run needs {shape}")
+        check_shapes(arrays, shapes)
         current = state["rounds"] & 1
         parameters.vectors[current], parameters.statistics[current] = arrays["parameters"], arrays["statistics"]
         parameters.own_statistics[:] = arrays["own_statistics"]
@@ -98,7 +89,6 @@ class ActorLearnerTopology:
         ledger.restore(arrays["ledger"])
 
     def gather(self) -> tuple[dict[str, Any], Arrays]:
-        """See `Topology`."""
         board, parameters, ledger = self.ground.board, self.ground.parameters, self.ground.ledger
         rounds = board.applied_by_all()
         vector, statistics = parameters.buffer(rounds)
@@ -114,19 +104,7 @@ class ActorLearnerTopology:
             arrays["target"] = parameters.targets[rounds & 1]
         return {"rounds": rounds}, arrays
 
-    def complete(self, folder: Path) -> None:
-        """See `Topology`: there are none."""
-
-    def saved_bytes(self, steps: int) -> int:
-        """See `Topology`."""
-        return 0
-
-    def beyond_the_end(self) -> dict[str, int]:
-        """See `Topology`: nothing."""
-        return {}
-
     def parts(self) -> list[int]:
-        """See `Topology`."""
         return list(range(self._experiment.workers))
 
     def current(self) -> NDArray[np.float32]:
@@ -140,32 +118,7 @@ class ActorLearnerTopology:
         return copy
 
     def snapshot(self) -> Snapshot:
-        """See `Topology`."""
         normaliser = np.zeros((3, self.task.spec.observation_size), np.float32)
         if normalises(self.task):
             Standardiser(self.ground.ledger, normaliser).refresh(list(self.ground.ledger.read_all()))
         return Snapshot(self.current()[: self.size], normaliser, self.steps, tables=copied_tables(self.memory))
-
-
-def actor_learner_task(experiment: Experiment) -> Task:
-    """What is learned. Makes the environment once."""
-    shipped, spec = probed(experiment)
-    function = None
-    if experiment.network_function is not None:
-        import cloudpickle
-
-        function = cloudpickle.dumps(experiment.network_function)
-    return Task(
-        env=shipped,
-        spec=spec,
-        head=experiment.head,
-        network=experiment.network,
-        network_function=function,
-        algo=experiment.algo,
-        options=experiment.options,
-        workers=experiment.workers,
-        envs_per_worker=experiment.envs_per_worker,
-        target_steps=experiment.steps,
-        seed=experiment.seed,
-        a_core_each=experiment.workers <= usable_cores(),
-    )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.actors.exploration import entropy_weight
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import ValueBased
-from asyncrl.heads.rounds import ENTROPY_WEIGHT
+from asyncrl.heads.tables import attach_tables
 from asyncrl.learners.gradients import gradient_of
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.values import value_gradient_of
@@ -19,10 +20,11 @@ from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
 from asyncrl.topologies.actor_learner.paces import pace_of
+from asyncrl.topologies.actor_learner.plan import ground_of, normalises, scales_returns
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import WorkerPlan, ground_of, normalises, scales_returns
+from asyncrl.workers.plan import WorkerPlan
 from asyncrl.workers.standardiser import Standardiser
 
 ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learning", "applying"))
@@ -37,7 +39,8 @@ class ActorLearner(ActingWorker):
     """One worker: an actor, a gradient, and its side of the scheduler."""
 
     def __init__(self, plan: WorkerPlan):
-        task, policy = plan.task, plan.task.policy(plan.memory)
+        task, policy = plan.task, plan.task.policy()
+        attach_tables(policy.head, plan.memory)
         entry = ALGORITHMS[task.algo]
         self._ground = ground_of(task, policy.size, plan.memory, plan.pipes)
         self._local = np.zeros(policy.size, np.float32)
@@ -51,7 +54,7 @@ class ActorLearner(ActingWorker):
         else:
             self._learner = gradient_of(policy, self._local, *shape, task.options, task.algo)
         super().__init__(plan, policy, self._local, self._ground.board, commits=isinstance(entry, ValueBased) and entry.commits)
-        self._actor.rounds.knobs[ENTROPY_WEIGHT] = getattr(task.options, "entropy_weight", 0.0)
+        self._entropy_weight = entropy_weight(list(plan.exploration), getattr(task.options, "entropy_weight", 0.0))
         ledger = self._ground.ledger
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None
@@ -65,11 +68,8 @@ class ActorLearner(ActingWorker):
         self._books = Books(ground.ledger, index)
         if self._return_scale is not None:
             self._return_scale.begin(self._books.draft, self._goes_on)
-        gate = Gate(ground.board, ground.parking, index)
-        goes_on = go.epoch_runs or gate.pass_through(self._save)
-        while goes_on:
+        for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             self._epoch(pace_of(ground, index, self._books))
-            goes_on = gate.pass_through(self._save)
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
@@ -89,14 +89,14 @@ class ActorLearner(ActingWorker):
             self._standardiser.refresh(pace.records())
         if self._target is not None:
             pace.copy_target(self._target)
-        environment = actor.environment_seconds
+        environment = actor.stepping.seconds
         trajectory = self._collect(version, pace.total_steps())
-        environment = actor.environment_seconds - environment
+        environment = actor.stepping.seconds - environment
         acted = time.perf_counter()
         board.stand(index, PHASE, LEARNING)
         if self._return_scale is not None:
             self._return_scale(trajectory, books.draft, pace.records())
-        losses = self._learner(trajectory, actor.rounds.knobs[ENTROPY_WEIGHT])
+        losses = self._learner(trajectory, self._entropy_weight)
         if self._standardiser is not None:
             self._standardiser.observe(books.draft, actor.rounds.raw[1:])
         learned = time.perf_counter()

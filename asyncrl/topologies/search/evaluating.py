@@ -1,29 +1,25 @@
-"""What a black-box search does with a candidate: plays it as a policy, or calls the user's function."""
+"""What a worker of a search does with a candidate: plays it as a policy, or calls the user's function."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
 from asyncrl.blackbox.space import Points
-from asyncrl.envs import make_env, seed_generators, unship
-from asyncrl.envs.probe import checked_reset
+from asyncrl.envs import CheckedEnvironment, make_env, unship
 from asyncrl.errors import Hopeless
-from asyncrl.heads.tables import set_tables
+from asyncrl.heads.tables import attach_tables
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.atomics import store_release
-from asyncrl.topologies.search.limits import evaluation_limit
-from asyncrl.topologies.search.plan import Objective, Published, SearchPlan, SearchTask
-from asyncrl.workers.evaluator import Evaluation, Snapshot
-
-EPISODE_SEEDS, REFERENCE_SEEDS = 1, 2
-"""What a stream of random numbers is for: part of its key."""
+from asyncrl.topologies.search.plan import Function, Objective, Published, SearchPlan, SearchTask, search_policy
+from asyncrl.topologies.search.player import EPISODE_SEEDS, reference_observations
+from asyncrl.workers.plan import Task
 
 
 class Outcome(NamedTuple):
@@ -38,7 +34,7 @@ class Outcome(NamedTuple):
     """(the environment's own return, steps) of each; a function has none."""
 
 
-class Evaluating(Protocol):
+class CandidateEvaluator(Protocol):
     """How candidates are evaluated."""
 
     observed: Observed
@@ -54,43 +50,41 @@ class Evaluating(Protocol):
         """Evaluate candidate [N]; `key` determines every random number of its episodes. The process's generators have been seeded."""
 
 
-class PolicyEvaluating:
+class PolicyEvaluator(CandidateEvaluator):
     """Candidates are policies: they play whole episodes."""
 
     def __init__(self, task: SearchTask, memory: SharedArrays, beat: Callable[[], None]):
-        """`memory`: with the tables of the policy's head; `beat`: gives a sign of life."""
-        assert task.spec is not None
-        policy = task.policy(memory)
-        self._task, self._options = task, task.options
+        """`memory`: with the tables of the policy's head; `beat`: updates the worker's heartbeat."""
+        common = task.common
+        policy = search_policy(common)
+        attach_tables(policy.head, memory)
+        self._seed, self._options, self._observes = common.seed, common.options, task.observed > 0
         self._player = policy.player()
-        environment = make_env(unship(task.objective))
-        self._reference = reference_observations(task, environment)
-        self._runner = EpisodeRunner(environment, task.spec, self._player, beat)
+        environment = CheckedEnvironment(make_env(unship(common.env)), common.spec)
+        self._reference = reference_observations(common, environment)
+        self._runner = EpisodeRunner(environment, self._player, beat)
         self._limit = 0
-        self.observed = Observed(task.spec.observation_size if task.normalises else 0)
+        self.observed = Observed(task.observed)
         if self._reference is not None:
             self._player.reference(self._reference)
-        self._player.set(policy.initial(task.seed))
-        warm_up(self._player, task)
+        self._player.set(policy.initial(common.seed))
+        warm_up(self._player, common)
 
     @property
     def seconds(self) -> float:
-        """See `Evaluating`."""
         return self._runner.environment_seconds
 
     def published(self, published: Published) -> None:
-        """See `Evaluating`."""
         published.normaliser(self._player.normaliser)
         self._limit = int(published.limit[0])
         if self._reference is not None:
             self._player.reference(self._reference)
 
     def evaluate(self, candidate: Points, key: tuple[int, ...]) -> Outcome:
-        """See `Evaluating`."""
         self._player.set(candidate)
         self.observed.clear()
-        observed = self.observed if self._task.normalises else None
-        seeds = np.random.SeedSequence((self._task.seed, EPISODE_SEEDS, *key)).generate_state(self._options.episodes)
+        observed = self.observed if self._observes else None
+        seeds = np.random.SeedSequence((self._seed, EPISODE_SEEDS, *key)).generate_state(self._options.episodes)
         played = [self._runner.run(int(seed), self._limit, observed) for seed in seeds]
         bonus = self._options.survival_bonus
         value = sum(one.episode_return - bonus * one.length for one in played) / len(played)
@@ -134,28 +128,24 @@ class Best:
             store_release(self._which, 0, other + 1)
 
 
-class FunctionEvaluating:
+class FunctionEvaluator(CandidateEvaluator):
     """Candidates are arguments of a function of the user's."""
 
-    def __init__(self, task: SearchTask, best: Best):
-        """`best`: this worker's own."""
-        import cloudpickle
-
-        self._function: Objective = cloudpickle.loads(task.objective)
-        self._calls, self._space, self._best = task.options.episodes, task.space, best
+    def __init__(self, function: Function, calls: int, best: Best):
+        """`calls`: of the function, of which each evaluation is the mean; `best`: this worker's own."""
+        self._function: Objective = function.pickled.unpack()
+        self._calls, self._space, self._best = calls, function.space, best
         self.observed = Observed(0)
         self._seconds = 0.0
 
     @property
     def seconds(self) -> float:
-        """See `Evaluating`."""
         return self._seconds
 
     def published(self, published: Published) -> None:
-        """See `Evaluating`."""
+        """A function needs nothing of what is published beside the candidate."""
 
     def evaluate(self, candidate: Points, key: tuple[int, ...]) -> Outcome:
-        """See `Evaluating`."""
         point = self._space.inside(candidate)
         began = time.perf_counter()
         try:
@@ -168,60 +158,14 @@ class FunctionEvaluating:
         return Outcome(value, self._calls, 0, [])
 
 
-def evaluating(plan: SearchPlan, beat: Callable[[], None]) -> Evaluating:
-    """How this task's candidates are evaluated."""
-    if plan.task.spec is not None:
-        return PolicyEvaluating(plan.task, plan.memory, beat)
-    return FunctionEvaluating(plan.task, Best(plan.memory, plan.worker))
+def evaluator_of(plan: SearchPlan, beat: Callable[[], None]) -> CandidateEvaluator:
+    """What evaluates this task's candidates, as worker `plan.worker`; `beat`: updates the worker's heartbeat."""
+    if plan.task.function is None:
+        return PolicyEvaluator(plan.task, plan.memory, beat)
+    return FunctionEvaluator(plan.task.function, plan.task.common.options.episodes, Best(plan.memory, plan.worker))
 
 
-def warm_up(player: Acting, task: SearchTask) -> None:
+def warm_up(player: Acting, task: Task) -> None:
     """Load the compiled kernels before the clock runs."""
-    assert task.spec is not None
     player.act(np.zeros(task.spec.observation_size, task.spec.observation_dtype), 0)
     Observed(task.spec.observation_size).add(np.zeros((1, task.spec.observation_size), task.spec.observation_dtype))
-
-
-def reference_observations(task: SearchTask, environment: Any) -> NDArray[np.float32] | None:
-    """Observations [n, D] of random actions, the same in every process: for virtual batch normalisation. None without it."""
-    count = task.network.virtual_batch
-    if not count:
-        return None
-    assert task.spec is not None
-    rows = np.zeros((count, task.spec.observation_size), np.float32)
-    seeds = np.random.SeedSequence((task.seed, REFERENCE_SEEDS)).generate_state(2)
-    seed_generators(task.seed)
-    environment.action_space.seed(int(seeds[0]))
-    rows[0] = checked_reset(environment, task.spec, int(seeds[1]))[0]
-    for row in rows[1:]:
-        row[:], _, terminated, truncated, _ = environment.step(environment.action_space.sample())
-        if terminated or truncated:
-            row[:] = checked_reset(environment, task.spec, None)[0]
-    return rows
-
-
-class SearchPlayer:
-    """Plays the point that a search has reached, without perturbations, in this process."""
-
-    def __init__(self, task: SearchTask, seed: int, render_mode: str | None = None, environment: Any = None):
-        assert task.spec is not None
-        self.environment = make_env(unship(task.objective), render_mode) if environment is None else environment
-        policy = task.policy()
-        self._head, self._player = policy.head, policy.player()
-        self._reference = None
-        if task.network.virtual_batch:
-            self._reference = reference_observations(task, make_env(unship(task.objective)))
-        self._runner = EpisodeRunner(self.environment, task.spec, self._player, evaluates=True)
-        self._seed = seed
-
-    def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
-        """The same seed gives the same episodes; where training cuts its episodes, much later these are cut too (`evaluation_limit`)."""
-        self._player.normaliser[:] = snapshot.normaliser
-        set_tables(self._head, snapshot.tables)
-        if self._reference is not None:
-            self._player.reference(self._reference)
-        self._player.set(snapshot.vector)
-        seed_generators(self._seed)
-        seeds = np.random.SeedSequence((self._seed, EPISODE_SEEDS)).generate_state(episodes)
-        played = [self._runner.run(int(seed), evaluation_limit(snapshot.limit)) for seed in seeds]
-        return Evaluation(snapshot.steps, [one.episode_return for one in played], [one.length for one in played])

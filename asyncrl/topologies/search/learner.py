@@ -9,120 +9,19 @@ from multiprocessing.connection import Connection
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.blackbox.search import COUNTS, Evaluations
+from asyncrl.blackbox.search import COUNTS
 from asyncrl.errors import Hopeless
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
-from asyncrl.shared.compiled import njit
-from asyncrl.shared.statistics import standardise
-from asyncrl.topologies.search.generations import LearnerPace
-from asyncrl.topologies.search.plan import (
-    Published,
-    SearchPlan,
-    SearchTask,
-    episode_limit,
-    ground_of,
-    learner_record,
-    learner_state,
-    record_fields,
-)
+from asyncrl.topologies.search.learner_pace import LearnerPace
+from asyncrl.topologies.search.learner_state import LearnerState, warm_up
+from asyncrl.topologies.search.plan import Published, SearchPlan, ground_of, learner_record
+from asyncrl.topologies.search.waste import Waste
 from asyncrl.topologies.search.window import finish_using
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go, Note
 from asyncrl.workers.plan import go_on_from
-
-WASTE_UPDATES, WASTE_SHARE = 30, 0.25
-"""See `Waste`."""
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def merge_observed(count, mean, square, counts, means, squares):  # type: ignore[no-untyped-def]
-    """Merge evaluations' statistics (counts [n], means [n, D], squares [n, D]) into count [1], mean [D], square [D], in order."""
-    for n in range(counts.size):
-        if counts[n] == 0.0:
-            continue
-        both = count[0] + counts[n]
-        for d in range(mean.size):
-            delta = means[n, d] - mean[d]
-            mean[d] += delta * counts[n] / both
-            square[d] += squares[n, d] + delta * delta * count[0] * counts[n] / both
-        count[0] = both
-
-
-class LearnerState:
-    """The algorithm, and what the learner keeps beside it; both lie in `arrays`, which can be copied out and in."""
-
-    def __init__(self, task: SearchTask, size: int):
-        self._task = task
-        self.search = task.search(size)
-        self.arrays = learner_state(task, self.search)
-        self._limit = episode_limit(task)
-
-    def begin(self) -> None:
-        """The first state."""
-        self.search.begin(self._task.initial())
-        self.arrays["limit"][0], self.arrays["limit_since"][0] = self._limit.start, 0
-
-    def publish(self, into: Published) -> None:
-        """Write what workers need."""
-        self.search.published(into.search)
-        arrays = self.arrays
-        standardise(arrays["observed_count"][0], arrays["observed_mean"], arrays["observed_square"], into.shift, into.scale)
-        into.limit[0] = arrays["limit"][0]
-
-    def use(self, version: int, numbers: NDArray[np.int64], records: dict[str, NDArray]) -> dict[str, float]:
-        """Make the next version from the records [n] of tickets `numbers`, which are in order; returns the algorithm's figures."""
-        generation, ticket = np.divmod(numbers, self.search.tickets)
-        no_value = -np.inf if self._task.space.of_function else np.nan
-        returns = np.where(np.isfinite(records["value"]), records["value"], no_value)
-        figures = self.search.update(version, Evaluations(generation, ticket, records["version"], returns, records["length"]))
-        arrays = self.arrays
-        if self._task.space.of_function:
-            arrays["ended"][0] = int(figures.get("ended", 0.0))
-        merge_observed(
-            *(arrays[f"observed_{name}"] for name in ("count", "mean", "square")),
-            *(records[f"observed_{name}"] for name in ("count", "mean", "square")),
-        )
-        arrays["used_steps"] += int(records["length"].sum())
-        arrays["used"][:] = numbers
-        self._lengthen(version, records)
-        return figures
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the search has come to its own end."""
-        return self._task.space.of_function and bool(self.arrays["ended"][0])
-
-    def _lengthen(self, version: int, records: dict[str, NDArray]) -> None:
-        """The episodes' limit of the next version. Evaluations of versions before the limit rose were cut at a lower one."""
-        arrays = self.arrays
-        limit, since = arrays["limit"], arrays["limit_since"]
-        cut = int(records["cut"][records["version"] >= since[0]].sum())
-        following = self._limit.after(int(limit[0]), cut, len(records["cut"]) * self._task.options.episodes)
-        if following != limit[0]:
-            limit[0], since[0] = following, version + 1
-
-
-class Waste:
-    """Tells, once, that much of the work is thrown away because it comes too late."""
-
-    def __init__(self) -> None:
-        self._updates = self._evaluations = self._dropped = 0
-
-    def news(self, evaluations: int, figures: dict[str, float]) -> str | None:
-        """Take in an update; one line after the first WASTE_UPDATES, if more than WASTE_SHARE of their evaluations were left out."""
-        if self._updates >= WASTE_UPDATES:
-            return None
-        self._updates += 1
-        self._evaluations += evaluations
-        self._dropped += int(figures.get("late_dropped", 0.0))
-        if self._updates < WASTE_UPDATES or self._dropped <= WASTE_SHARE * self._evaluations:
-            return None
-        return (
-            f"{self._dropped:,} of the first {self._evaluations:,} evaluations came too late to be used: the parameters had moved too "
-            "far. A smaller learning rate, --late as-is, a larger --max-lag or mode sync wastes less"
-        )
 
 
 class SearchLearner:
@@ -151,13 +50,11 @@ class SearchLearner:
         ground = self._ground
         self._books = Books(ground.ledger, self._index)
         go_on_from(self._books, ground.ledger, self._index, learner_record(ground))
-        gate = Gate(ground.board, ground.parking, self._index)
         ground.states.load(ground.version, self._state.arrays)
         finish_using(ground.tickets, self._state.arrays["used"])
-        goes_on = go.epoch_runs or gate.pass_through(_nothing_to_save)
-        while goes_on:
+        gate = Gate(ground.board, ground.parking, self._index)
+        for _ in gate.epochs(go.epoch_runs):  # the main process saves the learner's state, from shared memory
             self._epoch(LearnerPace(ground, self.steps_done))
-            goes_on = gate.pass_through(_nothing_to_save)
 
     def _epoch(self, pace: LearnerPace) -> None:
         board = self._ground.board
@@ -223,22 +120,6 @@ class SearchLearner:
         self._ground.ledger.publish(self._index, books.draft)
 
 
-def warm_up(task: SearchTask, tickets: int) -> None:
-    """Load the compiled kernels before the clock runs: one update of a search that is thrown away."""
-    state = LearnerState(task, task.size)
-    state.begin()
-    numbers = np.arange(tickets)
-    shapes = {name: ((tickets, *shape), dtype) for name, (shape, dtype) in record_fields(task.observed).items()}
-    records = {name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    records["value"] = np.random.default_rng(0).standard_normal(tickets)
-    state.use(0, numbers, records)
-    state.publish(Published.empty(task, state.search))
-
-
-def _nothing_to_save() -> None:
-    """The launcher's side writes the learner's state, from shared memory."""
-
-
 def run_search_learner(plan: SearchPlan, connection: Connection) -> None:
     """Process body of the learner."""
-    run_body(lambda: SearchLearner(plan, connection), plan.core, connection, (plan.task.seed,))
+    run_body(lambda: SearchLearner(plan, connection), plan.core, connection, (plan.task.common.seed,))

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from asyncrl.actors.episodes import LONGEST_EPISODE
+from asyncrl.envs.faults import LONGEST_EPISODE
 from asyncrl.errors import UserError
 from asyncrl.fields import written
 
@@ -14,7 +14,7 @@ MOST = 2**24 - 1
 """A limit travels as float32, which is exact up to here."""
 
 TIMES, LEAST = 10, 10_000
-"""See `evaluation_limit`."""
+"""An evaluation episode is cut at TIMES the limit of training episodes, but not before LEAST steps (`evaluation_limit`)."""
 
 
 def evaluation_limit(limit: int) -> int:

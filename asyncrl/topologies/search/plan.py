@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import BlackBox
-from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
-from asyncrl.envs.spec import EnvSpec
-from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
-from asyncrl.heads.tables import attach_tables, tables_layout
+from asyncrl.heads.tables import tables_layout
+from asyncrl.processes.parcels import Parcel
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.ledger import Ledger
@@ -27,79 +25,72 @@ from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 from asyncrl.topologies.search.generations import MOST_ATTEMPTS, SearchGround
 from asyncrl.topologies.search.limits import EpisodeLimit
-from asyncrl.workers.plan import common_layout, learner_columns, parking_of, record_of_version
+from asyncrl.workers.plan import Task, common_layout, learner_columns, parking_of, record_of_version
+from asyncrl.workers.standardiser import write_normaliser
 
-if TYPE_CHECKING:
-    from asyncrl.workers.evaluator import Playing
+DEFAULT_HEAD = "linear"
+
+Objective = Callable[[NDArray[np.float64]], float]
+"""A function of the user's that is minimised, of a vector [N]."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """What is minimised, where no environment's return is maximised."""
+
+    pickled: Parcel
+    """The user's function of a vector."""
+    start: Points
+    """Where the search begins [N]."""
+    space: Space
+    most: int
+    """Evaluations of the whole run, at most."""
 
 
 @dataclass(frozen=True)
 class SearchTask:
-    """What is searched, the same for all processes of a run."""
+    """What is searched, the same for all processes of a run: the task, and what only a search needs beside it."""
 
-    objective: bytes
-    """What makes the environment, from `asyncrl.envs.ship`; or a function of a vector, from cloudpickle, where spec is None."""
-    spec: EnvSpec | None
-    start: Points | None
-    """Where a function's search begins [N]; a policy has its own start."""
-    head: str
-    network: NetworkOptions
-    algo: str
-    options: SearchOptions
+    common: Task
     settings: tuple[Setting, ...]
-    workers: int
-    target_steps: int
-    seed: int
-    space: Space = POLICIES
-    most_tickets: int | None = None
-    """Evaluations of the whole run, of a function; None: as many as it takes."""
-    a_core_each: bool = False
-    """Whether there are cores for all workers: then they wait patiently before they sleep."""
-
-    def policy(self, memory: SharedArrays | None = None) -> SearchPolicy:
-        """The policy, without numbers; its head's tables are those in `memory`, or, without it, tables of its own."""
-        assert self.spec is not None
-        policy = SearchPolicy(self.spec, self.head, self.network, self.options.action_bins)
-        if memory is not None:
-            attach_tables(policy.head, memory)
-        return policy
+    function: Function | None = None
 
     @property
-    def shipped(self) -> bytes:
-        """See `asyncrl.workers.evaluator.Evaluated`."""
-        return self.objective
+    def space(self) -> Space:
+        """Where candidates lie."""
+        return POLICIES if self.function is None else self.function.space
 
     @property
     def size(self) -> int:
         """Parameters N."""
-        return self.policy().size if self.start is None else self.start.size
+        return search_policy(self.common).size if self.function is None else self.function.start.size
 
     def initial(self) -> Points:
         """Where the search begins [N]."""
-        return self.policy().initial(self.seed) if self.start is None else self.start
+        return search_policy(self.common).initial(self.common.seed) if self.function is None else self.function.start
 
     def search(self, size: int) -> Search:
         """The algorithm."""
-        entry = ALGORITHMS[self.algo]
+        entry = ALGORITHMS[self.common.algo]
         assert isinstance(entry, BlackBox)
-        search: Search = entry.search_type()(self.options, size, self.seed, self.settings, self.space)
+        search: Search = entry.search_type()(self.common.options, size, self.common.seed, self.settings, self.space)
         return search
 
     @property
-    def normalises(self) -> bool:
-        """Whether observations are shifted and scaled."""
-        return self.spec is not None and self.options.normalize_observations
-
-    @property
     def observed(self) -> int:
-        """Numbers of an observation whose statistics are kept; 0 for none."""
-        return self.spec.observation_size if self.spec is not None and self.normalises else 0
+        """Numbers of an observation whose statistics are kept, to shift and scale it; 0 for none."""
+        on = self.function is None and self.common.options.normalize_observations
+        return self.common.spec.observation_size if on else 0
 
-    def player(self, seed: int, render_mode: str | None = None, environment: Any = None) -> Playing:
-        """What plays the point that the search has reached."""
-        from asyncrl.topologies.search.evaluating import SearchPlayer
 
-        return SearchPlayer(self, seed, render_mode, environment)
+def head_of(task: Task) -> str:
+    """The name of the policy's head."""
+    return DEFAULT_HEAD if task.head == "auto" else task.head
+
+
+def search_policy(task: Task) -> SearchPolicy:
+    """The policy, without numbers."""
+    return SearchPolicy(task.spec, head_of(task), task.network, task.options.action_bins)
 
 
 @dataclass(frozen=True)
@@ -130,8 +121,7 @@ class Published:
 
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
-        if self.shift.size:
-            into[0], into[1], into[2, 0] = self.shift, self.scale, 1.0
+        write_normaliser(self.shift, self.scale, into)
 
 
 def record_fields(observed: int) -> Mapping[str, Any]:
@@ -170,7 +160,7 @@ def learner_state(task: SearchTask, search: Search) -> dict[str, NDArray[Any]]:
 
 
 def ledger_columns(search: Search) -> dict[str, int]:
-    """See `learner_columns`; totals of COUNTS, and of evaluations that were discarded and made again, and that had no value at last."""
+    """Columns of every learner; totals of COUNTS, and of evaluations that were discarded and made again, and that had no value at last."""
     return learner_columns(search.figures, [f"{name}_total" for name in (*COUNTS, "discarded", "missing")])
 
 
@@ -178,13 +168,13 @@ def memory_layout(task: SearchTask, search: Search) -> Layout:
     """Everything that the processes of a search share."""
     published = Published.empty(task, search).vector.size
     layout: dict[str, Any] = {
-        **common_layout(ledger_columns(search), task.workers + 1, task.workers),
+        **common_layout(ledger_columns(search), task.common.workers + 1, task.common.workers),
         **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search), task.space.dtype),
     }
-    if task.spec is not None:
-        layout |= tables_layout(task.policy().head)
+    if task.function is None:
+        layout |= tables_layout(search_policy(task.common).head)
     if task.space.of_function:  # row i is worker i's: two places, and last which of them counts (1 or 2; 0: none yet)
-        rows = task.workers
+        rows = task.common.workers
         layout |= {
             "best/value": ((rows, 2), np.float64),
             "best/point": ((rows, 2, task.size), task.space.dtype),
@@ -198,15 +188,15 @@ def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: Pip
     return SearchGround(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(search), memory.part("ledger")),
-        parking=parking_of(memory, pipes, task.a_core_each),
+        parking=parking_of(memory, pipes, task.common.a_core_each),
         tickets=Tickets(memory.part("tickets")),
         snapshots=Snapshots(memory.part("snapshots")),
         states=States(memory.part("states")),
         over=memory["over"],
         population=search.tickets,
-        arrival=task.options.account == "arrival",
+        arrival=task.common.options.account == "arrival",
         retries=0 if task.space.of_function else MOST_ATTEMPTS,
-        most=task.most_tickets,
+        most=None if task.function is None else task.function.most,
     )
 
 
@@ -217,7 +207,5 @@ def learner_record(ground: SearchGround) -> NDArray[np.float64]:
 
 def episode_limit(task: SearchTask) -> EpisodeLimit:
     """The rule by which training episodes are cut."""
-    return EpisodeLimit.parse(task.options.episode_limit)
+    return EpisodeLimit.parse(task.common.options.episode_limit)
 
-
-Objective = Callable[[NDArray[np.float64]], float]

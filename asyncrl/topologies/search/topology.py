@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,32 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.blackbox.search import ENDINGS
 from asyncrl.blackbox.settings import label, parse_settings
 from asyncrl.blackbox.space import Space
-from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.experiment.experiment import Experiment, usable_cores
-from asyncrl.heads.tables import copied_tables, restore_tables, tables_to_keep
+from asyncrl.experiment.experiment import Experiment
+from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
+from asyncrl.processes.parcels import pack
 from asyncrl.scheduler.modes import Async, parse_modes
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
 from asyncrl.topologies.search.evaluating import Best
 from asyncrl.topologies.search.generations import slots_for
-from asyncrl.topologies.search.learner import LearnerState, run_search_learner
-from asyncrl.topologies.search.plan import Published, SearchPlan, SearchTask, ground_of, learner_record, memory_layout, record_fields
+from asyncrl.topologies.search.learner import run_search_learner
+from asyncrl.topologies.search.learner_state import LearnerState
+from asyncrl.topologies.search.plan import (
+    Function,
+    Published,
+    SearchPlan,
+    SearchTask,
+    ground_of,
+    head_of,
+    learner_record,
+    memory_layout,
+    record_fields,
+    search_policy,
+)
 from asyncrl.topologies.search.worker import run_search_worker
-from asyncrl.topologies.topology import Arrays, Seat, allocate, probed
-from asyncrl.workers.evaluator import Snapshot
-
-DEFAULT_HEAD = "linear"
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes, task_of, task_without_environment
+from asyncrl.workers.player import Snapshot
 
 
 @dataclass(frozen=True)
@@ -44,48 +54,49 @@ class Searched:
     """Evaluations, at most."""
 
 
-class SearchTopology:
-    """See `topology.Topology`."""
+class SearchTopology(Topology):
+    """The topology of black-box search: workers evaluate, the learner is one process more. It searches policies and functions."""
 
     def __init__(self, experiment: Experiment, function: Searched | None = None):
         check_search(experiment)
         self._experiment = experiment
-        self.task = search_task(experiment) if function is None else function_task(experiment, function)
-        self.spec, self.head_name = self.task.spec, self.task.head
-        self.size = self.task.size
-        check_memory(self.task, self.size)
+        search = self._search = search_task(experiment) if function is None else function_task(experiment, function)
+        self.task, self.head_name, self.size = search.common, head_of(search.common), search.size
+        check_memory(search, self.size)
         self.labels = ["default"] * experiment.workers
-        self.settings = [label(setting) for setting in self.task.settings]
-        self._state = LearnerState(self.task, self.size)
-        search = self._state.search
-        self.memory, parking = allocate(memory_layout(self.task, search))
+        self.settings = [label(setting) for setting in search.settings]
+        self._state = LearnerState(search, self.size)
+        self.memory, parking = allocate(memory_layout(search, self._state.search))
         self._pipes = parking.carried()
-        self.ground = ground_of(self.task, search, self.memory, self._pipes)
+        self.ground = ground_of(search, self._state.search, self.memory, self._pipes)
         self.estate = TicketsEstate(self.ground)
 
     @property
     def steps(self) -> int:
-        """See `Topology`: of the evaluations that were used."""
+        """Steps of the evaluations that the present parameters are made from."""
         return int(self.ground.states.one(self.ground.version, "used_steps")[0])
 
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
-        """See `Topology`."""
-        plan = SearchPlan(self.task, seat.worker, self.memory, self._pipes, seat.core)
+        plan = SearchPlan(self._search, seat.worker, self.memory, self._pipes, seat.core)
         return (run_search_learner if seat.worker == self.ground.learner else run_search_worker), plan
 
     def begin(self) -> None:
-        """See `Topology`."""
         self._state.begin()
-        if self.spec is not None:
-            self.task.policy(self.memory).fill_tables(self.task.seed)
-        published = Published.empty(self.task, self._state.search)
+        self._fill_tables()
+        published = Published.empty(self._search, self._state.search)
         self._state.publish(published)
         self.ground.snapshots.restore(published.vector, 0)
         self.ground.states.save(0, self._state.arrays)
         self.ground.tickets.begin()
 
+    def _fill_tables(self) -> None:
+        """Write the first contents of the tables of the policy's head."""
+        if self._search.function is None:
+            policy = search_policy(self.task)
+            attach_tables(policy.head, self.memory)
+            policy.fill_tables(self.task.seed)
+
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
-        """See `Topology`."""
         ground, tickets = self.ground, self.ground.tickets
         targets = {
             **{f"state/{name}": array for name, array in self._state.arrays.items()},
@@ -95,16 +106,13 @@ class SearchTopology:
         }
         # Checkpoints from before this word was kept lack it: evaluations begun under a lower limit may then raise it once more.
         arrays = {"state/limit_since": np.zeros(1, np.int64), **arrays}
-        shape = (ground.ledger.workers, ground.ledger.width)
-        for name, wanted in {**{name: target.shape for name, target in targets.items()}, "ledger": shape}.items():
-            if name not in arrays or arrays[name].shape != wanted:
-                given = arrays[name].shape if name in arrays else None
-                raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {wanted}")
+        ledger = (ground.ledger.workers, ground.ledger.width)
+        check_shapes(arrays, {**{name: target.shape for name, target in targets.items()}, "ledger": ledger})
         for name, target in targets.items():
             target[...] = arrays[name]
         restore_tables(self.memory, arrays)
         version = state["version"]
-        published = Published.empty(self.task, self._state.search)
+        published = Published.empty(self._search, self._state.search)
         if version:
             ground.snapshots.restore(self._state.arrays["previous"], version - 1)
         self._state.publish(published)
@@ -113,7 +121,6 @@ class SearchTopology:
         ground.ledger.restore(arrays["ledger"])
 
     def gather(self) -> tuple[dict[str, Any], Arrays]:
-        """See `Topology`."""
         ground = self.ground
         version = ground.version
         snapshot = self.snapshot()
@@ -131,15 +138,8 @@ class SearchTopology:
         }
         return {"version": version}, arrays
 
-    def complete(self, folder: Path) -> None:
-        """See `Topology`: there are none."""
-
-    def saved_bytes(self, steps: int) -> int:
-        """See `Topology`."""
-        return 0
-
     def beyond_the_end(self) -> dict[str, int]:
-        """See `Topology`: `pipelined` has begun the next generation when the last one ends, and how far depends on the workers' timing."""
+        """`pipelined` has begun the next generation when the last one ends, and how far depends on the workers' timing."""
         tickets = self.ground.tickets
         if self.ground.board.mode().delay is None:
             return {}
@@ -148,12 +148,11 @@ class SearchTopology:
         return {"steps": steps, "episodes": len(numbers) * self.task.options.episodes}
 
     def parts(self) -> list[int]:
-        """See `Topology`: none, workers of a search remember nothing."""
+        """None: workers of a search remember nothing."""
         return []
 
     def snapshot(self) -> Snapshot:
-        """See `Topology`."""
-        published = Published.empty(self.task, self._state.search)
+        published = Published.empty(self._search, self._state.search)
         self.ground.snapshots.copy(published.vector)
         normaliser = np.zeros((3, 0 if self.spec is None else self.spec.observation_size), np.float32)
         published.normaliser(normaliser)
@@ -196,7 +195,7 @@ def check_memory(task: SearchTask, size: int) -> None:
     Counted are at least: the history (the learner's, its start's, two versions in shared memory), the window of tickets and one
     generation's directions, and vectors of the network.
     """
-    options, free = task.options, free_bytes(None)
+    options, free = task.common.options, free_bytes(None)
     record = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in record_fields(task.observed).values())
     parts = {
         f"max_lag = {options.max_lag}": 16 * size * options.max_lag,
@@ -210,35 +209,15 @@ def check_memory(task: SearchTask, size: int) -> None:
 
 
 def search_task(experiment: Experiment) -> SearchTask:
-    """What is searched, for an environment."""
-    shipped, spec = probed(experiment)
-    return _task(experiment, shipped, spec)
+    """What is searched, for an environment. Makes it once."""
+    return SearchTask(task_of(experiment), parse_settings(experiment.explore, experiment.options))
 
 
 def function_task(experiment: Experiment, searched: Searched) -> SearchTask:
     """What is searched, for a function."""
-    import cloudpickle
-
     try:
-        shipped = cloudpickle.dumps(searched.function)
+        shipped = pack(searched.function)
     except Exception as error:
         raise UserError(f"the function cannot travel to the workers: {type(error).__name__}: {error}") from error
-    return replace(_task(experiment, shipped, None), start=searched.start, space=searched.space, most_tickets=searched.most)
-
-
-def _task(experiment: Experiment, objective: bytes, spec: EnvSpec | None) -> SearchTask:
-    settings = parse_settings(experiment.explore, experiment.options)
-    return SearchTask(
-        objective=objective,
-        spec=spec,
-        start=None,
-        head=DEFAULT_HEAD if experiment.head == "auto" else experiment.head,
-        network=experiment.network,
-        algo=experiment.algo,
-        options=experiment.options,
-        settings=settings,
-        workers=experiment.workers,
-        target_steps=experiment.steps,
-        seed=experiment.seed,
-        a_core_each=experiment.workers <= usable_cores(),
-    )
+    function = Function(shipped, searched.start, searched.space, searched.most)
+    return SearchTask(task_without_environment(experiment), parse_settings(experiment.explore, experiment.options), function)

@@ -12,9 +12,10 @@ from asyncrl.envs import seed_generators
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
-from asyncrl.topologies.search.evaluating import Outcome, evaluating
-from asyncrl.topologies.search.generations import Claim, WorkerPace, place_of
+from asyncrl.topologies.search.evaluating import Outcome, evaluator_of
+from asyncrl.topologies.search.generations import place_of
 from asyncrl.topologies.search.plan import Published, SearchPlan, ground_of
+from asyncrl.topologies.search.worker_pace import Claim, WorkerPace
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
 from asyncrl.workers.plan import episode_ring
@@ -27,14 +28,14 @@ class SearchWorker:
 
     def __init__(self, plan: SearchPlan):
         task = plan.task
-        self._task, self._index = task, plan.worker
+        self._common, self._index = task.common, plan.worker
         size = task.size
         self._search: Search = task.search(size)
         self._ground = ground_of(task, self._search, plan.memory, plan.pipes)
         self._ring = episode_ring(plan.memory, plan.worker)
         self._published = Published.empty(task, self._search)
         self._candidate = np.zeros(size, task.space.dtype)
-        self._evaluating = evaluating(plan, self._beat)
+        self._evaluator = evaluator_of(plan, self._beat)
         self._version = -1
         self._books: Books | None = None
         self.notes: list[str] = []
@@ -48,11 +49,8 @@ class SearchWorker:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._index
         self._books = Books(ground.ledger, index)
-        gate = Gate(ground.board, ground.parking, index)
-        goes_on = go.epoch_runs or gate.pass_through(_nothing_to_save)
-        while goes_on:
+        for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs):  # a worker of a search has nothing to save
             self._epoch(WorkerPace(ground, index, self._books))
-            goes_on = gate.pass_through(_nothing_to_save)
 
     def _epoch(self, pace: WorkerPace) -> None:
         board, index, books = self._ground.board, self._index, self._books
@@ -73,22 +71,22 @@ class SearchWorker:
     def _evaluate(self, claim: Claim) -> None:
         """Play the ticket's candidate; write its record and the books."""
         began = time.perf_counter()
-        evaluating, published = self._evaluating, self._published
+        evaluator, published = self._evaluator, self._published
         if claim.version != self._version:
-            evaluating.published(published)
+            evaluator.published(published)
             self._version = claim.version
         self._search.candidate(published.search, claim.generation, claim.ticket, self._candidate)
-        before = evaluating.seconds
+        before = evaluator.seconds
         key = self._key(claim)
-        seed_generators(self._task.seed, *key)
-        outcome = evaluating.evaluate(self._candidate, key)
-        played = evaluating.seconds - before
+        seed_generators(self._common.seed, *key)
+        outcome = evaluator.evaluate(self._candidate, key)
+        played = evaluator.seconds - before
         self._write(claim, outcome)
         self._tell(claim, outcome, played, time.perf_counter() - began - played)
 
     def _key(self, claim: Claim) -> tuple[int, ...]:
         attempt = self._attempt(claim)
-        sharing = self._task.options.common_seeds
+        sharing = self._common.options.common_seeds
         if sharing == "generation":
             return claim.generation, attempt
         return claim.generation, attempt, self._search.pair(claim.ticket) if sharing == "pair" else claim.ticket
@@ -97,7 +95,7 @@ class SearchWorker:
         return int(self._ground.tickets.records["attempt"][claim.slot])
 
     def _write(self, claim: Claim, outcome: Outcome) -> None:
-        records, slot, observed = self._ground.tickets.records, claim.slot, self._evaluating.observed
+        records, slot, observed = self._ground.tickets.records, claim.slot, self._evaluator.observed
         records["value"][slot], records["length"][slot] = outcome.value, outcome.steps
         records["version"][slot], records["worker"][slot], records["cut"][slot] = claim.version, self._index, outcome.cut
         records["made"][slot] = records["attempt"][slot]
@@ -124,11 +122,7 @@ class SearchWorker:
                 self._ring.push(episode_return=episode_return, length=length, setting=setting, order=order, steps=steps)
 
 
-def _nothing_to_save() -> None:
-    """A worker of a search remembers nothing."""
-
-
 def run_search_worker(plan: SearchPlan, connection: Connection) -> None:
     """Process body of a worker."""
     # The same in every worker, since what an evaluation comes to must not depend on who makes it; each has a key of its own.
-    run_body(lambda: SearchWorker(plan), plan.core, connection, (plan.task.seed,))
+    run_body(lambda: SearchWorker(plan), plan.core, connection, (plan.task.common.seed,))

@@ -8,17 +8,19 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from asyncrl.heads.tables import attach_tables
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
 from asyncrl.shared.rings import Slot
 from asyncrl.shared.statistics import fold
 from asyncrl.topologies.streams.actor_pace import ActorPace
-from asyncrl.topologies.streams.plan import PublishedPolicy, StreamPlan, ground_of
+from asyncrl.topologies.streams.plan import PublishedPolicy, ground_of, observed_size, stream_policy, updater_type
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
+from asyncrl.workers.plan import WorkerPlan
 
 ACTING, WAITING = PHASES.index("acting"), PHASES.index("waiting")
 
@@ -26,14 +28,16 @@ ACTING, WAITING = PHASES.index("acting"), PHASES.index("waiting")
 class StreamActor(ActingWorker):
     """One actor: T steps in E environments a unit."""
 
-    def __init__(self, plan: StreamPlan):
-        task, policy = plan.task, plan.task.policy(plan.memory)
-        self._task = task
-        self._ground = ground_of(task, task.updater_figures, plan.memory, plan.pipes)
-        self._published = PublishedPolicy.empty(policy.size, task.observed)
+    def __init__(self, plan: WorkerPlan):
+        task, policy = plan.task, stream_policy(plan.task)
+        attach_tables(policy.head, plan.memory)
+        self._ground = ground_of(task, plan.memory, plan.pipes)
+        self._observed = observed_size(task)
+        self._needs_log_prob = bool(updater_type(task).needs_log_prob)
+        self._published = PublishedPolicy.empty(policy.size, self._observed)
         super().__init__(plan, policy, self._published.parameters, self._ground.board)
         self._outputs = np.zeros((task.options.t_max, task.envs_per_worker, policy.head.policy_outputs), np.float32)
-        if task.needs_log_prob:
+        if self._needs_log_prob:
             self._actor.act = self._recording(self._actor.act)
         self._wait_seconds = 0.0
         self._warm_up()
@@ -54,17 +58,14 @@ class StreamActor(ActingWorker):
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
         self._books = Books(ground.ledger, index)
-        gate = Gate(ground.board, ground.parking, index)
         pace = ActorPace(ground.streams, index)
         pace.arrive()
-        goes_on = go.epoch_runs or gate.pass_through(self._save)
-        while goes_on:
+        for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             ground.board.stand(index, PHASE, WAITING)
             if not pace.enter():
                 return
             self._epoch(pace)
             pace.arrive()
-            goes_on = gate.pass_through(self._save)
 
     def _epoch(self, pace: ActorPace) -> None:
         board, index = self._board, self._plan.worker
@@ -88,9 +89,9 @@ class StreamActor(ActingWorker):
         began = time.perf_counter()
         self._published.normaliser(actor.rounds.normaliser)
         actor.uniform = self._published.uniform[0] > 0
-        environment = actor.environment_seconds
+        environment = actor.stepping.seconds
         trajectory = self._collect(version, float(self._published.steps[0]))
-        environment = actor.environment_seconds - environment
+        environment = actor.stepping.seconds - environment
         self._fill(slot, trajectory)
         acted = time.perf_counter()
         books.add("steps", trajectory.reward.size)
@@ -110,16 +111,16 @@ class StreamActor(ActingWorker):
         slot["fresh"][...] = self._fresh
         self._fresh[:] = 0
         actor = self._actor
-        if self._task.needs_log_prob:
+        if self._needs_log_prob:
             rows = trajectory.reward.size
             action, outputs = trajectory.action.reshape(rows, -1), self._outputs.reshape(rows, -1)
             self._policy.head.log_prob(outputs, actor.dense, action, actor.rounds.knobs, slot["log_prob"].reshape(rows))
-        if self._task.observed:
+        if self._observed:
             slot["observed_mean"][...], slot["observed_square"][...] = 0.0, 0.0
-            raw = actor.rounds.raw[1:].reshape(-1, self._task.observed)
+            raw = actor.rounds.raw[1:].reshape(-1, self._observed)
             slot["observed_count"][...] = fold(0.0, slot["observed_mean"], slot["observed_square"], raw)
 
 
-def run_stream_actor(plan: StreamPlan, connection: Connection) -> None:
+def run_stream_actor(plan: WorkerPlan, connection: Connection) -> None:
     """Process body of an actor."""
     run_body(lambda: StreamActor(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))

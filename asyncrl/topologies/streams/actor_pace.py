@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import IN_PLACE
+from asyncrl.scheduler.pace import slept
 from asyncrl.topologies.streams.board import (
     ABSENT,
     ARRIVED,
@@ -19,7 +19,6 @@ from asyncrl.topologies.streams.board import (
     EPOCH,
     FIRST,
     OVER,
-    SAVE,
     STOP,
     WAIT,
     announce,
@@ -32,11 +31,13 @@ from asyncrl.topologies.streams.streams import Streams
 class ActorPace:
     """One actor's side. Its loop, in every mode::
 
-        while pace.pass_through(save):
+        pace.arrive()
+        while pace.enter():
             while (version := pace.start_unit(local)) is not None:
                 slot = pace.ring.reserve()  # there is room
                 ...                         # act with `local`, fill the slot
                 pace.finish_unit()
+            pace.arrive()
     """
 
     def __init__(self, streams: Streams, actor: int):
@@ -49,14 +50,11 @@ class ActorPace:
         self._words = streams.rings.words
         self._orders = (0, 0, 0, 0)
 
-    def pass_through(self, save: Callable[[], None] = lambda: None) -> bool:
-        """Go to the gate (the first call: into the epoch that runs), save if told to, wait; False is the end."""
-        self._arrive(save)
-        return self.enter()
-
     def arrive(self) -> None:
-        """Go to the gate; `enter` waits there. For those who have other orders to obey in between."""
-        self._arrive(lambda: None)
+        """Go to the end of the epoch (the first call: to the beginning of the first). There `scheduler.gate` has its orders."""
+        self._board.stand(self.actor, ARRIVED, self._orders[0] + 1)
+        self._board.stand(self.actor, ABSENT, 0)
+        self._streams.parking.wake_all()
 
     def enter(self) -> bool:
         """Wait for the next epoch (the first call: for the one that runs); False is the end."""
@@ -82,14 +80,6 @@ class ActorPace:
         self.ring.publish()
 
     # The parts of a turn. Others may do anything between any two of them.
-
-    def _arrive(self, save: Callable[[], None]) -> None:
-        epoch = self._orders[0]
-        if epoch and self._board.leads(SAVE):
-            save()
-        self._board.stand(self.actor, ARRIVED, epoch + 1)
-        self._board.stand(self.actor, ABSENT, 0)
-        self._streams.parking.wake_all()
 
     def _enter(self) -> bool:
         epoch = self._board.leads(EPOCH)
@@ -125,6 +115,4 @@ class ActorPace:
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         if not condition():
-            began = time.perf_counter()
-            self._streams.parking.wait(self.actor, condition)
-            self.wait_seconds += time.perf_counter() - began
+            self.wait_seconds += slept(self._streams.parking, self.actor, condition)

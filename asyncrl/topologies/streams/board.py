@@ -15,11 +15,9 @@ from asyncrl.shared.rings import CONSUMED, HEAD, WORDS
 
 # Words of `lead`, written by the learner alone. Rounds below CLOSED are closed. CLOSING is the newest epoch that has been
 # closed: in it, no round above LAST is begun. FIRST is the version at which the epoch began.
-EPOCH, CLOSED, LAST, CLOSING, DELAY, BOUND, FIRST, STOP, SAVE = range(9)
+EPOCH, CLOSED, LAST, CLOSING, DELAY, BOUND, FIRST, STOP = range(8)
 # Words of an actor's line of `actors`: units begun, gate at which it stands, whether its process is dead.
 BEGUN, ARRIVED, ABSENT = range(3)
-# Words of `wishes`, written by the launcher: the epoch that it wants closed, and whether to save at the gate.
-WISH, WISH_SAVE = range(2)
 
 WAIT, NOBODY, GATE, OVER = -1, -2, -3, -4
 
@@ -119,12 +117,12 @@ def all_at_gate(actors, rings, epoch):  # type: ignore[no-untyped-def]
 
 
 class StreamBoard:
-    """The words by which actors, learner and launcher agree.
+    """The words by which actors and learner agree.
 
     An *epoch* is the time between two openings of the gate; in it one mode holds. Units begun and not consumed are
     outstanding: unit n of an actor has its round at ``rounds[actor, n % slots]`` and its version at ``acted`` likewise.
 
-    Writers:  ``lead``: the learner. ``wishes``: the launcher. Line i of ``actors`` and row i of ``rounds`` and ``acted``:
+    Writers:  ``lead``: the learner. Line i of ``actors`` and row i of ``rounds`` and ``acted``:
               actor i; once it is confirmed dead, whoever settles its estate, until a successor is started.
     Readers:  everybody.
     Stale:    an announced round counts only when it was looked at once more (see the module). The orders of an epoch stay
@@ -136,7 +134,7 @@ class StreamBoard:
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.int64]]):
-        self.lead, self.wishes, self.actors = arrays["lead"], arrays["wishes"], arrays["actors"]
+        self.lead, self.actors = arrays["lead"], arrays["actors"]
         self.rounds, self.acted = arrays["rounds"], arrays["acted"]
         self.count, self.slots = self.rounds.shape
 
@@ -144,7 +142,7 @@ class StreamBoard:
     def layout(actors: int, slots: int) -> Layout:
         """`slots`: of every actor's ring."""
         line, rows = ((2 * WORDS_PER_LINE,), np.int64), ((actors, slots), np.int64)
-        return {"lead": line, "wishes": padded_words(1), "actors": padded_words(actors), "rounds": rows, "acted": rows}
+        return {"lead": line, "actors": padded_words(actors), "rounds": rows, "acted": rows}
 
     def leads(self, word: int) -> int:
         """Read a word of the learner's."""

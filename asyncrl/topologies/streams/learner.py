@@ -19,7 +19,7 @@ from asyncrl.store.checkpoint import parts, read_part, write_part
 from asyncrl.topologies.streams.board import EPOCH
 from asyncrl.topologies.streams.learner_pace import LearnerPace
 from asyncrl.topologies.streams.learner_state import UNIT_FIELDS, Keeper, StreamState
-from asyncrl.topologies.streams.plan import StreamPlan, ground_of, unit_layout, units_at_once
+from asyncrl.topologies.streams.plan import LearnerPlan, ground_of, stream_policy, unit_layout, units_at_once
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
@@ -31,7 +31,7 @@ GENERATORS_PART = "learner-generators"
 
 
 class LearnerBooks(Books):
-    """The learner's draft of its ledger record; the columns are those of `stream_plan.stream_columns`."""
+    """The learner's draft of its ledger record; the columns are those of `plan.ledger_columns`."""
 
     def __init__(self, ledger: Ledger, worker: int):
         super().__init__(ledger, worker)
@@ -60,15 +60,14 @@ class LearnerBooks(Books):
 class StreamLearner:
     """The one process that updates. What it knows is in shared memory, so a successor goes on where it was killed."""
 
-    def __init__(self, plan: StreamPlan):
-        task, policy = plan.task, plan.task.policy(plan.memory)
+    def __init__(self, share: LearnerPlan):
+        plan, task = share.process, share.process.task
         self._plan, self._task = plan, task
         self._limit_threads()
-        assert plan.store is not None
-        self._state = StreamState(task, plan.store.part("store"), plan.memory)
-        self._ground = ground_of(task, self._state.updater.figures, plan.memory, plan.pipes)
-        self._keeper = Keeper(self._state, plan.store, self._ground.streams, units_at_once(task))
-        layout = unit_layout(task, policy)
+        self._state = StreamState(task, share.store.part("store"), plan.memory)
+        self._ground = ground_of(task, plan.memory, plan.pipes)
+        self._keeper = Keeper(self._state, share.store, self._ground.streams, units_at_once(task))
+        layout = unit_layout(task, stream_policy(task))
         slot = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
         self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
         if plan.restore_from is not None and GENERATORS_PART in parts(plan.restore_from):
@@ -98,14 +97,11 @@ class StreamLearner:
         # The launcher's openings and the learner's epochs have the same numbers: each opening is answered by the next epoch.
         in_epoch = go.epoch_runs and ground.streams.board.leads(EPOCH) >= board.order(OPENED)
         pace.take_up([unit.actor for unit in held], at_gate=not in_epoch)
-        gate = Gate(board, ground.parking, index)
-        goes_on = go.epoch_runs or gate.pass_through(self._save)
-        while goes_on:
+        for _ in Gate(board, ground.parking, index).epochs(go.epoch_runs, self._save):
             if pace.at_gate:
                 pace.open(board.mode())
             self._epoch(pace, [(unit.actor, unit.lag) for unit in held])
             held = []
-            goes_on = gate.pass_through(self._save)
         pace.stop()
 
     def _epoch(self, pace: LearnerPace, lags: list[tuple[int, int]]) -> None:
@@ -169,6 +165,7 @@ class StreamLearner:
             write_part(folder, LEARNER_PART, {"steps": self._state.steps}, self._state.state(), self._beat)
 
 
-def run_stream_learner(plan: StreamPlan, connection: Connection) -> None:
+def run_stream_learner(share: LearnerPlan, connection: Connection) -> None:
     """Process body of the learner."""
-    run_body(lambda: StreamLearner(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))
+    plan = share.process
+    run_body(lambda: StreamLearner(share), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.scheduler.modes import Mode
-from asyncrl.shared.atomics import fence, load_acquire, store_release
+from asyncrl.scheduler.pace import slept
+from asyncrl.shared.atomics import fence, store_release
 from asyncrl.topologies.streams.board import (
     BOUND,
     CLOSED,
@@ -21,11 +21,8 @@ from asyncrl.topologies.streams.board import (
     GATE,
     LAST,
     NOBODY,
-    SAVE,
     STOP,
     WAIT,
-    WISH,
-    WISH_SAVE,
     all_at_gate,
     due,
     in_turn,
@@ -46,14 +43,14 @@ class LearnerPace:
     """
 
     def __init__(self, streams: Streams, asked: Callable[[], bool] = lambda: False):
-        """`asked`: whether somebody wants the epoch closed, looked at beside the launcher's wishes. Who asks wakes the learner."""
+        """`asked`: whether the launcher wants the epoch closed. Whoever makes that true wakes the learner."""
         board = streams.board
         self._asked = asked
         self.at_gate = False
         self.wait_seconds = 0.0
         self._streams, self._board = streams, board
         self._words = streams.rings.words
-        self._rings = streams.rings.consumer(0, streams.parking, board.count).rings
+        self._rings = [streams.rings.ring(actor, 0) for actor in range(board.count)]
         self._tables = board.actors, board.rounds, self._words
         self._delay, self._bound = board.leads(DELAY), board.leads(BOUND)
         self._taken, self._turn, self._closed = 0, 0, False
@@ -72,16 +69,14 @@ class LearnerPace:
         """The newest version; the one being made is the next."""
         return self._streams.snapshots.version
 
-    def units(self, at_least: int = 1, at_most: int | None = None) -> Iterator[Unit]:
+    def units(self, count: int = 1) -> Iterator[Unit]:
         """The units of the update at hand, each consumed when the next is asked for.
 
-        sync, pipelined: one of every live actor, in actor order; both numbers are ignored. Otherwise waits until there
-        were `at_least` (0: never), takes up to `at_most` (default: `at_least`) of what is there, and whatever is due.
-        While the epoch is being closed there may be fewer; with none left, `at_gate` is set. Leaving the loop early
-        leaves the unit unconsumed, and the next call goes on from there.
+        sync, pipelined: one of every live actor, in actor order; `count` is ignored. Otherwise waits for `count` units, and
+        takes whatever is due beside them. While the epoch is being closed there may be fewer; with none left, `at_gate` is
+        set. Leaving the loop early leaves the unit unconsumed, and the next call goes on from there.
         """
-        most = at_least if at_most is None else at_most
-        while (actor := self._next(at_least, most)) >= 0:
+        while (actor := self._next(count)) >= 0:
             yield self._unit(actor)
             self._consume(actor)
         self.at_gate = actor == GATE
@@ -95,8 +90,8 @@ class LearnerPace:
         self._streams.parking.wake_all()
         return version
 
-    def close(self, save: bool = False) -> None:
-        """End the epoch: actors finish what they have begun and go to the gate (where they save themselves, if `save`).
+    def close(self) -> None:
+        """End the epoch: actors finish what they have begun and go to the gate.
 
         sync and pipelined: so many rounds more that all actors make the same ones: up to that of the version that acts now. So
         who has enough with the update at hand closes before it publishes: in sync there is then no round more.
@@ -105,7 +100,6 @@ class LearnerPace:
         board, epoch = self._board, self._board.leads(EPOCH)
         if board.leads(CLOSING) >= epoch:
             return
-        self._lead(SAVE, int(save))
         self._lead(LAST, -1 if self._delay == IN_PLACE else self.version + self._delay)
         self._lead(CLOSING, epoch)
         fence()  # visible before anybody's announcements are looked at
@@ -125,7 +119,7 @@ class LearnerPace:
         if epoch and not self.at_gate:
             raise RuntimeError("an epoch begins at the gate: close the one that runs, and use its units")
         version = self.version
-        orders = {DELAY: self._delay, BOUND: self._bound, FIRST: version, CLOSED: version, SAVE: 0, STOP: int(stop)}
+        orders = {DELAY: self._delay, BOUND: self._bound, FIRST: version, CLOSED: version, STOP: int(stop)}
         for word, value in orders.items():
             self._lead(word, value)
         self._lead(EPOCH, epoch + 1)
@@ -137,14 +131,10 @@ class LearnerPace:
 
     # The parts of a turn. Others may do anything between any two of them.
 
-    def _next(self, least: int, most: int) -> int:
+    def _next(self, count: int) -> int:
         """The actor to take from now; NOBODY: the update has its units; GATE."""
-        found = self._look(least, most)
-        if found == WAIT:
-            began = time.perf_counter()
-            while (found := self._look(least, most)) == WAIT:
-                self._streams.parking.wait(self._board.count, lambda: self._look(least, most) != WAIT)
-            self.wait_seconds += time.perf_counter() - began
+        while (found := self._look(count)) == WAIT:
+            self.wait_seconds += slept(self._streams.parking, self._board.count, lambda: self._look(count) != WAIT)
         return found
 
     def _unit(self, actor: int) -> Unit:
@@ -158,23 +148,17 @@ class LearnerPace:
         self._taken += 1
         self._turn = actor + 1
 
-    def _look(self, least: int, most: int) -> int:
-        self._heed_wishes()
+    def _look(self, count: int) -> int:
+        if self._asked():
+            self.close()
         if not self._closed:
-            found = self._choose(least, most)
+            found = self._choose(count)
             if found != NOBODY:
                 return found
             self._close_round()
         return self._due()
 
-    def _heed_wishes(self) -> None:
-        wishes = self._board.wishes
-        if load_acquire(wishes, WISH) >= self._board.leads(EPOCH):
-            self.close(bool(load_acquire(wishes, WISH_SAVE)))
-        elif self._asked():
-            self.close()
-
-    def _choose(self, least: int, most: int) -> int:
+    def _choose(self, count: int) -> int:
         """While the round is open: an actor, WAIT, GATE, or NOBODY: it can be closed."""
         version, gate_is_full = self.version, self._gate_is_full()
         if self._taken == 0 and gate_is_full and self._board.leads(LAST) < version:
@@ -182,8 +166,10 @@ class LearnerPace:
         if self._delay != IN_PLACE:
             found = in_turn(*self._tables, version, self._turn)
             return WAIT if found == NOBODY and self._taken == 0 else found  # all are dead: wait for a successor
-        found = oldest(*self._tables, self._turn) if self._taken < most else NOBODY
-        return WAIT if found == NOBODY and self._taken < least and not gate_is_full else found
+        if self._taken >= count:
+            return NOBODY
+        found = int(oldest(*self._tables, self._turn))
+        return WAIT if found == NOBODY and not gate_is_full else found
 
     def _gate_is_full(self) -> bool:
         epoch = self._board.leads(EPOCH)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.heads.tables import attach_tables
 from asyncrl.learners.updater import Updater
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.atomics import load_acquire, store_release
@@ -16,9 +17,10 @@ from asyncrl.shared.journal import Entry, Journal
 from asyncrl.shared.rings import CONSUMED, WORDS
 from asyncrl.shared.states import States
 from asyncrl.shared.statistics import merge_one, standardise
-from asyncrl.topologies.streams.plan import PublishedPolicy, StreamTask
+from asyncrl.topologies.streams.plan import PublishedPolicy, observed_size, stream_policy, updater_of
 from asyncrl.topologies.streams.streams import Streams, Unit
 from asyncrl.trajectory import Trajectory
+from asyncrl.workers.plan import Task
 
 UNIT_FIELDS = ("observation", "action", "reward", "ended", "final_observation", "memory")
 
@@ -29,16 +31,18 @@ KEEP_SHARE = 0.02
 class StreamState:
     """The algorithm's learner, and what is kept beside it."""
 
-    def __init__(self, task: StreamTask, store: Mapping[str, NDArray[Any]] | None = None, memory: SharedArrays | None = None):
+    def __init__(self, task: Task, store: Mapping[str, NDArray[Any]] | None = None, memory: SharedArrays | None = None):
         """`store`: the arrays of the updater's `layout`; `memory`: with the tables of the policy's head; without them it has its own."""
-        self._policy = task.policy(memory)
-        self.updater: Updater = task.updater(self._policy, store)
-        self.published = PublishedPolicy.empty(self._policy.size, task.observed)
+        policy, observed = stream_policy(task), observed_size(task)
+        if memory is not None:
+            attach_tables(policy.head, memory)
+        self.updater: Updater = updater_of(task, policy, store)
+        self.published = PublishedPolicy.empty(policy.size, observed)
         self._own = {
             "steps": np.zeros(1, np.int64),  # of all units taken
             "observed_count": np.zeros(1),
-            "observed_mean": np.zeros(task.observed),
-            "observed_square": np.zeros(task.observed),
+            "observed_mean": np.zeros(observed),
+            "observed_square": np.zeros(observed),
         }
 
     @property
@@ -76,11 +80,11 @@ class StreamState:
         self.updater.restore({name: array for name, array in arrays.items() if not name.startswith("own/")})
 
     def kept(self) -> dict[str, NDArray[Any]]:
-        """See `Updater.kept`."""
+        """What `recover` needs beside what lies in shared memory: arrays of fixed shapes."""
         return {**self._named(), **self.updater.kept()}
 
     def recover(self, kept: Mapping[str, NDArray[Any]], number: int) -> None:
-        """See `Updater.recover`."""
+        """Be as when `kept` was kept as number `number`, the newest."""
         self._take_own(kept)
         self.updater.recover({name: array for name, array in kept.items() if not name.startswith("own/")}, number)
 

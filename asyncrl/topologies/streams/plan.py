@@ -15,12 +15,12 @@ from asyncrl.algos.off_policy import HIDDEN
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, with_role
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.tables import attach_tables, tables_layout
+from asyncrl.heads.tables import tables_layout
 from asyncrl.heads.tower import TowerPolicy, check_replay_network
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
-from asyncrl.shared.fans import Grid
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking, PipesToCarry
@@ -29,6 +29,7 @@ from asyncrl.topologies.streams.board import StreamBoard
 from asyncrl.topologies.streams.streams import Streams
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.plan import Task, WorkerPlan, common_layout, learner_columns, parking_of, record_of_version
+from asyncrl.workers.standardiser import write_normaliser
 
 SLOTS = 4
 """Units that an actor may be ahead of the learner."""
@@ -42,78 +43,54 @@ LEARNER_VECTORS = 16
 of critics the same; of npg those of its conjugate gradient; of the start an orthogonal matrix."""
 
 
-@dataclass(frozen=True)
-class StreamTask(Task):
-    """What is learned, the same for all processes of a run."""
+def entry_of(task: Task) -> Streamed:
+    """The line of the task's algorithm in the registry."""
+    entry = ALGORITHMS[task.algo]
+    assert isinstance(entry, Streamed)
+    return entry
 
-    @property
-    def entry(self) -> Streamed:
-        """The algorithm's line in the registry."""
-        entry = ALGORITHMS[self.algo]
-        assert isinstance(entry, Streamed)
-        return entry
 
-    def policy(self, memory: SharedArrays | None = None) -> Policy:
-        """The policy that acts, as `Task.policy`. Raises UserError where actions, head or network do not go with the algorithm."""
-        check_actions(self.algo, self.spec.action_kind)
-        own = self.entry.head
-        if own not in with_role(*REPLAY_ROLES):
-            owners = {name: one.head for name, one in ALGORITHMS.items() if isinstance(one, Streamed)}
-            refuse_replay_head(self.head, self.algo, owners)
-            return super().policy(memory)
-        head = replay_head(self.head, self.algo, own)
-        check_replay_network(self.network, self.algo)
-        if self.network_function is not None:
-            raise UserError(f"network_function cannot be used with {self.algo}: its networks are ours (--hidden; a3c, impala can)")
-        policy = TowerPolicy(self.spec, head, self.network.hidden or HIDDEN)
-        if memory is not None:
-            attach_tables(policy.head, memory)
-        return policy
+def stream_policy(task: Task) -> Policy:
+    """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
+    check_actions(task.algo, task.spec.action_kind)
+    own = entry_of(task).head
+    if own not in with_role(*REPLAY_ROLES):
+        owners = {name: one.head for name, one in ALGORITHMS.items() if isinstance(one, Streamed)}
+        refuse_replay_head(task.head, task.algo, owners)
+        return task.policy()
+    head = replay_head(task.head, task.algo, own)
+    check_replay_network(task.network, task.algo)
+    if task.network_function is not None:
+        raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")
+    return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN)
 
-    def updater(self, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
-        """The algorithm's learner; `store`: arrays of `store_layout`, without which it has its own."""
-        updater: Updater = self.entry.updater_type()(self, policy, store)
-        return updater
 
-    def store_layout(self, policy: Policy) -> Layout:
-        """What the algorithm's learner has in shared memory, beside what is kept of it."""
-        layout: Layout = self.entry.updater_type().layout(self, journal_slots(self, policy))
-        return layout
+def updater_type(task: Task) -> type[Updater]:
+    """The class of the algorithm's learner, for what is known of it without making one."""
+    found: type[Updater] = entry_of(task).updater_type()
+    return found
 
-    def check(self, policy: Policy) -> None:
-        """Raise UserError for what can't work, before anything is allocated."""
-        self.entry.updater_type().check(self, journal_slots(self, policy))
 
-    @property
-    def updater_figures(self) -> tuple[str, ...]:
-        """What the algorithm logs."""
-        figures: tuple[str, ...] = self.entry.updater_type().figures
-        return figures
+def updater_of(task: Task, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
+    """The algorithm's learner; `store`: the arrays of its `layout`, without which it has its own."""
+    made: Updater = entry_of(task).updater_type()(task, policy, store)
+    return made
 
-    @property
-    def needs_log_prob(self) -> bool:
-        """Whether units must say how probable their actions were."""
-        return bool(self.entry.updater_type().needs_log_prob)
 
-    @property
-    def observed(self) -> int:
-        """Numbers of an observation whose statistics are kept; 0 for none."""
-        on = getattr(self.options, "normalize_observations", False) and not self.spec.is_image
-        return self.spec.observation_size if on else 0
-
-    @property
-    def steps_per_unit(self) -> int:
-        """Steps of an actor's unit."""
-        return int(self.options.t_max) * self.envs_per_worker
+def observed_size(task: Task) -> int:
+    """Numbers of an observation whose statistics are kept; 0 for none."""
+    on = getattr(task.options, "normalize_observations", False) and not task.spec.is_image
+    return task.spec.observation_size if on else 0
 
 
 @dataclass(frozen=True)
-class StreamPlan(WorkerPlan):
-    """One process's share: actor i, or the learner after the last actor."""
+class LearnerPlan:
+    """The learner's share."""
 
-    task: StreamTask
-    store: SharedArrays | None = None
-    """The learner's: see `StreamTask.store_layout`."""
+    process: WorkerPlan
+    """As an actor's; its place is the one after the last actor."""
+    store: SharedArrays
+    """What it leaves to its successor: the arrays of the updater's `layout`, and those of `Keeper.layout`."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +139,10 @@ class PublishedPolicy:
 
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
-        if self.shift.size:
-            into[0], into[1], into[2, 0] = self.shift, self.scale, 1.0
+        write_normaliser(self.shift, self.scale, into)
 
 
-def unit_layout(task: StreamTask, policy: Policy) -> Layout:
+def unit_layout(task: Task, policy: Policy) -> Layout:
     """A unit on its way to the learner: a trajectory, and what belongs to it."""
     spec, grid = task.spec, (int(task.options.t_max), task.envs_per_worker)
     observation = (spec.observation_shape, np.uint8 if spec.is_image else np.float32)
@@ -176,23 +152,23 @@ def unit_layout(task: StreamTask, policy: Policy) -> Layout:
         "log_prob": (grid, np.float32),
         "fresh": ((task.envs_per_worker,), np.uint8),
         "observed_count": ((), np.float64),
-        "observed_mean": ((task.observed,), np.float64),
-        "observed_square": ((task.observed,), np.float64),
+        "observed_mean": ((observed_size(task),), np.float64),
+        "observed_square": ((observed_size(task),), np.float64),
     }
 
 
-def units_at_once(task: StreamTask) -> int:
+def units_at_once(task: Task) -> int:
     """Units that one update may use at most: those that it asks for, and all that are due, which rings hold."""
     return int(max(getattr(task.options, "batch_units", 1), task.workers) + task.workers * SLOTS)
 
 
-def journal_slots(task: StreamTask, policy: Policy) -> int:
+def journal_slots(task: Task, policy: Policy) -> int:
     """Units that the learner remembers."""
     bytes_of_unit = offsets_of(unit_layout(task, policy))[1]
     return units_at_once(task) + min(JOURNAL_BYTES // bytes_of_unit, JOURNAL_UNITS)
 
 
-def stream_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
+def ledger_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
     """Columns of a stream's ledger. Beside what every learner has (`plan.learner_columns`), in the learner's record, by it alone:
 
     <figure>_sum, <figure>_count     over the updates that had a finite one
@@ -205,11 +181,11 @@ def stream_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
     return {**learner_columns(means), **own, "lag_sums": actors, "lag_counts": actors}
 
 
-def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) -> Layout:
+def memory_layout(task: Task, policy: Policy) -> Layout:
     """Everything that the processes of a stream share, but for what the learner leaves to its successor."""
-    size = PublishedPolicy.length(policy.size, task.observed)
+    size = PublishedPolicy.length(policy.size, observed_size(task))
     return {
-        **common_layout(stream_columns(figures, task.workers), task.workers + 1, task.workers),
+        **common_layout(ledger_columns(updater_type(task).figures, task.workers), task.workers + 1, task.workers),
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
         **prefixed("snapshots", Snapshots.layout(size)),
         **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
@@ -217,7 +193,7 @@ def memory_layout(task: StreamTask, policy: Policy, figures: tuple[str, ...]) ->
     }
 
 
-def ground_of(task: StreamTask, figures: tuple[str, ...], memory: SharedArrays, pipes: PipesToCarry) -> StreamGround:
+def ground_of(task: Task, memory: SharedArrays, pipes: PipesToCarry) -> StreamGround:
     """The shared parts over that memory, the same in every process."""
     parking = parking_of(memory, pipes, task.a_core_each)
 
@@ -225,7 +201,7 @@ def ground_of(task: StreamTask, figures: tuple[str, ...], memory: SharedArrays, 
         return Ring(arrays, "wait", parking, producer, task.workers)
 
     make: Callable[..., Ring] = ring
-    columns = stream_columns(figures, task.workers)
+    columns = ledger_columns(updater_type(task).figures, task.workers)
     rings = Grid[Ring](memory.part("units"), task.workers, 1, make)
     streams = Streams(StreamBoard(memory.part("stream")), Snapshots(memory.part("snapshots")), rings, parking)
     return StreamGround(Board(memory.part("board")), Ledger(columns, memory.part("ledger")), parking, streams)

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncrl.shared.atomics import load_acquire, store_release
-from asyncrl.shared.fans import Grid
+from asyncrl.shared.atomics import load_acquire
+from asyncrl.shared.grid import Grid
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.rings import HEAD, WORDS, Ring, Slot
-from asyncrl.topologies.streams.board import ABSENT, BEGUN, EPOCH, WISH, WISH_SAVE, StreamBoard
+from asyncrl.topologies.streams.board import ABSENT, BEGUN, StreamBoard
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,6 @@ class Streams:
         """
         self.board.stand(actor, BEGUN, load_acquire(self.rings.words, actor * WORDS + HEAD))
         self.board.stand(actor, ABSENT, 1)
-        self.parking.wake_all()
-
-    def wish_gate(self, save: bool = False) -> None:
-        """Ask the learner to close the epoch (`save`: everybody saves itself at the gate). Launcher only.
-
-        Lost where the learner is just opening another epoch: to be repeated until CLOSING says that it was heard.
-        """
-        store_release(self.board.wishes, WISH_SAVE, int(save))
-        store_release(self.board.wishes, WISH, max(self.board.leads(EPOCH), 1))
         self.parking.wake_all()
 
 

@@ -19,30 +19,30 @@ from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, t
 from asyncrl.scheduler.modes import parse_modes
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.store.checkpoint import parts, read_part, write_part
-from asyncrl.topologies.actor_learner.topology import actor_learner_task
 from asyncrl.topologies.streams.actor import run_stream_actor
 from asyncrl.topologies.streams.estate import StreamsEstate
 from asyncrl.topologies.streams.learner import LEARNER_PART, run_stream_learner
 from asyncrl.topologies.streams.learner_state import Keeper, StreamState
 from asyncrl.topologies.streams.plan import (
     LEARNER_VECTORS,
+    LearnerPlan,
     PublishedPolicy,
-    StreamPlan,
-    StreamTask,
     ground_of,
     journal_slots,
     memory_layout,
+    observed_size,
+    stream_policy,
     unit_layout,
     units_at_once,
+    updater_type,
 )
-from asyncrl.topologies.topology import Arrays, Seat, allocate, check_memory
-from asyncrl.workers.evaluator import Snapshot
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes, task_of
+from asyncrl.workers.plan import WorkerPlan
+from asyncrl.workers.player import Snapshot
 
 
-class StreamTopology:
-    """See `topology.Topology`."""
-
-    settings = None
+class StreamTopology(Topology):
+    """The topology of algorithms with one learner: the actors are the workers, the learner is one process more."""
 
     def __init__(self, experiment: Experiment):
         entry = ALGORITHMS[experiment.algo]
@@ -52,26 +52,26 @@ class StreamTopology:
         explore = experiment.explore or entry.default_explore
         self._explorations = parse_exploration(explore, experiment.workers, experiment.seed)
         self.labels = [label(one) for one in self._explorations]
-        self.task = stream_task(experiment)
-        self.spec = self.task.spec
-        policy = self._policy = self.task.policy()
-        check_fit(self._explorations, self.spec)
+        self.task = task_of(experiment)
+        self._observed = observed_size(self.task)
+        policy = stream_policy(self.task)
+        check_fit(self._explorations, self.task.spec)
         check_use(self._explorations, entry.explorations, experiment.algo)
-        self.task.check(policy)
+        updater_type(self.task).check(self.task, journal_slots(self.task, policy))
         self.size, self.head_name = policy.size, policy.name
-        figures, layout = self.task.updater_figures, memory_layout(self.task, policy, self.task.updater_figures)
+        layout = memory_layout(self.task, policy)
         check_memory(layout, beside=4 * LEARNER_VECTORS * policy.size)
         self._state: StreamState | None  # until it is kept in shared memory
         self._store, self._state = self._make_store(policy)
         self.memory, parking = allocate(layout)
         attach_tables(policy.head, self.memory)
-        self._pipes = parking.carried()
-        self.ground = ground_of(self.task, figures, self.memory, self._pipes)
+        self._policy, self._pipes = policy, parking.carried()
+        self.ground = ground_of(self.task, self.memory, self._pipes)
         self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
 
     def _make_store(self, policy: Policy) -> tuple[SharedArrays, StreamState]:
         """What the learner leaves to its successor, and the first state over it."""
-        own = prefixed("store", self.task.store_layout(policy))
+        own = prefixed("store", updater_type(self.task).layout(self.task, journal_slots(self.task, policy)))
         # An example of the state tells how much room it needs. Of a replay only what does not grow with its size is kept.
         options = self.task.options
         if hasattr(options, "replay"):
@@ -93,13 +93,11 @@ class StreamTopology:
 
     @property
     def steps(self) -> int:
-        """See `Topology`."""
         return int(self.ground.ledger.total("steps"))
 
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
-        """See `Topology`."""
         learns = seat.worker == self.ground.learner
-        plan = StreamPlan(
+        share = WorkerPlan(
             task=self.task,
             worker=seat.worker,
             generation=seat.generation,
@@ -109,12 +107,10 @@ class StreamTopology:
             core=seat.core,
             restore_from=seat.restore_from,
             run_folder=seat.run_folder,
-            store=self._store if learns else None,
         )
-        return (run_stream_learner if learns else run_stream_actor), plan
+        return (run_stream_learner, LearnerPlan(share, self._store)) if learns else (run_stream_actor, share)
 
     def begin(self) -> None:
-        """See `Topology`."""
         state = self._first_state()
         self._policy.fill_tables(self._experiment.seed)
         self.ground.streams.snapshots.restore(state.publish(), 0)
@@ -127,13 +123,9 @@ class StreamTopology:
         return state
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
-        """See `Topology`."""
         ledger, snapshots = self.ground.ledger, self.ground.streams.snapshots
-        wanted = (PublishedPolicy.length(self.size, self.task.observed),)
-        for name, shape in (("published", wanted), ("ledger", (ledger.workers, ledger.width))):
-            if name not in arrays or arrays[name].shape != shape:
-                given = arrays[name].shape if name in arrays else None
-                raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {shape}")
+        published = (PublishedPolicy.length(self.size, self._observed),)
+        check_shapes(arrays, {"published": published, "ledger": (ledger.workers, ledger.width)})
         restore_tables(self.memory, arrays)
         snapshots.restore(arrays["published"], state["version"])
         ledger.restore(arrays["ledger"])
@@ -142,8 +134,7 @@ class StreamTopology:
         self._keeper(learned).keep()
 
     def gather(self) -> tuple[dict[str, Any], Arrays]:
-        """See `Topology`."""
-        published = PublishedPolicy.empty(self.size, self.task.observed)
+        published = PublishedPolicy.empty(self.size, self._observed)
         version = self.ground.streams.snapshots.copy(published.vector)
         snapshot = self.snapshot()
         ledger = self.ground.ledger.read_all()
@@ -158,38 +149,28 @@ class StreamTopology:
         return {"version": version}, arrays
 
     def complete(self, folder: Path) -> None:
-        """See `Topology`: the learner's part, as of the newest version. The learner is at the gate, or dead."""
+        """Write the learner's part, as of the newest version. The learner is at the gate, or dead."""
         if LEARNER_PART not in parts(folder):
             state = self._state_over(self._store, self.memory)
             self._keeper(state).recover()
             write_part(folder, LEARNER_PART, {"steps": state.steps}, state.state())
 
     def saved_bytes(self, steps: int) -> int:
-        """See `Topology`."""
-        return int(self.task.entry.updater_type().saved_bytes(self.task, steps))
-
-    def beyond_the_end(self) -> dict[str, int]:
-        """See `Topology`: nothing."""
-        return {}
+        return int(updater_type(self.task).saved_bytes(self.task, steps))
 
     def parts(self) -> list[int]:
-        """See `Topology`."""
         return list(range(self._experiment.workers))
 
     def snapshot(self) -> Snapshot:
-        """See `Topology`."""
-        published = PublishedPolicy.empty(self.size, self.task.observed)
+        published = PublishedPolicy.empty(self.size, self._observed)
         self.ground.streams.snapshots.copy(published.vector)
-        normaliser = np.zeros((3, self.spec.observation_size), np.float32)
+        normaliser = np.zeros((3, self.task.spec.observation_size), np.float32)
         published.normaliser(normaliser)
         return Snapshot(published.parameters.copy(), normaliser, self.steps, tables=copied_tables(self.memory))
 
-
-def stream_task(experiment: Experiment) -> StreamTask:
-    """What is learned. Makes the environment once."""
-    task = actor_learner_task(experiment)
-    # The learner is one process more than there are workers, but it and the actors seldom all work at once.
-    return StreamTask(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+    def close(self) -> None:
+        super().close()
+        self._store.close()
 
 
 def check_stream(experiment: Experiment, entry: Streamed) -> None:

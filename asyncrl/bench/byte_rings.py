@@ -1,4 +1,4 @@
-"""A ring of byte messages of any length: one producer, one consumer."""
+"""A ring of byte messages of any length: one producer, one consumer. For the queue benchmark; runs send records (`shared.rings`)."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from asyncrl.shared.rings import CONSUMED, HEAD, Arrays, is_asleep, sleeping_wor
 WhenFull = Literal["wait", "refuse"]
 
 HEADER = 8
-"""Bytes before a message: its length. Every message begins at a multiple of this, so a header is never split."""
+"""Bytes of the header before a message, which holds its length. Messages begin at multiples of this, so that no header wraps around."""
 
 
 @njit(cache=True)
 def _move(words, word, position, sleeping, place):  # type: ignore[no-untyped-def]
-    """Set one index; True where the other side must be woken."""
+    """Store `position` in words[word]; returns True if the other side, which sleeps at `place`, must be woken."""
     store_release(words, word, position)
     return is_asleep(sleeping, place)
 
 
 def _occupied(length: int) -> int:
-    """Bytes of a message with its header and padding."""
+    """Bytes that a message of `length` bytes takes in the ring, with its header and padding."""
     return length + 2 * HEADER - 1 & -HEADER
 
 
 class ByteRing:
     """Byte messages from one producer to one consumer, in order. A message wraps around the end of the buffer.
 
-    Positions count bytes and never fall; a message occupies its length rounded up to 8, and 8 more.
+    Positions count bytes and never decrease; a message takes its length rounded up to a multiple of 8, plus 8 bytes.
 
-    Writers:  ``words[0]`` and the bytes beyond it: the producer. ``words[8]``: the consumer. After a confirmed death,
-              whoever takes that side's place.
+    Writers:  the producer writes ``words[0]`` and the bytes beyond that position; the consumer writes ``words[8]``.
+              After a confirmed death, the process that replaces that side.
     Readers:  the two sides.
-    Stale:    each side looks at the other's index only when the last one seen says full or empty. Never torn.
-    When full: "wait": `put` sleeps until a quarter of the buffer is free (not one message, so that two sides of
-              unequal speed do not change places at every message). "refuse": `put` returns False.
-    Crash:    a message is there once the producer's index has moved over it, whole; what was copied before that is
-              overwritten by whoever puts next. `get` and `get_many` move the consumer's index after they have copied:
-              what a consumer had not got to the end of getting is got again.
+    Stale:    each side reads the other's index only when the value it read last says full or empty. Never torn.
+    When full: "wait": `put` sleeps until a quarter of the buffer is free, not only one message, so that a producer and a
+              consumer of different speed do not wake each other at every message. "refuse": `put` returns False.
+    Crash:    a message exists once the producer's index has moved past it; bytes copied before that are overwritten by
+              the next `put`. `get` and `get_many` move the consumer's index after they have copied, so messages that a
+              consumer was copying when it died are read again by its replacement.
     """
 
     def __init__(
@@ -79,9 +79,12 @@ class ByteRing:
     # The producer's side.
 
     def put(self, message: bytes, seconds: float | None = None, unless: Callable[[], Any] | None = None) -> bool:
-        """Copy a message in and publish it. False where it found no room: at once with "refuse"; with "wait" after
-        `seconds`, or as soon as `unless()` holds. Raises UserError for a message longer than the buffer."""
-        # The common case written out, without a call: a message that fits and does not wrap.
+        """Copy a message into the ring and publish it; returns False if there is no room for it.
+
+        With "refuse" that is at once; with "wait" after `seconds`, or as soon as `unless()` is true. Raises UserError for
+        a message longer than the buffer.
+        """
+        # A fast path for a message that fits and does not wrap around, without further calls.
         head, length, capacity = self._own[HEAD], len(message), self.capacity
         offset = head % capacity + HEADER
         end = offset + length
@@ -95,7 +98,7 @@ class ByteRing:
         return True
 
     def put_many(self, messages: Iterable[bytes], seconds: float | None = None, unless: Callable[[], Any] | None = None) -> int:
-        """Put messages and publish once, or more often where there is no room for all. How many of them were put."""
+        """Put messages and publish them once, or in several parts if there is no room for all; returns how many were put."""
         start = head = self._own[HEAD]
         done = 0
         for message in messages:
@@ -130,7 +133,7 @@ class ByteRing:
             self._parking.wake(self._consumer_place)
 
     def has_room(self, size: int) -> bool:
-        """Whether `size` bytes, headers and padding counted, fit now. For the producer."""
+        """Whether `size` bytes, including headers and padding, fit now. For the producer."""
         self._tail_seen = load_acquire(self.words, CONSUMED)
         return bool(self._own[HEAD] + size - self._tail_seen <= self.capacity)
 
@@ -145,12 +148,12 @@ class ByteRing:
     # The consumer's side.
 
     def get(self) -> bytes | None:
-        """The oldest message; None where there is none. Never waits."""
+        """Remove and return the oldest message; None if there is none. Never waits."""
         messages = self.get_many(1)
         return messages[0] if messages else None
 
     def get_many(self, limit: int | None = None) -> list[bytes]:
-        """All messages that are there (at most `limit`), oldest first. Never waits."""
+        """Remove and return all messages (at most `limit`), oldest first. Never waits."""
         tail = self._own[CONSUMED]
         if (limit != 1 or tail >= self._head_seen) and not self.has_message():
             return []
@@ -169,19 +172,19 @@ class ByteRing:
         return found
 
     def _advance_tail(self, tail: int) -> None:
-        # A waiting producer wants a quarter of the buffer: to wake it for less would be in vain.
+        # A waiting producer sleeps until a quarter of the buffer is free: it is not woken before that.
         awaited = self._head_seen - tail <= self.capacity - self.capacity // 4
         place = self._producer_place if awaited else -1
         if _move(self.words, CONSUMED, tail, self._sleeping, place) and self._parking is not None:
             self._parking.wake(place)
 
     def has_message(self) -> bool:
-        """Whether something is unread. For the consumer."""
+        """Whether there is an unread message. For the consumer."""
         self._head_seen = load_acquire(self.words, HEAD)
         return bool(self._head_seen != self._own[CONSUMED])
 
     def wait(self, seconds: float | None = None, unless: Callable[[], Any] | None = None) -> bool:
-        """The consumer sleeps until something is unread; False after `seconds`, or once `unless()` holds."""
+        """Sleep until there is an unread message; False after `seconds`, or once `unless()` is true. For the consumer."""
         waited_for(self._parking, self._consumer_place, self.has_message, seconds, unless)
         return self.has_message()
 
@@ -189,6 +192,6 @@ class ByteRing:
 
     @property
     def unread_bytes(self) -> int:
-        """Bytes of the messages that are unread, headers and padding counted."""
+        """Bytes of the unread messages, including headers and padding."""
         tail = load_acquire(self.words, CONSUMED)
         return int(load_acquire(self.words, HEAD) - tail)

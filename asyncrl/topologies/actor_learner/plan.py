@@ -1,0 +1,63 @@
+"""What the processes of an actor-learner run share: the columns of their ledger, and the memory that they work on."""
+
+from __future__ import annotations
+
+from asyncrl.algos.values import ValueOptions
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.tables import tables_layout
+from asyncrl.learners.return_scale import SharedReturnScale
+from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.progress import COLUMNS
+from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.pace import Ground, UpdateRule
+from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.ledger import Ledger
+from asyncrl.shared.parameters import SharedParameters
+from asyncrl.shared.parking import PipesToCarry
+from asyncrl.workers.plan import Task, common_layout, parking_of
+
+
+def ledger_columns(task: Task) -> dict[str, int]:
+    """Columns of the workers' ledger: progress, the scheduler's, and the observations' statistics where they are kept."""
+    size = task.spec.observation_size if normalises(task) else 0
+    statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
+    returns = SharedReturnScale.columns(task.envs_per_worker) if scales_returns(task) else {}
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **statistics, **returns}
+
+
+def normalises(task: Task) -> bool:
+    """Whether observations are shifted and scaled (never images)."""
+    return task.options.normalize_observations and not task.spec.is_image
+
+
+def scales_returns(task: Task) -> bool:
+    """Whether rewards are divided by the scale of returns."""
+    return getattr(task.options, "normalize_returns", False)
+
+
+def target_every(task: Task) -> int:
+    """Steps between refreshments of the target network; 0 where there is none."""
+    return task.options.target_every if isinstance(task.options, ValueOptions) else 0
+
+
+def memory_layout(task: Task, policy: Policy) -> Layout:
+    """Everything that the workers of a run share."""
+    private = task.options.statistics == "private"
+    kept = optimizer_of(task.options).statistics
+    return {
+        **common_layout(ledger_columns(task), task.workers, task.workers),
+        **prefixed("parameters", SharedParameters.layout(policy.size, kept, task.workers, private, target_every(task) > 0)),
+        **tables_layout(policy.head),
+    }
+
+
+def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
+    """The shared parts over that memory, the same in every process."""
+    rate = linear_or_constant(task.options, task.target_steps)
+    return Ground(
+        board=Board(memory.part("board")),
+        ledger=Ledger(ledger_columns(task), memory.part("ledger")),
+        parameters=SharedParameters(policy_size, memory.part("parameters")),
+        parking=parking_of(memory, pipes, task.a_core_each),
+        rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm, target_every(task)),
+    )

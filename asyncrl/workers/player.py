@@ -1,0 +1,89 @@
+"""Greedy play of what has been learned: what is played, what comes of it, and the player of stochastic policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.actors.rollout import Actor
+from asyncrl.envs import GymnasiumStepping, make_env, seed_generators, unship
+from asyncrl.envs.faults import LONGEST_EPISODE, endless
+from asyncrl.errors import UserError
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.heads.tables import Tables, set_tables
+from asyncrl.workers.plan import Task
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is evaluated: parameters [N], the observations' normaliser [3, D], and at how many steps they were taken."""
+
+    vector: NDArray[np.float32]
+    normaliser: NDArray[np.float32]
+    steps: int
+    limit: int = 0
+    """Steps of a training episode, where a search cuts them; 0: none."""
+    tables: Tables = field(default_factory=dict)
+    """Copies of the tables of the policy's head, by name."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Greedy episodes of one snapshot: undiscounted returns and lengths."""
+
+    steps: int
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+
+class GreedyPlayer(Protocol):
+    """Plays greedy episodes in this process. Each topology has one; `topologies.players` chooses."""
+
+    environment: Any
+
+    def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
+        """The same seed gives the same episodes."""
+
+
+class PolicyPlayer(GreedyPlayer):
+    """Plays greedy episodes of a stochastic policy, as actor-learners and streams have them."""
+
+    def __init__(self, task: Task, policy: Policy, seed: int, render_mode: str | None = None, environment: Any = None):
+        """`environment`: used instead of one that it makes."""
+        self._vector = np.zeros(policy.size, np.float32)
+        self.environment = make_env(unship(task.env), render_mode) if environment is None else environment
+        self._done: list[tuple[float, int]] = []
+        generator = np.random.default_rng(seed)
+        self._stepping = GymnasiumStepping([self.environment], policy.spec, self._ended)
+        self._actor = Actor(self._stepping, policy, self._vector, 1, [], generator)
+        self._actor.rounds.knobs[TEMPERATURE] = 0.0
+        self._seed = seed
+
+    def _ended(self, episode_return: float, length: int) -> None:
+        self._done.append((episode_return, length))
+
+    def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
+        self._vector[:] = snapshot.vector
+        self._actor.rounds.normaliser[:] = snapshot.normaliser
+        set_tables(self._actor.policy.head, snapshot.tables)
+        self._done.clear()
+        actor, stepping = self._actor, self._stepping
+        stepping.episode_returns[0], stepping.episode_lengths[0] = 0.0, 0
+        seed_generators(self._seed)
+        actor.reset([self._seed])
+        actor.forget_all()
+        while len(self._done) < episodes:
+            actor.collect(0, 0.0)
+            if stepping.episode_lengths[0] >= LONGEST_EPISODE:
+                raise UserError(endless(evaluates=True))
+        returns, lengths = zip(*self._done[:episodes])
+        return Evaluation(snapshot.steps, list(returns), list(lengths))
