@@ -1,4 +1,4 @@
-"""The Python API: train, run, resume, evaluate, play."""
+"""The Python API: train, run, resume, evaluate and play. (`minimize` is in `asyncrl.minimization`.)"""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
 
     `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions` and of the algorithm's options, by
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
-    travel to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
-    (`tensor.share_memory_()`), and else copied into each; one on another device is refused. Raises UserError, WorkerFailed.
+    are sent to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
+    (`tensor.share_memory_()`), and copied into each otherwise; one on another device is refused.
+
+    Raises UserError for input that cannot be used, WorkerFailed if workers kept failing.
     """
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
@@ -58,7 +60,7 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
 
 
 def run(experiment: Experiment) -> Result:
-    """Carry an experiment out. Raises UserError for input that can't be used, WorkerFailed where workers kept failing."""
+    """Run an experiment. Raises UserError for input that cannot be used, WorkerFailed if workers kept failing."""
     return Session(experiment).run()
 
 
@@ -70,9 +72,10 @@ def resume(
     network_function: Any = None,
     learner_device: str | None = None,
 ) -> Result:
-    """Go on from the newest whole checkpoint of a run's folder, to the number of steps it was meant to reach or to `steps` in all.
+    """Continue from the newest complete checkpoint of a run's folder, up to the run's number of steps or to `steps` in total.
 
-    A limit of seconds held for the first session only. `learner_device`: another than the run's, for this session.
+    The run's limit of seconds applied to its first session only. `env` and `network_function` must be given if the run was started
+    with functions. `learner_device`: for this session, if it is not the run's. Raises UserError, WorkerFailed.
     """
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function)
@@ -91,7 +94,10 @@ def resume(
 def evaluate(
     run_folder: str | Path, episodes: int = 10, seed: int = 0, env: EnvSource | None = None, network_function: Any = None
 ) -> dict[str, Any]:
-    """Greedy episodes with the newest checkpoint: return_mean, return_std, length_mean, episodes, returns, steps."""
+    """Run greedy episodes with the newest checkpoint; returns return_mean, return_std, length_mean, episodes, returns and steps.
+
+    `seed`: of the first episode; `steps` in the result: those of the checkpoint. Raises UserError.
+    """
     _check_episodes(episodes)
     task, snapshot = _load(Path(run_folder), env, network_function)
     with kept_generators(), closed_environments():
@@ -107,7 +113,10 @@ def play(
     env: EnvSource | None = None,
     network_function: Any = None,
 ) -> dict[str, Any]:
-    """Show greedy episodes in a window, or write them to a video file (.gif, or .mp4 with the extra `video`)."""
+    """Show greedy episodes in a window, or write them to a video file (.gif, or .mp4 with the extra `video`).
+
+    Returns what `evaluate` does. Raises UserError, for example if there is no screen.
+    """
     _check_episodes(episodes)
     task, snapshot = _load(Path(run_folder), env, network_function)
     if video is None and not has_screen():
@@ -121,7 +130,7 @@ def play(
 
 
 def _shown(player: GreedyPlayer) -> GreedyPlayer:
-    """The player, if its environment draws to a window."""
+    """The player itself; raises UserError if its environment does not render to a window."""
     mode = player.environment.render_mode
     if mode != "human":
         player.environment.close()
@@ -130,7 +139,7 @@ def _shown(player: GreedyPlayer) -> GreedyPlayer:
 
 
 def _on_device(experiment: Experiment, learner_device: str | None) -> Any:
-    """The algorithm's options, with another device where one is given."""
+    """The algorithm's options, with `learner_device` if one is given. Raises UserError if the algorithm has no such option."""
     if learner_device is None:
         return experiment.options
     if not hasattr(experiment.options, "learner_device"):
@@ -162,7 +171,7 @@ def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
 
 
 def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
-    """What playing needs of a run's newest checkpoint."""
+    """The task and the snapshot of a run's newest checkpoint, for playing. Raises UserError if they do not fit."""
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder)
     _check_checkpoint(checkpoint, experiment)

@@ -1,4 +1,4 @@
-"""Black-box minimisation of a function of the user's, by the same searches, workers and learner as for policies."""
+"""Black-box minimisation of a user's function, by the same searches, workers and learner as for policies."""
 
 from __future__ import annotations
 
@@ -38,24 +38,25 @@ Function = Callable[[NDArray[np.float64]], float]
 
 @dataclass(frozen=True)
 class Minimum:
-    """What a minimisation came to."""
+    """The result of a minimisation."""
 
     x: NDArray[np.float64]
-    """The point that the search has reached, [N]: the mean of what it draws from."""
+    """The mean of the search distribution at the end, [N]."""
     value: float
-    """The function there; nan where it has no value."""
+    """The function at `x`; nan if it has no value there."""
     best_x: NDArray[np.float64]
-    """The best point that was evaluated, [N]. Of a noisy function, a lucky one."""
+    """The best point that was evaluated, [N]. If the function is noisy, its value was probably better by chance."""
     best_value: float
-    """What the function gave there; nan where no point had a value."""
+    """The function's value at `best_x`; nan if no point had a value."""
     evaluations: int
-    """Calls of the function, the one at `x` among them."""
+    """Calls of the function, including that at `x`."""
     updates: int
+    """Updates of the search."""
     seconds: float
     """From the first evaluation to the last, without the start of processes."""
     stopped: str
-    """What ended it: evaluations, seconds, or of cma-es and sep-cma a criterion of the library `cma`, such as tolx (converged) or
-    tolfacupx (steps have grown without end: there is no minimum)."""
+    """Why it ended: evaluations, seconds, or with cma-es and sep-cma a criterion of the library `cma`, such as tolx (converged) or
+    tolfacupx (the steps diverge, for example since there is no minimum)."""
 
 
 def minimize(
@@ -71,29 +72,31 @@ def minimize(
     bounds: Any = None,
     **options: Any,
 ) -> Minimum:
-    """Minimise `function` of a vector, from `start` [N], with workers in processes of their own.
+    """Minimise `function` of a vector [N], beginning at `start` [N], with workers in processes of their own.
 
         asyncrl.minimize(lambda x: ((x - 1) ** 2).sum(), np.zeros(10), "sep-cma", evaluations=5000, sigma=0.3)
 
-    `function` travels to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode
-    (default: the algorithm's), `workers` one per core by default; `options` are fields of the algorithm's options, of which
-    `sigma` should be about a tenth of the distance to go; step sizes are by default in proportion to it (to the first one of
+    `function` is sent to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode
+    (default: the algorithm's), `workers` one per core by default; `options` are fields of the algorithm's options. `sigma` should be
+    about a tenth of the distance to the minimum. By default step sizes are in proportion to it (or to the first one of
     `explore="sigma:..."`), and es has no weight decay. In `sync` and `pipelined` the result does not depend on the number of workers.
 
-    At most `evaluations` calls of the function are made, in any mode and with any number of workers (what a killed worker has begun is
-    made again beside them). The last is at the point that the search has reached; what is left after the last whole generation is
-    evaluated too. `episodes` calls of a noisy function are averaged for each point; every call is one of the `evaluations`. `seconds`
-    ends it after the evaluations that are under way; cma-es and sep-cma also end by criteria of their library (`Minimum.stopped`).
+    At most `evaluations` calls of the function are made, in any mode and with any number of workers (calls that a killed worker has
+    begun are repeated and not counted). The last one is at the mean that the search has reached; those left after the last complete
+    generation are made as well. `episodes` calls of a noisy function are averaged for each point; every call is one of
+    the `evaluations`. After `seconds` it ends with the evaluations that have begun; cma-es and sep-cma also end by criteria of their
+    library (`Minimum.stopped`).
 
-    `bounds` are (low, high), each a number or one for each parameter; -inf and inf stand for none. The function is never asked outside
-    of them, and `start` may not lie there. cma-es and sep-cma have their library's smooth map into the box, to the others the function
-    goes on beyond it as its mirror image.
+    `bounds` are (low, high), each a number or one for each parameter; -inf and inf stand for none. The function is never called outside
+    of them, and `start` must be inside. cma-es and sep-cma use their library's smooth map into the box; for the others the function is
+    continued beyond the box by reflection.
 
-    Tensors in shared memory that the function captures are shared with the workers; see `asyncrl.train`.
+    Tensors in shared memory that the function captures are shared with the workers, as in `asyncrl.train`.
 
-    Points are float64. A point without a value may give nan, or what else is not finite: it ranks below all others.
+    Points are float64. The function may return nan, or another value that is not finite, for a point without a value: such points rank
+    below all others.
 
-    Raises UserError for what can't be used or a function that raises, WorkerFailed where workers kept dying.
+    Raises UserError for input that cannot be used and for a function that raises, WorkerFailed if workers kept dying.
     """
     entry = ALGORITHMS.get(algo) if isinstance(algo, str) else None
     if not isinstance(entry, BlackBox):
@@ -117,7 +120,7 @@ def minimize(
 
 
 def _checked_options(algo: str, kind: Any, options: dict[str, Any], explore: str) -> Any:
-    """The algorithm's options, with the defaults that functions have. Raises UserError."""
+    """The algorithm's options, with the defaults for functions. Raises UserError."""
     names = [field.name for field in dataclasses.fields(kind) if field.name not in kind.of_episodes]
     for name in options:
         if name in kind.of_episodes:
@@ -142,7 +145,7 @@ def _checked_start(start: ArrayLike) -> NDArray[np.float64]:
 
 
 class _Minimization:
-    """One call: builds, drives, tidies up."""
+    """One call of `minimize`: builds the parts, drives the launcher, and ends all processes."""
 
     def __init__(self, searched: Searched, experiment: Experiment):
         self._searched, self._experiment = searched, experiment
@@ -191,15 +194,15 @@ class _Minimization:
         return Minimum(x, value, best_x, best_value, evaluations, launcher.updates(), seconds, stopped)
 
     def _value(self, x: NDArray[np.float64], calls: int) -> float:
-        """The function at the end, which workers may never have asked for there; nan where it has no value."""
+        """The function at x [N], the end of the search, where workers may not have evaluated it; nan if it has no value."""
         try:
             with interruptible(), kept_generators():
                 seed_generators(self._experiment.seed)
                 return cost_of(self._searched.function, x, calls)
-        except Exception as error:  # noqa: BLE001 - all that was found would be lost
+        except Exception as error:  # noqa: BLE001 - an exception here must not lose the result
             _warn(f"the function raised {type(error).__name__} at the point that the search has reached: {error}")
             return math.nan
 
 
 def _warn(message: str) -> None:
-    warnings.warn_explicit(message, UserWarning, "asyncrl.minimize", 0)  # no line of ours would tell the caller anything
+    warnings.warn_explicit(message, UserWarning, "asyncrl.minimize", 0)  # a line of this package would not help the user

@@ -1,4 +1,4 @@
-"""What workers tell about themselves: the columns of their ledger, and the record of a finished episode."""
+"""The columns of the workers' ledger and the fields of the record of a finished episode."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 LAG_BINS = 128
-"""Lag 0 to 126 has a bin each; the last bin takes everything above (the maximum is kept exactly)."""
+"""Lags 0 to 126 have a bin each; the last bin counts all larger ones (the maximum is stored separately)."""
 
 SHARES = ("environment", "act", "learn", "apply", "wait")
-"""Where a worker's time goes; columns ``<share>_seconds``."""
+"""What a worker's time is divided into; columns ``<share>_seconds``."""
 
 LOSSES = ("policy_loss", "value_loss", "entropy", "gradient_norm")
-"""Columns ``<loss>_sum`` of an actor-critic, one term a round (in place: an update). Divide by ``rounds``."""
+"""Columns ``<loss>_sum`` of an actor-critic, with one summand per round (in place: per update). Divide by ``rounds``."""
 
 COLUMNS: dict[str, int] = {
     "steps": 1,  # environment transitions whose round was published
     "rounds": 1,  # rounds completed
     "updates": 1,  # updates of the shared parameters that this worker made alone (in place)
     "episodes": 1,
-    "skipped": 1,  # gradients that were not finite and were left out
-    "torn": 1,  # updates by others that happened while this worker copied parameters
-    "lost_episodes": 1,  # episode records that the monitor had no room for
+    "skipped": 1,  # gradients that were left out because they were not finite
+    "torn": 1,  # updates by other workers while this worker copied the parameters
+    "lost_episodes": 1,  # episode records that did not fit into the ring to the monitor
     "lag_sum": 1,
     "lag_count": 1,
     "lag_max": 1,
@@ -39,14 +39,19 @@ EPISODE_FIELDS = {
     "order": ((), np.int64),
     "steps": ((), np.int64),
 }
-"""A finished episode: undiscounted return, length in steps, in black-box search the number of its exploration setting (elsewhere
-the setting is the worker's), and what does not depend on how workers are timed in a deterministic mode: `order`, the version of
-the parameters that acted or in black-box search the ticket and attempt (`launcher.estate.Estate.told_below`), and `steps`, those of all
-workers that were known when its round began."""
+"""The record of a finished episode, field -> (shape, dtype).
+
+    episode_return   undiscounted sum of rewards
+    length           in steps
+    setting          number of its exploration setting in black-box search; otherwise the setting is the worker's
+    order            by which episodes are sorted in deterministic modes, whatever the workers' timing: the version of the parameters
+                     that acted; in black-box search the ticket and the attempt
+    steps            the steps of all workers that were known when its round began
+"""
 
 
 def lag_quantile(histogram: NDArray[np.float64], share: float, maximum: float) -> float:
-    """The lag that a share of all uses did not pass; `maximum` where it falls into the open last bin."""
+    """The quantile `share` (0 to 1) of the lags counted in histogram[LAG_BINS]; `maximum` if it falls into the open last bin."""
     total = histogram.sum()
     if total == 0:
         return 0.0

@@ -19,6 +19,7 @@ import torch
 from running import files_are_closed, parkings
 from test_stream_runs import check_replay
 
+import asyncrl
 from asyncrl.algos import ALGORITHMS
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.fields import written
@@ -37,7 +38,7 @@ from asyncrl.topologies.streams.topology import StreamTopology
 from asyncrl.topologies.topology import Seat
 from asyncrl.workers.messages import Go
 
-OWN = str(Path(stream_state.__file__).parents[1])
+OWN = str(Path(asyncrl.__file__).parent)
 STEPS = 400
 REPLAY = {"batch": 8, "warm_up": 20, "replay": 150, "n_step": 3, "t_max": 4}  # the replay is soon full
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,45 +22,51 @@ from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 PAPER_EPSILONS, PAPER_PROBABILITIES = (0.1, 0.01, 0.5), (0.4, 0.3, 0.3)
 
 
-class Memoryless:
-    """A setting to which it makes no difference that an episode ends."""
+@dataclass(frozen=True)
+class Exploration:
+    """One exploration setting of one worker: its base class, and what it does where a setting says nothing else."""
+
+    description: ClassVar[str]
+    """A line of `asyncrl list`."""
+    kind: ClassVar[str]
+    """Its name on the command line."""
+    turns: ClassVar[str]
+    """What it changes. A worker may have one setting for each."""
+    value: float
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        """Why it cannot be used with these actions, or None."""
+        return None
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        """Prepare a round: set knobs, fill extra noise [T, E, C]. `memory` [E, C] is the setting's own, kept between rounds."""
 
     def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
-        """Environment e begins an episode after step t of the round that `turn` prepared."""
+        """Environment e begins an episode after step t of the round that `turn` prepared; `memory` [E, C]."""
 
 
 @dataclass(frozen=True)
-class EntropyWeight(Memoryless):
-    """Weight of the policy's entropy in this worker's loss."""
+class EntropyWeight(Exploration):
+    """Weight of the policy's entropy in this worker's loss, which reads it by `entropy_weight`. Actions are drawn as without it."""
 
     description: ClassVar[str] = "weight of the entropy in the worker's loss"
     kind: ClassVar[str] = "entropy"
     turns: ClassVar[str] = "entropy weight"
-    value: float
 
     def fits(self, spec: EnvSpec) -> str | None:
-        """Why it can't be used with these actions, or None."""
         return None if self.value >= 0 else "must be >= 0"
-
-    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """Prepare a round: set knobs, fill extra noise. `memory` [E, C] is the setting's own, kept between rounds.
-
-        This setting changes nothing about how actions are drawn: the loss reads its value, by `entropy_weight`.
-        """
 
 
 @dataclass(frozen=True)
-class Epsilon(Memoryless):
+class Epsilon(Exploration):
     """With probability epsilon an action is uniform. Annealed linearly from 1 over `anneal_steps` (0: constant)."""
 
     description: ClassVar[str] = "probability of a uniform action; epsilon:paper draws each worker's, @STEPS anneals from 1"
     kind: ClassVar[str] = "epsilon"
     turns: ClassVar[str] = "epsilon"
-    value: float
     anneal_steps: int = 0
 
     def fits(self, spec: EnvSpec) -> str | None:
-        """See `EntropyWeight.fits`."""
         if not 0 <= self.value <= 1:
             return "must lie between 0 and 1"
         if spec.action_kind == "box" and not all(map(math.isfinite, (*spec.action_low, *spec.action_high))):
@@ -68,71 +74,60 @@ class Epsilon(Memoryless):
         return None
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """See `EntropyWeight.turn`."""
         done = min(total_steps / self.anneal_steps, 1.0) if self.anneal_steps else 1.0
         rounds.knobs[EPSILON] = (1.0 - done) + self.value * done
 
 
 @dataclass(frozen=True)
-class Temperature(Memoryless):
+class Temperature(Exploration):
     """Divides the logits; multiplies a Gaussian's standard deviation."""
 
     description: ClassVar[str] = "softmax temperature (for Box actions: factor of the standard deviation)"
     kind: ClassVar[str] = "temperature"
     turns: ClassVar[str] = "temperature"
-    value: float
 
     def fits(self, spec: EnvSpec) -> str | None:
-        """See `EntropyWeight.fits`."""
         return None if self.value > 0 else "must be > 0"
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """See `EntropyWeight.turn`."""
         rounds.knobs[TEMPERATURE] = self.value
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Memoryless):
+class GaussianNoise(Exploration):
     """White noise of this deviation on the action, before bounding (bounded components live in [-1, 1])."""
 
     description: ClassVar[str] = "white noise on Box actions, deviation in units of half the action range"
     kind: ClassVar[str] = "gaussian"
     turns: ClassVar[str] = "action noise"
-    value: float
 
     def fits(self, spec: EnvSpec) -> str | None:
-        """See `EntropyWeight.fits`."""
         return _noise_fits(self.value, spec)
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """See `EntropyWeight.turn`."""
         generator.standard_normal(out=rounds.extra_noise)
         rounds.extra_noise *= self.value
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck:
+class OrnsteinUhlenbeck(Exploration):
     """Correlated noise x' = x - theta * x + sigma * normal on the action; sigma is `value`. Every episode begins at x = 0."""
 
     description: ClassVar[str] = "Ornstein-Uhlenbeck noise on Box actions (theta 0.15), anew each episode; sigma in units of half the range"
     kind: ClassVar[str] = "ou"
     turns: ClassVar[str] = "action noise"
-    value: float
     theta: ClassVar[float] = 0.15
 
     def fits(self, spec: EnvSpec) -> str | None:
-        """See `EntropyWeight.fits`."""
         return _noise_fits(self.value, spec)
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """See `EntropyWeight.turn`."""
         generator.standard_normal(out=rounds.extra_noise)
         for noise in rounds.extra_noise:
             memory += -self.theta * memory + self.value * noise
             noise[:] = memory
 
     def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
-        """See `Memoryless.episode_ended`."""
         # The recursion is linear: x after a start from 0 is x as it ran on, less what is left of x at step t.
         noise = rounds.extra_noise[:, e]
         left = noise[t].copy()
@@ -142,9 +137,16 @@ class OrnsteinUhlenbeck:
         memory[e] = noise[-1] if t + 1 < len(noise) else 0.0
 
 
-Exploration = EntropyWeight | Epsilon | Temperature | GaussianNoise | OrnsteinUhlenbeck
-
-EXPLORATIONS: dict[str, Any] = {kind.kind: kind for kind in (EntropyWeight, Epsilon, Temperature, GaussianNoise, OrnsteinUhlenbeck)}
+EXPLORATIONS: dict[str, type[Exploration]] = {
+    setting.kind: setting
+    for setting in (
+        EntropyWeight,
+        Epsilon,
+        Temperature,
+        GaussianNoise,
+        OrnsteinUhlenbeck,
+    )
+}
 
 
 def _noise_fits(value: float, spec: EnvSpec) -> str | None:

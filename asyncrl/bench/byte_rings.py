@@ -188,7 +188,7 @@ class ByteRing:
         waited_for(self._parking, self._consumer_place, self.has_message, seconds, unless)
         return self.has_message()
 
-    # For everybody.
+    # For any process.
 
     @property
     def unread_bytes(self) -> int:

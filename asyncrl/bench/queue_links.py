@@ -1,4 +1,4 @@
-"""What the queue benchmark sends messages through: each link opens, produces, consumes and finishes in its own way."""
+"""The queues of the queue benchmark, behind one interface (`Link`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from queue import Empty, Full
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,27 +19,53 @@ from asyncrl.shared.rings import is_asleep
 PAYLOAD = 256
 """Bytes of a message."""
 BATCH = 100
-"""Most messages that a consumer takes at once, where the queue can do that."""
+"""The most messages that a consumer takes in one call, for queues that can do that."""
 BURST = 32
-"""Messages that a producer of ours puts, one by one, before it turns to the next consumer: a wake-up per burst."""
+"""Messages that a producer of `Rings` puts before it turns to the next consumer, so that there is one wake-up per burst."""
 RING_BYTES = 1 << 20
-"""Buffer of one producer (ours: over all its rings) and, for faster-fifo, of the queue: per producer too."""
+"""Bytes of buffer per producer: of all its rings together, or its part of faster-fifo's queue."""
 
 
 class Case(NamedTuple):
-    """`share`: messages per producer, as a share of those of the first case."""
+    """A case of the benchmark: the numbers of producers and consumers."""
 
     producers: int
     consumers: int
     share: float
+    """Messages per producer, as a share of those in the first case."""
 
     @property
     def name(self) -> str:
+        """Such as ``"3 to 20"``."""
         return f"{self.producers} to {self.consumers}"
 
 
-class Rings:
-    """A byte ring per pair. An empty message from each producer tells a consumer that it is done."""
+class Link(Protocol):
+    """A kind of queue between the producers and consumers of a case. Subclasses are used as they are, without instances."""
+
+    @classmethod
+    def open(cls, context: ForkServerContext, case: Case) -> tuple[type, Any]:
+        """Allocate the queue in the main process; returns the link's class and the object that all processes get as `common`."""
+        raise NotImplementedError
+
+    @classmethod
+    def produce(cls, common: Any, case: Case, index: int, count: int) -> Callable[[], int]:
+        """The work of producer `index`, which sends `count` messages of PAYLOAD bytes and returns how many it has sent."""
+        raise NotImplementedError
+
+    @classmethod
+    def consume(cls, common: Any, case: Case, index: int, count: int) -> Callable[[], int]:
+        """The work of consumer `index`, which receives messages until all producers are done and returns how many it has received."""
+        raise NotImplementedError
+
+    @classmethod
+    def finish(cls, common: Any, case: Case) -> None:
+        """Called in the main process when the producers have ended, to end the consumers."""
+        raise NotImplementedError
+
+
+class Rings(Link):
+    """One byte ring per pair. An empty message from each producer tells a consumer that this producer is done."""
 
     @classmethod
     def open(cls, context: ForkServerContext, case: Case) -> tuple[type, Any]:
@@ -54,6 +80,7 @@ class Rings:
 
     @staticmethod
     def grid(common: tuple[SharedArrays, PipesToCarry], case: Case) -> tuple[FanGrid[ByteRing], Parking]:
+        """The rings and the parking, attached in this process."""
         arrays, carried = common
         parking = Parking(arrays["parking/sleeping"], carried.pipes)
 
@@ -65,6 +92,7 @@ class Rings:
 
     @staticmethod
     def send(ring: ByteRing, message: bytes, burst: int) -> None:
+        """Send `burst` copies of a message."""
         for _ in range(burst):
             ring.put(message)
 
@@ -117,7 +145,7 @@ class Rings:
 
 
 class RingsInBursts(Rings):
-    """The same, with a burst put at once and published once."""
+    """As `Rings`, but each burst is put and published by one call."""
 
     @staticmethod
     def send(ring: ByteRing, message: bytes, burst: int) -> None:
@@ -125,7 +153,7 @@ class RingsInBursts(Rings):
 
 
 def _warm_up() -> None:
-    """Load the compiled kernels, which is start-up and not traffic."""
+    """Load the compiled functions before the time is measured."""
     grid: FanGrid[ByteRing] = FanGrid(
         SharedArrays.allocate(FanGrid.layout(1, 1, ByteRing.layout(PAYLOAD))), 1, 1, lambda parts, *_: ByteRing(parts, "refuse")
     )
@@ -138,8 +166,8 @@ def _warm_up() -> None:
     parking.close()
 
 
-class LockedQueue:
-    """One queue with a lock for everybody. When the producers are gone, a None per consumer ends it."""
+class LockedQueue(Link):
+    """`multiprocessing.Queue`, which all processes share. When the producers have ended, each consumer gets a None."""
 
     @staticmethod
     def open(context: ForkServerContext, case: Case) -> tuple[type, Any]:
@@ -172,8 +200,8 @@ class LockedQueue:
             queue.put(None)
 
 
-class FasterFifo:
-    """faster-fifo's queue, as its own benchmark uses it: put one, get up to a hundred."""
+class FasterFifo(Link):
+    """The queue of the package faster-fifo, used as in its own benchmark: put one message, get up to a hundred."""
 
     @staticmethod
     def open(context: ForkServerContext, case: Case) -> tuple[type, Any]:
@@ -207,7 +235,7 @@ class FasterFifo:
                 ends = sum(message is None for message in messages)
                 received += len(messages) - ends
                 if ends:
-                    for _ in range(ends - 1):  # the ends of others
+                    for _ in range(ends - 1):  # these were meant for other consumers
                         queue.put(None)
                     return received
 

@@ -1,4 +1,4 @@
-"""Messages per second through our rings and through queues with locks: the six cases of faster-fifo's README."""
+"""Messages per second through this package's rings and through queues with locks, in the six cases of faster-fifo's README."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from asyncrl.processes.starting import for_children, leave_signals_to_main
 from asyncrl.shared.arrays import WORDS_PER_LINE, SharedArrays, padded_words
 
 PATIENCE = 300.0
-"""Seconds after which a case is given up."""
+"""Seconds after which a case is aborted."""
 
 CASES = (Case(1, 1, 1.0), Case(1, 10, 1.0), Case(10, 1, 0.5), Case(3, 20, 0.5), Case(20, 3, 0.25), Case(20, 20, 0.25))
-"""faster-fifo's: 200,000 messages per producer in the first two, 100,000 in the next two, 50,000 in the last two."""
+"""The cases of faster-fifo's README: by default 200,000 messages per producer in the first two, 100,000 in the next two, 50,000 in
+the last two."""
 
 QUEUES = ("asyncrl", "asyncrl_put_many", "faster_fifo", "multiprocessing")
-"""Ours put one message at a time, or 32 in one call; in both, as with faster_fifo, a consumer takes up to 100 at once."""
+"""With asyncrl a producer puts one message at a time, with asyncrl_put_many 32 in one call; in both, as with faster_fifo, a consumer
+takes up to 100 at once."""
 
 
 def bench_queues(
@@ -55,7 +57,7 @@ def bench_queues(
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line per case: seconds of each queue, and how many times faster ours ("asyncrl", one at a time) is than multiprocessing's."""
+    """A table with a line per case: seconds of each queue, and how many times faster "asyncrl" is than "multiprocessing"."""
     queues = list(dict.fromkeys(row["queue"] for row in rows))
     table = Table(title=f"seconds for messages of {PAYLOAD} bytes")
     for heading in ("producers", "consumers", "messages", *queues, "times faster"):
@@ -70,7 +72,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def speedup(rows: Sequence[dict[str, Any]], case: str, over: str = "multiprocessing") -> float:
-    """Messages per second of ours over those of another queue, in one case of one run."""
+    """The messages per second of "asyncrl" divided by those of another queue, in one case."""
     rate = {row["queue"]: row["messages_per_second"] for row in rows if row["case"] == case}
     return float(rate["asyncrl"] / rate[over])
 

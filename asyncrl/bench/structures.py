@@ -24,11 +24,11 @@ HALF_CHEETAH = EnvSpec((17,), "float32", "box", (), (6,), (-1.0,) * 6, (1.0,) * 
 def bench_structures(
     sizes: Sequence[int] = SIZES, seconds: float = 0.05, progress: Callable[[str], Any] | None = None
 ) -> list[dict[str, Any]]:
-    """Products of one row with n x n matrices, `seconds` for each figure (the best of several runs).
+    """Measure products of one row with n x n matrices, `seconds` for each figure (the best of several runs).
 
     Returns:
-        Rows {"structure", "size", "parameters", "dense", "fft", "expand", "used"}; times in microseconds. `expand` makes the dense
-        matrix, once per candidate; `fft` is None where there is none; `used` is what `SearchPolicy` uses, "dense" or "fft".
+        Rows {"structure", "size", "parameters", "dense", "fft", "expand", "used"}; times in microseconds. `expand` computes the dense
+        matrix, once per candidate; `fft` is None for structures without one; `used` is what `SearchPolicy` uses, "dense" or "fft".
     """
     rows = []
     for size in sizes:
@@ -62,7 +62,7 @@ def _row(structure: str, size: int, seconds: float) -> dict[str, Any]:
 
 
 def bench_heads(spec: EnvSpec = HALF_CHEETAH, seconds: float = 0.05) -> list[dict[str, Any]]:
-    """Rows {"head", "parameters", "act", "set"}: microseconds of a step, called from Python, and of taking on a candidate."""
+    """Rows {"head", "parameters", "act", "set"}: microseconds of a step, called from Python, and of setting a candidate's parameters."""
     rows = []
     for head in LAYERS:
         policy = SearchPolicy(spec, head, NetworkOptions())
@@ -78,7 +78,7 @@ def bench_heads(spec: EnvSpec = HALF_CHEETAH, seconds: float = 0.05) -> list[dic
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    """Rows of either function, as they are."""
+    """A table of the rows of `bench_structures` or `bench_heads`."""
     table = Table()
     for heading in rows[0]:
         table.add_column(heading, justify="left" if isinstance(rows[0][heading], str) else "right")
@@ -88,7 +88,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _microseconds(call: Callable[[], Any], seconds: float, runs: int = 5) -> float:
-    """Of one call; the best of several runs, of which all together take about so many seconds."""
+    """Microseconds of one call: the best of several runs, which together take about `seconds`."""
     call()
     began = time.perf_counter()
     call()

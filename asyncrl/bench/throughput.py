@@ -1,4 +1,4 @@
-"""Steps per second of the simulator alone (its limit), and of real runs as a share of it. One invocation measures both."""
+"""Steps per second of the simulator alone (the limit), and of real runs as a share of it, measured in one invocation."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ ROWS = (
     *("impala:async", "impala:sync", "td3:async", "sac:async", "q1:async", "sarsa:async", "nq:async"),
     *("es:async", "es:sync", "tres:async", "tres:sync"),
 )
-"""What is measured where nothing is chosen: algorithm:mode, as far as they fit the environment; SWEPT with each t_max, the others
-with their own."""
+"""The rows that are measured by default, algorithm:mode, if they fit the environment: those of SWEPT with each t_max, the others
+with their default."""
 
 ENDLESS = 10**12
-"""Steps of a run that its seconds end."""
+"""Steps of a run that is to be ended by its seconds."""
 
 ACTIONS = 1024
-"""Random actions that are drawn before the clock runs, and used in turn."""
+"""How many random actions are drawn before the measurement; they are used in turn."""
 
 CHUNK = 32
-"""Steps between looks at the clock."""
+"""Steps between readings of the clock."""
 
 PATIENCE_SECONDS = 120.0
-"""Beyond the time measured, how long processes may take to build their environment or to answer."""
+"""How many seconds processes may take, beyond the time measured, to build their environment or to answer."""
 
 Progress = Callable[[str], Any]
 
@@ -59,18 +59,18 @@ def bench_throughput(
 ) -> dict[str, Any]:
     """Measure the limit, every algorithm and mode with every t_max, and the limit again.
 
-    The limit is the steps per second of as many processes as there are workers, each stepping its own environment (made
-    as workers make it) with random actions drawn beforehand, resetting at the end of episodes, without a policy. It is
-    the mean of a measurement before the runs and one after: a machine's speed drifts. Runs are real ones in a folder
-    that is removed; their steps per second are those of summary.json, first step to last.
+    The limit is the steps per second of as many processes as there are workers, without a policy: each steps its own
+    environment (made as workers make it) with random actions drawn beforehand, and resets it at the end of episodes. It is
+    the mean of a measurement before the runs and one after, since a machine's speed drifts. Runs are complete ones in a
+    temporary folder; their steps per second are those of summary.json, from the first step to the last.
 
     Args:
         env: an id of gymnasium's, or a function that makes an environment.
         workers: processes; None for one per core.
         seconds: of each measurement.
         only: ``algorithm:mode`` pairs; None for those of ROWS that fit the environment.
-        t_max: steps of each environment in a round (a unit of streams), where an algorithm has them; without `only` for SWEPT alone.
-            Warm-ups last one batch.
+        t_max: steps of each environment in a round (or in a unit of streams), for algorithms with that option; without `only` for
+            SWEPT only. Warm-ups take one batch.
         progress: called with a line of text before each measurement.
 
     Returns:
@@ -108,7 +108,7 @@ def bench_throughput(
 
 
 def print_throughput(result: dict[str, Any], console: Console | None = None) -> None:
-    """A table: a line per algorithm, mode and t_max, with its share of the limit."""
+    """Print a table with a line per algorithm, mode and t_max, and its share of the limit."""
     before, after = result["limit_before"], result["limit_after"]
     noisy = "; they differ by more than a tenth: measure again when the machine is quiet" if abs(before - after) > 0.1 * before else ""
     table = Table(
@@ -126,7 +126,7 @@ def print_throughput(result: dict[str, Any], console: Console | None = None) -> 
 
 
 def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
-    """Steps per second of `workers` processes that step the environment at the same time, and do nothing else."""
+    """Steps per second of `workers` processes that only step the environment, at the same time."""
     chosen, shipped = run_context(), ship(env)
     started: list[tuple[Any, Connection]] = []
     try:
@@ -134,9 +134,9 @@ def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
             with held():
                 started.append(start(chosen, step_randomly, f"asyncrl-limit-{i}", (shipped, i, seconds)))
         for _, connection in started:
-            _receive(connection)  # built
+            _receive(connection)  # the environment is built
         for _, connection in started:
-            connection.send(None)  # all begin now
+            connection.send(None)  # begin
         return float(sum(_receive(connection, seconds) for _, connection in started))
     finally:
         for _, connection in started:
@@ -147,12 +147,12 @@ def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
 
 
 def step_randomly(env: Parcel, rank: int, seconds: float, connection: Connection) -> None:
-    """Process body: build, say so, wait for the others, step for so many seconds, and tell the steps per second."""
+    """Body of a process: build the environment, report that, wait for the start, step for `seconds`, and send the steps per second."""
     live(lambda: _limit(env, rank, seconds, connection), to_stderr)
 
 
 def _limit(env: Parcel, rank: int, seconds: float, connection: Connection) -> int:
-    """The exit code."""
+    """Do the work of `step_randomly`; returns the exit code."""
     try:
         settle_in(None)
         seed_process(0, rank)
@@ -164,7 +164,7 @@ def _limit(env: Parcel, rank: int, seconds: float, connection: Connection) -> in
         connection.recv()
         connection.send(_step(environment, actions, seconds))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return 0  # nobody wants to know any more
+        return 0  # the main process has ended
     except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the main process
         connection.send(f"environment raised {type(error).__name__}: {error}")
         return 1
@@ -187,7 +187,7 @@ def _step(environment: Any, actions: list[Any], seconds: float) -> float:
 
 
 def _receive(connection: Connection, seconds: float = 0.0) -> float:
-    """A process's number. Raises AsyncrlError where it failed, died, or says nothing."""
+    """The number that a process sends. Raises AsyncrlError if it failed, died or does not answer in time."""
     try:
         if not connection.poll(seconds + PATIENCE_SECONDS):
             raise AsyncrlError(f"a process that measures the limit said nothing for {seconds + PATIENCE_SECONDS:g} seconds")
@@ -200,12 +200,12 @@ def _receive(connection: Connection, seconds: float = 0.0) -> float:
 
 
 def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max: Sequence[int]) -> list[Experiment]:
-    """One for each t_max; one alone, with its defaults, where there is none or the algorithm has no rollouts."""
+    """One experiment for each t_max; a single one with the default if none is given or the algorithm has no such option."""
     algo, _, mode = pair.partition(":")
     kind = ALGORITHMS[algo].options_type
     with_rollouts = any(field.name == "t_max" for field in dataclasses.fields(kind))
     several = [kind(t_max=steps) for steps in t_max] if with_rollouts and t_max else [kind()]
-    # What has a replay learns from the first batch on: a warm-up would be all that a few seconds show.
+    # Algorithms with a replay learn from the first batch on, since the usual warm-up would take the whole measurement.
     several = [dataclasses.replace(one, warm_up=one.batch) if hasattr(one, "warm_up") else one for one in several]
     run = RunOptions(quiet=True, evaluation_episodes=0)
     return [
@@ -214,8 +214,10 @@ def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max:
 
 
 def _usable(experiments: list[Experiment], chosen: bool, progress: Progress) -> list[Experiment]:
-    """Those that the environment is fit for, found out before anything is measured; raises UserError for the first that is not
-    where they were chosen, or where none is."""
+    """The experiments that fit the environment, checked before anything is measured.
+
+    Raises UserError for the first that does not fit if the rows were chosen by the user, or if none fits.
+    """
     usable, refusals = [], []
     for experiment in experiments:
         try:
@@ -234,14 +236,14 @@ def _usable(experiments: list[Experiment], chosen: bool, progress: Progress) -> 
 
 
 def _check(experiment: Experiment) -> None:
-    """Raise UserError for what a session would refuse; nothing is started."""
+    """Raise UserError if a session would refuse the experiment, without starting anything."""
     check_experiment(experiment, new=False)
     topology = topology_of(experiment)
     topology.close()
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:
-    """One row, without its share."""
+    """Run an experiment and return its row, without the share of the limit."""
     with tempfile.TemporaryDirectory(prefix="asyncrl-bench-") as folder:
         run = dataclasses.replace(experiment.run, runs=folder)
         result = Session(dataclasses.replace(experiment, run=run)).run()

@@ -1,9 +1,13 @@
-"""Black-box search over a flat vector: what its algorithms are made of. Knows no environment.
+"""Parts of black-box searches over a flat vector. Nothing in here knows of environments.
 
-    search       what an algorithm offers (`Search`), and what it is given (`Evaluations`)
-    options      options that all of them share
-    settings     exploration settings: deviation and kind of directions
+    search       the interface of an algorithm (`Search`), and the evaluations that it gets (`Evaluations`)
+    options      options that all algorithms share
+    settings     exploration settings: standard deviation and kind of directions
     directions, kinds   perturbations from counter-based random numbers
-    shaping      returns to utilities
-    estimators   directions and returns to gradients; which ticket evaluates what
+    shaping      turns returns into utilities
+    estimators   turns directions and returns into gradients; which ticket evaluates which direction
+    perturbed    base class of searches that perturb one mean vector
+    gaussians    shared by searches that adapt a Gaussian distribution
+    history, samples, ratios   late evaluations: earlier parameters, and corrections by density ratios
+    space        the dtype of the points, and the box of a function's arguments
 """

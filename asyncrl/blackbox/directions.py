@@ -1,4 +1,4 @@
-"""Perturbations that any process can make for itself, from (seed, generation, direction)."""
+"""Perturbations that any process can compute from (seed, generation, direction), so that none are sent."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from asyncrl.blackbox.kinds import KINDS, Stream
 from asyncrl.blackbox.search import Setting
 from asyncrl.errors import UserError, unknown
 
-KEPT = 2  # generations: the one that is being evaluated, and the one that the learner is updating from
+KEPT = 2  # generations whose blocks are cached: the one that is evaluated, and the one from which the learner updates
 
 
 @dataclass
 class _Block:
-    """The directions of a generation, as far as they have been asked for."""
+    """The directions of a generation, as far as they were requested."""
 
     rows: NDArray[np.float32]
     """[count, N]"""
     filled: set[int]
-    """Settings whose rows are there."""
+    """Settings whose rows were computed."""
 
 
 class Directions:
     """The directions of a search: eps [N] with E[eps eps^T] = I, not multiplied by sigma.
 
     seed: of the run. size: N. count: directions per generation. settings: direction j has settings[j % len(settings)];
-    orthogonal and Hadamard blocks are made of the directions of one setting and generation. The same arguments give the
-    same bits in any process, however many threads its linear algebra uses. Raises UserError for an unknown kind, no
-    settings, a sigma that is not positive and finite, or a count or size below 1. Not safe for threads.
+    orthogonal and Hadamard blocks consist of the directions of one setting and generation. The same arguments give the
+    same bits in any process, whatever the number of threads of its linear algebra. Raises UserError for an unknown kind, no
+    settings, a sigma that is not positive and finite, or a count or size below 1. Not thread-safe.
     """
 
     def __init__(self, seed: int, size: int, count: int, settings: Sequence[Setting]) -> None:
@@ -54,20 +54,23 @@ class Directions:
 
     @property
     def sigmas(self) -> NDArray[np.float64]:
-        """Deviation of each direction, [count]."""
+        """Standard deviation of each direction, [count]."""
         return np.resize(np.array([setting.sigma for setting in self.settings]), self.count)
 
     @property
     def normal(self) -> NDArray[np.bool_]:
-        """Whether each direction is of a kind whose entries are normal by themselves, [count]."""
+        """Whether each direction is of a kind whose entries are marginally normal, [count]."""
         return np.resize(np.array([kind.normal for kind in self._kinds]), self.count)
 
     def sigma(self, j: int) -> float:
-        """Deviation of direction j."""
+        """Standard deviation of direction j."""
         return self.settings[j % len(self.settings)].sigma
 
     def direction(self, generation: int, j: int, out: NDArray[np.float32]) -> None:
-        """Write direction j of a generation into out [N] (contiguous). Only kinds that come as a block make more than the one."""
+        """Write direction j of a generation into out [N] (contiguous). Raises IndexError if there is no direction j.
+
+        For kinds that are drawn together (`Kind.together`) the setting's whole block is computed and cached.
+        """
         if not 0 <= j < self.count:
             raise IndexError(f"direction {j} of {self.count}")
         number, setting = divmod(j, len(self.settings))
@@ -78,17 +81,17 @@ class Directions:
             self._fill(generation, setting, number, out[None])
 
     def block(self, generation: int) -> NDArray[np.float32]:
-        """All directions of a generation, [count, N]: read-only, and kept for the two generations that were used last."""
+        """All directions of a generation, [count, N], read-only. Blocks of the two generations used last are cached."""
         rows = self._filled(generation, range(len(self.settings))).view()
         rows.flags.writeable = False
         return rows
 
     def _filled(self, generation: int, settings: Sequence[int]) -> NDArray[np.float32]:
-        """The rows of a generation, of which those of some settings are there."""
+        """The rows [count, N] of a generation, of which those of the given settings are filled."""
         block = self._blocks.pop(generation, None)
         if block is None:
             block = _Block(np.empty((self.count, self.size), np.float32), set())
-        self._blocks[generation] = block  # now the last: a dict keeps the order of insertion
+        self._blocks[generation] = block  # now the last one, since a dict keeps the order of insertion
         while len(self._blocks) > KEPT:
             del self._blocks[next(iter(self._blocks))]
         for setting in settings:

@@ -1,15 +1,15 @@
-"""Gradient estimates from directions and returns, and which ticket evaluates what.
+"""Gradient estimates from directions and returns, and which ticket evaluates which direction.
 
-Convention: estimates are in units of sigma, without the factor 1/sigma (as Salimans et al. 2017 have it in code), so that
-a step does not change with sigma:
+Convention: estimates are in units of sigma, without the factor 1/sigma (as in the code of Salimans et al. 2017), so that
+the size of a step does not depend on sigma:
 
     vanilla     g = 1/M     sum_j V_j eps_j
     antithetic  g = 1/(2 M) sum_j (V+_j - V-_j) eps_j
     forward     g = 1/M     sum_j (V_j - V_0) eps_j            V_0: at the centre
 
-over M directions; g * true_gradient_scale(sigma) is an unbiased estimate of the gradient of E[F(theta + sigma eps)] when V are
-the returns themselves. With several settings, direction j counts sigma_0 / sigma_j times, where sigma_0 is that of
-the first, so that each direction estimates the same thing. Source: [S001]; [S000] definition 1.
+over M directions; g * true_gradient_scale(sigma) is an unbiased estimate of the gradient of E[F(theta + sigma eps)] if V are
+the unshaped returns. With several settings, direction j is weighted by sigma_0 / sigma_j, where sigma_0 is that of the
+first setting, so that all directions estimate the same quantity. Source: [S001]; [S000] definition 1.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Block = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Estimator:
-    """One way to make a gradient from evaluations."""
+    """A way to estimate a gradient from evaluations."""
 
     description: str
     per_direction: int
-    """Tickets of a direction."""
+    """Tickets per direction."""
     centres: int
-    """Tickets at the centre, which come first."""
+    """Tickets that evaluate the centre theta, which come first."""
     weights: Callable[[Values], Values]
-    """From values [tickets], of which NaN is left out with its direction, to weights [M] that are to be summed."""
+    """From values [tickets] to the weights [M] of the directions; a direction with a NaN gets the weight 0."""
 
 
 def _vanilla(values: Values) -> Values:
@@ -52,7 +52,7 @@ def _forward(values: Values) -> Values:
 
 
 def _mean_of(terms: Values) -> Values:
-    """Terms [M] divided by how many there are; 0 in place of NaN."""
+    """terms [M] divided by the number of those that are not NaN; 0 in place of NaN."""
     there = ~np.isnan(terms)
     weights: Values = np.where(there, terms, 0.0) / max(np.count_nonzero(there), 1)
     return weights
@@ -68,7 +68,7 @@ ESTIMATORS: dict[str, Estimator] = {
 class Plan:
     """Which ticket of a generation evaluates which direction.
 
-    estimator: one of ESTIMATORS. population: tickets, 2 at least, and even when antithetic; else UserError.
+    estimator: one of ESTIMATORS. population: the number of tickets, at least 2, and even for antithetic; UserError otherwise.
     """
 
     def __init__(self, estimator: str, population: int) -> None:
@@ -83,7 +83,7 @@ class Plan:
         self.directions = (population - self._kind.centres) // self._kind.per_direction
 
     def place(self, ticket: int) -> tuple[int, int]:
-        """Direction and sign of a ticket: it evaluates theta + sign sigma eps. The centre has sign 0."""
+        """Direction and sign of a ticket, which evaluates theta + sign sigma eps. The centre has sign 0."""
         if not 0 <= ticket < self.tickets:
             raise IndexError(f"ticket {ticket} of {self.tickets}")
         if ticket < self._kind.centres:
@@ -92,41 +92,41 @@ class Plan:
         return j, -1 if mirrored else 1
 
     def pair(self, ticket: int) -> int:
-        """Tickets with the same number are compared with each other: mirror images, or everything with the centre."""
+        """The number that a ticket shares with those it is compared with: its mirror image, or all tickets if there is a centre."""
         return 0 if self._kind.centres else self.place(ticket)[0]
 
     def weights(self, values: Values, sigmas: Values | None = None) -> Values:
-        """What each direction counts, [M], from values [tickets] (NaN: left out with its mirror image) and sigmas [M]."""
+        """The weight of each direction, [M], from values [tickets] (NaN: left out with its mirror image) and sigmas [M]."""
         if len(values) != self.tickets:
             raise ValueError(f"{len(values)} values for {self.tickets} tickets")
         weights = self._kind.weights(np.asarray(values, np.float64))
         return weights if sigmas is None else weights * (sigmas[0] / sigmas)
 
     def gradient(self, block: Block, values: Values, sigmas: Values | None = None) -> Block:
-        """The estimate [N], of the block's dtype, from block [M, N], values [tickets] and sigmas [M] (None: all the same)."""
+        """The estimate [N], of the block's dtype, from block [M, N], values [tickets] and sigmas [M] (None: all are equal)."""
         return product(self.weights(values, sigmas), block)
 
 
 def vanilla(block: Block, returns: Values, sigmas: Values | None = None) -> Block:
-    """Estimate [N] from one evaluation [M] of each direction of block [M, N]; high variance unless returns are centred."""
+    """Estimate [N] from returns [M] of the directions block [M, N]; its variance is high unless returns are centred. sigmas [M]."""
     return Plan("vanilla", len(returns)).gradient(block, returns, sigmas)
 
 
 def antithetic(block: Block, returns: Values, sigmas: Values | None = None) -> Block:
-    """Estimate [N] from returns [2 M] of each direction of block [M, N] and its mirror image, in turn."""
+    """Estimate [N] from returns [2 M] of the directions block [M, N], each followed by its mirror image's. sigmas [M]."""
     return Plan("antithetic", len(returns)).gradient(block, returns, sigmas)
 
 
 def forward(block: Block, returns: Values, sigmas: Values | None = None) -> Block:
-    """Estimate [N] from returns [1 + M]: that of the centre, and then of each direction of block [M, N]."""
+    """Estimate [N] from returns [1 + M]: that of the centre, then those of the directions block [M, N]. sigmas [M]."""
     return Plan("forward", len(returns)).gradient(block, returns, sigmas)
 
 
 def product(weights: Values, block: Block) -> Block:
-    """weights [M] @ block [M, N]. In the block's precision: float64 weights would make numpy copy the whole block."""
+    """weights [M] @ block [M, N], [N] in the block's precision: with float64 weights numpy would copy the whole block."""
     return weights.astype(block.dtype) @ block
 
 
 def true_gradient_scale(sigma: float) -> float:
-    """1/sigma: what turns an estimate into one of the gradient itself. sigma: that of the first setting."""
+    """1/sigma, the factor from an estimate in units of sigma to the gradient. sigma: that of the first setting."""
     return 1.0 / sigma

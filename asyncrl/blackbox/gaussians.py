@@ -1,4 +1,4 @@
-"""What searches share that adapt a Gaussian of their own: checks, the default population, points, and late evaluations."""
+"""Shared by searches that adapt a Gaussian distribution: checks, the default population, points and late evaluations."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from asyncrl.blackbox.space import Points
 from asyncrl.errors import UserError, unknown
 
 KINDS = ("gaussian", "orthogonal", "orthogonal-fixed")
-"""Directions from which variances can be learned: entries of varying size (signs have none)."""
+"""Kinds of directions from which variances can be learned: those whose entries vary in size, which excludes random signs."""
 
 
 def one_setting(name: str, sigma: float, kind: str, settings: Sequence[Setting], kinds: Sequence[str] = KINDS) -> Setting:
-    """The setting of a search that learns its own deviations; UserError for several, for sigma <= 0 and for other kinds."""
+    """The exploration setting of a search that adapts its own sigma. UserError for several, for sigma <= 0 and for other kinds."""
     if len(settings) > 1:
         raise UserError(f"{name} adapts its own sigma, {len(settings)} exploration settings cannot be used (allowed: one)")
     setting = settings[0] if settings else Setting(sigma, kind)
@@ -32,7 +32,7 @@ def one_setting(name: str, sigma: float, kind: str, settings: Sequence[Setting],
 
 
 def population_of(name: str, population: int, size: int, least: int) -> int:
-    """The population, where 0 stands for 4 + floor(3 ln N) (Hansen; Wierstra and others); UserError below `least`."""
+    """The population, where 0 means 4 + floor(3 ln N) (Hansen; Wierstra and others), N = `size`. UserError below `least`."""
     if population == 0:
         return max(least, 4 + math.floor(3 * math.log(size)))
     if population < least:
@@ -41,8 +41,11 @@ def population_of(name: str, population: int, size: int, least: int) -> int:
 
 
 def in_time(rows: Whole, batch: Evaluations) -> tuple[NDArray[np.bool_] | None, dict[str, float]]:
-    """Which evaluations [n] count: those with a return that are not LOST (rows [n] are those of `History`); and figures about late
-    ones. None where all that count have the same return, or too few are young enough."""
+    """Which evaluations [n] are used, and figures about late ones.
+
+    rows [n]: from `History.rows`. Those with a value are used that are not LOST. None instead if all used values are
+    equal or too few evaluations are recent enough.
+    """
     there, young = ~np.isnan(batch.value), rows != LOST
     used = there & young
     if too_few(used, there):
@@ -52,6 +55,6 @@ def in_time(rows: Whole, batch: Evaluations) -> tuple[NDArray[np.bool_] | None, 
 
 
 def point(mean: Points, deviation: Points, eps: NDArray[np.float32], out: Points) -> None:
-    """Write mean + deviation * eps, all [N], into out, in the precision of points: the same bits in workers and learner."""
+    """Write mean [N] + deviation [N] * eps [N] into out [N], in the precision of points, with the same bits in workers and learner."""
     np.multiply(deviation, eps, out=out)
     out += mean

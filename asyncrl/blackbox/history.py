@@ -1,4 +1,4 @@
-"""Late evaluations: which parameters they perturbed, and whether those are still near enough."""
+"""Late evaluations: which earlier parameters they perturbed, and whether those are near enough to the current ones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from asyncrl.blackbox.space import Points
 
 CURRENT, LOST = -1, -2
 MEAN_SQUARE, LARGEST = 0.25, 1.0 + 1e-3
-"""Of (theta - theta_v) / sigma: where the ratios of a version v still have something to say (effective sample size exp(-.25)). The
-largest may be 1, as it is after an update of TRES that `max_kl` ended; the rest is for its rounding to float32."""
-SHRINKAGE = 4.0  # evaluations that the mean of all counts for in the baseline of a version
+"""Limits of the mean square and the largest magnitude of (theta - theta_v) / sigma, up to which the density ratios of a version v
+are informative (effective sample size exp(-.25)). The largest may be 1, as after an update of TRES that `max_kl` has ended; the
+0.001 is for the rounding to float32."""
+SHRINKAGE = 4.0  # how many evaluations the mean of all counts as in the baseline of a version
 
 
 class History:
     """Earlier parameters, in two arrays of a search's state: `history` [max_lag, N] and `history_version` [max_lag].
 
-    A row is written when the parameters change, with the last version that they were: an update that changes nothing
-    writes nothing, and the versions on both sides of it are the same parameters. The oldest row gives way.
+    A row is written when the parameters change, with the last version that had them: an update that changes nothing
+    writes no row, and the versions before and after it have the same parameters. The oldest row is overwritten.
     """
 
     def __init__(self, state: dict[str, NDArray[Any]], size: int, max_lag: int, dtype: type = np.float32) -> None:
@@ -30,35 +31,36 @@ class History:
         self._versions = state["history_version"] = np.full(max(max_lag, 1), -1, np.int64)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all rows."""
         self._vectors[:], self._versions[:] = 0.0, -1
 
     def record(self, version: int, theta: Points) -> None:
-        """Keep the parameters [N] that version + 1 no longer has."""
+        """Store theta [N], the parameters of `version`, which version + 1 no longer has."""
         row = int(np.argmin(self._versions))
         self._vectors[row], self._versions[row] = theta, version
 
     def rows(self, version: int, acted: Whole) -> Whole:
-        """For each evaluation the row of the parameters that acted, [n].
+        """For each evaluation the row of the parameters that it perturbed, [n].
 
-        acted [n]: their versions. CURRENT where they are those of `version`, however long ago that began; LOST where they are
-        others, and older than max_lag updates.
+        acted [n]: their versions. CURRENT if the parameters are still those of `version`, whatever their age; LOST if they are
+        others and older than max_lag updates.
         """
         found = np.full(len(acted), CURRENT, np.int64)
         for earlier in np.unique(acted[acted < version]):
-            row = self._row(int(earlier))  # CURRENT even if rows gave way: the newest change is always there
+            row = self._row(int(earlier))  # CURRENT is right even if rows were overwritten, since the newest change is always kept
             found[acted == earlier] = LOST if row != CURRENT and version - earlier > self._max_lag else row
         return found
 
     def stale(self, row: int, theta: Points) -> Vector:
-        """theta - theta_v [N], in float64; zeros for CURRENT."""
+        """theta [N] - theta_v as float64 [N], where theta_v are the parameters of `row`; zeros for CURRENT."""
         return np.zeros(len(theta)) if row == CURRENT else theta.astype(np.float64) - self._vectors[row]
 
     def admitted(self, rows: Whole, theta: Points, sigma: float, late: str) -> NDArray[np.bool_]:
         """Which evaluations may be used, [n].
 
-        late: `drop` admits those of theta itself; `as-is` all that are not LOST; `ratio` those of them for which
-        the mean of ((theta - theta_v) / sigma)^2 is below MEAN_SQUARE and the largest |theta - theta_v| / sigma at most LARGEST.
+        rows [n]: from `rows`; theta [N]: the current parameters. late: `drop` admits evaluations of theta only; `as-is` all that are
+        not LOST; `ratio` those of them for which the mean of ((theta - theta_v) / sigma)^2 is below MEAN_SQUARE and the largest
+        |theta - theta_v| / sigma is at most LARGEST.
         """
         admitted = rows == CURRENT
         if late != "drop":
@@ -77,23 +79,24 @@ def _near(delta: Vector) -> bool:
 
 
 def too_few(used: NDArray[np.bool_], possible: NDArray[np.bool_]) -> bool:
-    """Whether less than half of what could be evaluated [n] may be used: a step from a few would be as long as one from many.
+    """Whether less than half of the evaluations possible [n] are in used [n]. Then an update is skipped.
 
-    As the parameters then stay, evaluations of them are not late any more.
+    A step from a few evaluations would be as long as one from many, and noisier. Since a skipped update does not change the
+    parameters, later evaluations of them are not late.
     """
     return bool(2 * used.sum() < possible.sum())
 
 
 def skipped_late(possible: NDArray[np.bool_]) -> dict[str, float]:
-    """The figures of such an update: all that could be evaluated is lost."""
+    """The figures of an update that was skipped since too few of the evaluations possible [n] are recent enough."""
     return {"late_dropped": float(possible.sum()), "late_used": 0.0, "skipped_late": 1.0}
 
 
 def less_baseline(values: Vector, cohort: Whole) -> Vector:
-    """Returns [n] less the mean of their cohort [n], which is drawn to the mean of all where it has few.
+    """values [n] minus the mean of their cohort [n], which is shrunk towards the mean of all for small cohorts.
 
-    How good a version was says nothing about a direction: without the baseline that difference is noise in every
-    estimate that is not made of mirror images of one version. One cohort: unchanged.
+    A cohort is the evaluations of one version. Differences between versions carry no information about directions: without
+    this baseline they are noise in estimates that are not antithetic. With one cohort the values are unchanged.
     """
     cohorts, index, counts = np.unique(cohort, return_inverse=True, return_counts=True)
     if len(cohorts) < 2:

@@ -1,7 +1,7 @@
-"""Kinds of perturbations, and the counter-based random numbers that they are made of.
+"""Kinds of perturbations, and the counter-based random numbers that they are computed from.
 
-Every kind has E[eps eps^T] = I. A kind writes any of a setting's rows from the stream of (seed, generation, setting), and
-a row does not depend on how many there are, so nobody has to send one.
+Every kind has E[eps eps^T] = I. A kind computes any row of a setting from the stream of (seed, generation, setting); a row
+does not depend on the number of rows, so every process can compute it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from asyncrl.shared.compiled import njit
 
-PURPOSE = 0x646972  # keeps this key apart from other uses of the same seed
+PURPOSE = 0x646972  # distinguishes this key from other uses of the same seed
 
 
 class Stream:
-    """Random numbers keyed by (seed, generation, setting, purpose, number); one generator, whose counter is set before each draw.
+    """Random numbers keyed by (seed, generation, setting, purpose, number): one generator, whose counter is set before each draw.
 
-    Philox is counter-based: a place in it costs nothing to reach, and different places never meet (2^64 draws lie between).
-    The bits depend on the arguments only (and on numpy's algorithms for the distributions).
+    Philox is counter-based: setting its counter takes constant time, and draws from different counters do not overlap (they are
+    2^64 draws apart). The bits depend only on the arguments and on numpy's algorithms for the distributions.
     """
 
     def __init__(self, seed: int) -> None:
@@ -32,7 +32,7 @@ class Stream:
         self.setting = 0
 
     def at(self, number: int, purpose: int = 0) -> np.random.Generator:
-        """The generator at the start of a number's draws. It is valid until the next call."""
+        """The generator at the start of the draws of `number` and `purpose`; valid until the next call."""
         self._start["state"]["counter"][:] = 0, number, self.generation, 256 * self.setting + purpose
         self._bits.state = self._start
         return self._generator
@@ -43,15 +43,15 @@ class Kind(Protocol):
 
     description: str
     normal: bool
-    """Each entry by itself is standard normal: then there are density ratios (`ratios`)."""
+    """Whether each entry is marginally standard normal: then density ratios exist (`ratios`)."""
     together: bool
-    """A direction costs as much as all those before it, so that whole blocks are kept."""
+    """Whether computing a direction requires all those before it, so that whole blocks are cached."""
 
     def fill(self, stream: Stream, first: int, out: NDArray[np.float32]) -> None:
-        """Write rows first, first + 1, ... into out [rows, N], whose rows are contiguous. together: first is 0."""
+        """Write rows first, first + 1, ... into out [rows, N], whose rows are contiguous. With `together`, first is 0."""
 
 
-class Gaussian:
+class Gaussian(Kind):
     """Independent standard normal entries."""
 
     description = "independent normal entries"
@@ -63,11 +63,11 @@ class Gaussian:
             stream.at(row).standard_normal(dtype=np.float32, out=eps)
 
 
-class Discrete:
+class Discrete(Kind):
     """Independent random signs (Rademacher).
 
     Slides [S001] show "discrete space sensing" as products of sign matrices S D, of which `hadamard` is the case of one
-    factor; this is its control without the structure: the same entries, but rows that are only orthogonal on average.
+    factor. This kind is the control without that structure: the same entries, but rows are orthogonal only on average.
     """
 
     description = "independent random signs"
@@ -79,13 +79,13 @@ class Discrete:
             eps[:] = signs(stream.at(row), len(eps))
 
 
-class Orthogonal:
-    """Blocks of up to N directions that are orthogonal to each other, each of which is standard normal (chi norms) or has norm sqrt(N).
+class Orthogonal(Kind):
+    """Blocks of up to N mutually orthogonal directions, each of which is standard normal (chi-distributed norm) or has norm sqrt(N).
 
     Gram-Schmidt of normal rows gives the triangular factor a positive diagonal, which makes the directions uniform (LAPACK's
-    Q is not, until its signs are set). It is done here rather than by LAPACK because LAPACK's last bits change with the
-    number of threads, which differs from process to process; it is no slower. Beyond N directions a fresh, independent block
-    begins; the last is cut off. Source: [S000] section 6, [S001].
+    Q is not, until its signs are corrected). LAPACK is not used because its last bits depend on the number of threads, which
+    differs between processes; Gram-Schmidt is no slower. After N directions a new, independent block begins; the last block
+    is cut off. Source: [S000] section 6, [S001].
     """
 
     together = True
@@ -105,13 +105,13 @@ class Orthogonal:
             out[start : start + len(rows)] = rows
 
 
-class Hadamard:
+class Hadamard(Kind):
     """HD: rows of the Hadamard matrix of order n = 2^ceil(log2 N), drawn without replacement, times one random diagonal of signs.
 
     No matrix is stored: entry (i, k) is the parity of the bits that i and k share. Rows are cut off after N entries, so
-    they are orthogonal when N = n or when all n rows are taken. Beyond n directions a block with fresh signs and rows
-    begins. Norms are exactly sqrt(N). All rows of a block have the same first entry, so that without mirror images the mean
-    of the values falls on the first parameter: centre them. Source: [S001], one factor ("HD, k=1").
+    they are orthogonal if N = n, or if all n rows are taken. After n directions a block with new signs and rows begins.
+    Norms are exactly sqrt(N). All rows of a block have the same first entry; so without mirror images the values must be
+    centred, or their mean is added to the first parameter's gradient. Source: [S001], one factor ("HD, k=1").
     """
 
     description = "rows of a Hadamard matrix with random signs (nearly orthogonal, entries of +-1)"
@@ -142,14 +142,14 @@ KINDS: dict[str, Kind] = {
 
 
 def signs(generator: np.random.Generator, size: int) -> NDArray[np.float32]:
-    """Random signs [size], one bit of the stream each."""
+    """Random signs [size], each from one bit of the generator."""
     bits = np.unpackbits(np.frombuffer(generator.bytes(-(-size // 8)), np.uint8), count=size)
     return np.float32(1) - np.float32(2) * bits
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def orthonormalize(rows: NDArray[np.float64]) -> None:
-    """Modified Gram-Schmidt of rows [m, N], m <= N, in place. Normal rows are far from dependent: errors stay below float32's."""
+    """Modified Gram-Schmidt of rows [m, N], m <= N, in place. Normal rows are far from linearly dependent: errors stay below float32's."""
     count, size = rows.shape
     for i in range(count):
         row = rows[i]

@@ -1,4 +1,4 @@
-"""Options that all black-box searches share. A leaf: the command line reads it."""
+"""Options that all black-box searches share. It imports nothing heavy, since the command line reads it for `--help`."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class SearchOptions:
     """Box actions: each component takes one of so many values, evenly spaced, with a score for each; 0 for none."""
 
     of_episodes: ClassVar[tuple[str, ...]] = ("episode_limit", "survival_bonus", "normalize_observations", "common_seeds", "action_bins")
-    """Options that say nothing of a function of the user's (`asyncrl.minimize`)."""
+    """Options that do not apply to a function of the user's (`asyncrl.minimize`)."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.episode_limit, int) and not isinstance(self.episode_limit, bool):  # as one writes it in Python
+        if isinstance(self.episode_limit, int) and not isinstance(self.episode_limit, bool):  # a number is accepted in Python
             object.__setattr__(self, "episode_limit", str(self.episode_limit))
 
     @classmethod
     def for_functions(cls, sigma: float) -> dict[str, Any]:
-        """Defaults of `asyncrl.minimize` that differ: steps keep their size in units of sigma, whatever units the function's are in."""
+        """Defaults that differ in `asyncrl.minimize`: the step size is in units of sigma, whatever the units of the parameters."""
         return {}
 
     @property
     def modes(self) -> tuple[str, ...] | None:
-        """Update modes that these options leave; None for all of the algorithm's."""
+        """Update modes that these options allow; None for all modes of the algorithm."""
         return None

@@ -1,4 +1,4 @@
-"""What searches share that perturb one mean vector theta: tickets, candidates, and which evaluations an update may use."""
+"""Base class of searches that perturb one mean vector theta: tickets, candidates, and the evaluations that an update may use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncrl.blackbox.estimators import Plan
 from asyncrl.blackbox.history import CURRENT, History, less_baseline, skipped_late, too_few
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.samples import Samples, Vector, Whole
-from asyncrl.blackbox.search import Evaluations, Setting
+from asyncrl.blackbox.search import Evaluations, Search, Setting
 from asyncrl.blackbox.shaping import flat, shape, with_worst
 from asyncrl.blackbox.space import Points, Space
 from asyncrl.errors import UserError
@@ -32,12 +32,12 @@ class Kept:
     """Shaped values."""
 
 
-class Perturbed:
-    """Base of searches whose tickets evaluate theta + sign sigma eps, in the precision of the space's points.
+class Perturbed(Search):
+    """Base class of searches whose tickets evaluate theta + sign sigma eps, in the precision of the space's points.
 
-    state: theta [N], the history, and what the algorithm adds. Evaluations that could not be made are left out with
-    their mirror image, whose value alone would be one-sided. Late ones are treated as `options.late` says; the mirror image
-    of one that is left out, or that came in another batch, is used alone (not so in ARS).
+    state: theta [N], the history, and what the algorithm adds. Evaluations without a return are left out together with
+    their mirror image, whose value alone would be biased. Late evaluations are treated as `options.late` says; the mirror
+    image of one that is left out for its age, or that is in another batch, is used alone (except in ARS).
     """
 
     figures: tuple[str, ...] = ("gradient_norm", "update_norm")
@@ -68,18 +68,15 @@ class Perturbed:
         return self.state["theta"]
 
     def begin(self, start: Points) -> None:
-        """See `Search.begin`."""
         for array in self.state.values():
             array[...] = 0
         self._history.clear()
         self.theta[:] = start
 
     def published(self, out: Points) -> None:
-        """See `Search.published`."""
         out[:] = self.theta
 
     def candidate(self, published: Points, generation: int, ticket: int, out: Points) -> None:
-        """See `Search.candidate`."""
         j, sign = self._plan.place(ticket)
         if not sign:
             out[:] = published
@@ -89,15 +86,17 @@ class Perturbed:
         out += published
 
     def pair(self, ticket: int) -> int:
-        """See `Search.pair`."""
         return self._plan.pair(ticket)
 
     def setting(self, ticket: int) -> int:
-        """See `Search.setting`; the centre counts with the first."""
+        """Index of the exploration setting that the ticket uses; 0 for the centre."""
         return int(self._direction[ticket]) % len(self._directions.settings)
 
     def _keep(self, version: int, batch: Evaluations, whole_pairs: bool = False) -> tuple[Kept | None, dict[str, float]]:
-        """The evaluations to use, with their values, and figures about late ones. None where they tell nothing, or too few may be used."""
+        """The evaluations to use, with their values, and figures about late ones.
+
+        None instead of evaluations if all returns are equal or too few evaluations may be used.
+        """
         possible = self._possible(batch)
         rows = self._history.rows(version, batch.version)
         admitted = self._history.admitted(rows, self.theta, self._smallest_sigma, self._options.late)
@@ -129,15 +128,15 @@ class Perturbed:
         return twins
 
     def _key(self, batch: Evaluations) -> Whole:
-        """The same number for an evaluation and its mirror image, [n]."""
+        """A number for each evaluation, [n], which is the same for its mirror image."""
         key: Whole = batch.generation * self._plan.directions + self._direction[batch.ticket]
         return key
 
     def _samples(self, kept: Kept, value: Vector) -> Samples:
-        """Evaluations of perturbed parameters as `ratios` wants them, from values [n].
+        """The evaluations of perturbed parameters as the input of `ratios`, from values [n].
 
-        Values are centred, which changes nothing for complete pairs; but not with the vanilla estimator, which takes them as they
-        are unless it is corrected for lateness, nor with the forward one, whose baseline is the centre of the generation.
+        Values are centred, which changes nothing for complete pairs. Exceptions: the vanilla estimator uses them as they are, unless
+        late ones are corrected; the forward estimator subtracts the value of the generation's centre.
         """
         sign = self._sign[kept.ticket]
         normal = self._directions.normal[self._direction[kept.ticket]]
@@ -155,7 +154,7 @@ class Perturbed:
         return Samples(block, row, sign[around], value[around], cohort.astype(np.int64), stale, inverse, normal[around], self._sigma)
 
     def _rows(self, generation: Whole, direction: Whole) -> tuple[NDArray[np.float32], Whole]:
-        """Directions [M, N], and which of them each evaluation has [n]."""
+        """Directions [M, N], and the row of them that each evaluation used [n]."""
         first = int(generation[0])
         if np.all(generation == first):
             return self._directions.block(first), direction
@@ -171,7 +170,7 @@ class Perturbed:
         return block, row
 
     def _replaced(self, version: int, theta: Points) -> dict[str, float]:
-        """Make theta [N] the parameters of version + 1; returns how far they moved. They stay where theta is not finite."""
+        """Make theta [N] the parameters of version + 1, and return the norm of the update. If theta is not finite, nothing changes."""
         if not np.isfinite(theta).all():
             return {"not_finite": 1.0}
         self._history.record(version, self.theta)
@@ -181,7 +180,7 @@ class Perturbed:
 
 
 def _less_centre(value: Vector, generation: Whole, sign: Vector) -> Vector:
-    """Values [n] less that of their generation's centre, or less the mean of all where the centre is in another batch."""
+    """value [n] minus that of the generation's centre, or minus the mean of all if the centre is in another batch."""
     less = value - value.mean()
     for g in np.unique(generation[sign == 0]):
         here = generation == g

@@ -1,4 +1,4 @@
-"""Per-dimension density ratios: what an evaluation says about parameters other than those that it perturbed.
+"""Per-dimension density ratios, which correct an evaluation for parameters other than those that it perturbed.
 
 An evaluation perturbed theta_v by sigma eps. For other parameters theta' and d = (theta' - theta_v) / sigma, the density of
 its i-th coordinate changes by
@@ -9,19 +9,19 @@ and the surrogate of trust region evolution strategies ([S003] equation 25) is, 
 
     L(theta') = mean over n of  sum over i of  min(r_ni V_n, clip(r_ni, 1 - lambda, 1 + lambda) V_n).
 
-It is a sum of functions of one coordinate each. E[V r_i (eps_i - d_i)] / sigma is dJ/dtheta_i at the point theta_v of which
-only coordinate i has been moved to theta'_i, so late evaluations are corrected along each axis by itself; the product
-over all coordinates would be exact, but its effective sample size falls as exp(-|d|^2), here as exp(-d_i^2).
+It is a sum of functions of one coordinate each. E[V r_i (eps_i - d_i)] / sigma is dJ/dtheta_i at the point theta_v with
+only coordinate i moved to theta'_i, so late evaluations are corrected along each axis separately. The product over all
+coordinates would be exact, but its effective sample size decreases as exp(-|d|^2), here as exp(-d_i^2).
 
-These are ratios of normal densities, so they are those of directions whose entries are normal by themselves: independent ones, and
-orthogonal ones with chi norms. Signs (hadamard, discrete) have no density, and of a direction of fixed length the mean of
-V r (eps - d) is not the slope of a linear function. For those r = 1 and d = 0: each evaluation says of theta' what it says of theta_v,
-which is right for a linear function.
+The ratios are those of normal densities, so they apply to directions whose entries are marginally normal: independent ones, and
+orthogonal ones with chi-distributed norms. Random signs (hadamard, discrete) have no density, and for directions of fixed length
+the mean of V r (eps - d) is not the slope of a linear function. For those r = 1 and d = 0: an evaluation of theta_v is used as one
+of theta', which is exact for a linear function.
 
 Convention, as in `estimators`: gradients are in units of sigma_0, that of the first setting: g = sigma_0 dL/dtheta'. At
-theta' = theta_v that is the plain estimate. Values have to be centred: a constant in V adds noise and pulls towards theta_v.
-Clipping hardly ever happens with the seed's lambda of 14 (it takes |eps| > 2.3 and a d near 1): steps and epochs are the
-trust region.
+theta' = theta_v that is the uncorrected estimate. Values must be centred: a constant in V adds noise and a bias towards theta_v.
+With the paper's lambda of 14 ratios are rarely clipped (it takes |eps| > 2.3 and a d near 1): the trust region is enforced by
+the size and number of steps.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from asyncrl.blackbox.samples import Samples, Vector
 from asyncrl.shared.compiled import njit
 
 Inputs = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any]
-CHUNK = 256  # coordinates whose sums stay in the nearest cache
+CHUNK = 256  # coordinates processed at a time, so that their sums stay in the L1 cache
 
 
 def gradient(samples: Samples, move: Vector | None = None, clip: float = np.inf) -> Vector:
-    """g [N] = sigma_0 dL/dtheta' at theta' = theta + move [N] (None: at theta)."""
+    """g [N] = sigma_0 dL/dtheta' at theta' = theta + move [N] (None: at theta). clip: lambda of the surrogate."""
     out = np.zeros(samples.block.shape[1])
     if move is None and not len(samples.stale):
         weights = samples.value * samples.sign * samples.inverse_sigma * (samples.sigma / len(samples))
@@ -49,17 +49,19 @@ def gradient(samples: Samples, move: Vector | None = None, clip: float = np.inf)
 
 
 def measure(samples: Samples, move: Vector | None = None, clip: float = np.inf) -> tuple[float, float, float]:
-    """At theta' = theta + move: the surrogate L, the share of clipped ratios, and the effective sample size.
+    """At theta' = theta + move [N]: the surrogate L, the share of clipped ratios, and the effective sample size.
 
-    The last is (sum of r)^2 / (sum of r^2), in evaluations, averaged over coordinates.
+    The last is (sum of r)^2 / (sum of r^2), a number of evaluations, averaged over coordinates.
     """
     surrogate, clipped, effective = _measure(*_arguments(samples, move), clip)
     return float(surrogate), float(clipped), float(effective)
 
 
 def divergence(move: Vector, sigma: float) -> tuple[float, float, float]:
-    """Kullback-Leibler divergences of the search distributions before and after a move [N]: the largest coordinate's, the
-    mean over coordinates, and their sum. Each is (move / sigma)^2 / 2."""
+    """Kullback-Leibler divergence between the search distributions before and after a move [N].
+
+    Returns the largest of the coordinates, their mean and their sum. A coordinate's is (move / sigma)^2 / 2.
+    """
     each = 0.5 * (move / sigma) ** 2
     return float(each.max()), float(each.mean()), float(each.sum())
 
@@ -73,7 +75,7 @@ def _arguments(samples: Samples, move: Vector | None) -> Inputs:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _combine(weights, block, out):  # type: ignore[no-untyped-def]
-    """out[N] += weights[M] @ block[M, N], with sums in float64 and in one order whatever the number of threads."""
+    """out[N] += weights[M] @ block[M, N], summed in float64 and in the same order whatever the number of threads."""
     for low in range(0, out.size, CHUNK):
         high = min(low + CHUNK, out.size)
         for j in range(weights.size):

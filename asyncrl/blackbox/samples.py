@@ -1,4 +1,4 @@
-"""Evaluations of perturbed parameters, as the kernels of `ratios` read them."""
+"""Evaluations of perturbed parameters in the form that the compiled functions of `ratios` take."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class Samples:
     """n evaluations of parameters theta_v + sign sigma eps, N parameters, C versions."""
 
     block: NDArray[np.float32]
-    """eps [M, N], read-only: kernels are compiled for that."""
+    """eps [M, N], read-only, since the compiled functions are compiled for read-only arrays."""
     row: Whole
-    """Row of the block, [n]."""
+    """Each evaluation's row of the block, [n]."""
     sign: Vector
     """1, or -1 for a mirror image, [n]."""
     value: Vector
     """V [n]."""
     cohort: Whole
-    """Row of stale, [n]."""
+    """Each evaluation's row of `stale`, [n]."""
     stale: Vector
-    """theta - theta_v of each version [C, N]; no rows where every evaluation is taken for one of theta."""
+    """theta - theta_v of each version, [C, N]; no rows if no evaluation is to be corrected."""
     inverse_sigma: Vector
     """1 / sigma [n]."""
     normal: NDArray[np.bool_]
-    """Whether the entries of eps are normal by themselves, [n]: other directions have no ratios, theirs count as 1."""
+    """Whether the entries of eps are marginally normal, [n]; for other directions the ratios are taken as 1."""
     sigma: float
     """sigma_0, the unit of gradients."""
 

@@ -1,7 +1,7 @@
 """Exploration settings of black-box search: ``sigma:0.02,0.1+directions:gaussian,orthogonal``.
 
-A setting belongs to directions, not to workers: direction j of a generation has setting j modulo their number. Who
-evaluates it does not matter, so the same seed gives the same bits with any number of workers.
+Settings belong to directions, not to workers: direction j of a generation has setting j modulo their number. It does not
+depend on the worker that evaluates it, so the same seed gives the same bits with any number of workers.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ SETTINGS = {
     "sigma": "black-box search: deviation of perturbations, a number, a list or a ladder a..b/N of N rungs (5 without /N)",
     "directions": f"black-box search: kind of perturbations, a list of {', '.join(KINDS)}",
 }
-"""What can be set, with a line for each."""
+"""What can be set, with a description for `asyncrl list`."""
 
 
 RUNGS = 5
-"""Of a ladder a..b, or as many as a small generation has directions; a number of its own: it may not depend on the workers'."""
+"""Rungs of a ladder a..b, or fewer if a generation has fewer directions. It does not depend on the number of workers."""
 MOST_RUNGS = 1000
 
 
 def parse_settings(text: str, options: SearchOptions) -> tuple[Setting, ...]:
-    """The settings, in turn; without any in `text` the one of the options. Raises UserError."""
+    """The settings that `text` describes, in order; sigma and directions that it does not name are those of the options.
+
+    Raises UserError if the text cannot be read.
+    """
     sigmas, kinds = [options.sigma], [str(options.directions)]
     seen: set[str] = set()
     for part in filter(None, (piece.strip() for piece in text.split("+"))):
@@ -59,12 +62,12 @@ def parse_settings(text: str, options: SearchOptions) -> tuple[Setting, ...]:
 
 
 def label(setting: Setting) -> str:
-    """How a setting is called in reports."""
+    """The name of a setting in reports."""
     return f"sigma:{setting.sigma:g}+directions:{setting.kind}"
 
 
 def _numbers(values: str, rungs: int, part: str) -> list[float]:
-    """A list, or a ladder: geometric from its first number to its last."""
+    """The numbers of a list ``a,b,c``, or of a ladder ``a..b/N``: N numbers in geometric progression."""
     ladder = re.fullmatch(r"([^/]*)\.\.([^/]*)(?:/(\d{1,9}))?", values)
     try:
         numbers = [float(word) for word in (ladder.groups()[:2] if ladder else values.split(","))]

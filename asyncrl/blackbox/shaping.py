@@ -1,4 +1,4 @@
-"""What values are turned into before they weigh directions."""
+"""Shaping: how values (returns of evaluations) are transformed before they weight directions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Values = NDArray[np.float64]
 
 
 def shape(values: Values, kind: str) -> Values:
-    """Shaped values, float64 [n]. NaN (not evaluated) stays NaN and counts for nothing.
+    """The shaped values [n], float64. NaN (not evaluated) remains NaN and does not affect the others.
 
-    kind: one of SHAPINGS; UserError for any other. Returns that are all equal tell nothing: they become zeros, except
-    with `none`, which leaves them as they are (see `flat`).
+    kind: one of SHAPINGS; UserError for any other. Values that are all equal become zeros, except with `none`, which leaves
+    them as they are.
     """
     if kind not in SHAPINGS:
         raise unknown("shaping", kind, SHAPINGS)
@@ -27,15 +27,15 @@ def shape(values: Values, kind: str) -> Values:
 
 
 def flat(values: Values) -> bool:
-    """Whether values [n] tell nothing about the directions: fewer than two of them are there, or all are equal."""
+    """Whether values [n] carry no information about the directions: all are equal, or fewer than two are not NaN."""
     there = values[~np.isnan(values)]
     return len(there) < 2 or bool(there.min() == there.max())
 
 
 def with_worst(values: Values) -> Values:
-    """Returns [n] with numbers in place of -inf (no value), as far below the worst of the others as that is below the best.
+    """values [n] with finite numbers in place of -inf (no value), as far below the worst of the others as that is below the best.
 
-    So they rank last, and differences to them are of the size of the others. At least one is finite.
+    So they have the lowest rank, and differences to them are of the size of other differences. At least one must be finite.
     """
     missing = np.isneginf(values)
     if not missing.any():
@@ -45,10 +45,10 @@ def with_worst(values: Values) -> Values:
 
 
 def centered_ranks(values: Values) -> Values:
-    """Ranks [n], evenly spaced from -0.5 to 0.5, with sum 0; equal values share the mean of their ranks.
+    """Ranks [n] of values [n], evenly spaced from -0.5 to 0.5, with sum 0; equal values get the mean of their ranks.
 
-    Source: Salimans et al. 2017; their code breaks ties by position, which pushes all of a plateau one way
-    (V+ - V- = -1/(2n - 1) in every one of n pairs).
+    Source: Salimans et al. 2017. Their code breaks ties by position, which biases the estimate on a plateau
+    (V+ - V- = -1/(2n - 1) in each of n pairs).
     """
     if flat(values):
         return np.zeros_like(values)
@@ -59,18 +59,18 @@ def centered_ranks(values: Values) -> Values:
 
 
 def standardized(values: Values) -> Values:
-    """Returns [n] with mean 0 and (population) deviation 1; an infinite one makes NaN of all."""
+    """values [n] scaled to mean 0 and (population) standard deviation 1; with an infinite one all become NaN."""
     if flat(values):
         return np.zeros_like(values)
     with np.errstate(invalid="ignore"):
         centred = values - values.mean()
-        centred /= np.abs(centred).max()  # or squares of tiny differences would vanish
+        centred /= np.abs(centred).max()  # otherwise squares of tiny differences would underflow
         shaped: Values = centred / np.sqrt(np.mean(centred**2))
     return shaped
 
 
 def unshaped(values: Values) -> Values:
-    """Returns as they are."""
+    """values [n], unchanged."""
     return values
 
 
@@ -79,4 +79,4 @@ SHAPINGS: dict[str, Callable[[Values], Values]] = {
     "standardized": standardized,
     "none": unshaped,
 }
-"""All take values [n] without NaN."""
+"""Name -> function from values [n] without NaN to shaped values [n]."""

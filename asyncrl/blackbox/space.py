@@ -1,4 +1,4 @@
-"""Where a search looks for its points: the type of their numbers, and the box that a function's are to lie in."""
+"""The space of a search: the dtype of its points, and the box that bounds a function's arguments."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from numpy.typing import NDArray
 from asyncrl.errors import UserError
 
 Points = NDArray[Any]
-"""Numbers of `Space.dtype`."""
+"""An array of the dtype `Space.dtype`."""
 ALLOWED = "(low, high), each a number or one for each parameter, where -inf and inf stand for none"
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """The points that a search may evaluate. Policies have float32 parameters, like their networks, and no box."""
+    """The points that a search may evaluate. For policies they are float32, like the networks' parameters, and unbounded."""
 
     of_function: bool = False
-    """Whether what is searched is a function of the user's. Its points are float64, so that a minimum can be found to all its digits,
-    and a search may end itself where going on leads nowhere."""
+    """Whether a function of the user's is searched. Its points are float64, so that a minimum can be found to full precision,
+    and a search may end itself when it cannot improve any more."""
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
-    """Bounds [N], infinite where there are none; both None where no parameter has any."""
+    """Bounds [N], infinite for parameters without a bound; both are None if no parameter has any."""
 
     @property
     def dtype(self) -> type[np.float32] | type[np.float64]:
-        """Of points."""
+        """The dtype of points."""
         return np.float64 if self.of_function else np.float32
 
     def inside(self, x: Points) -> Points:
-        """A point [N] of the box for any x [N]: x itself where it lies there, else its mirror image, again and again.
+        """A point [N] of the box for any x [N]: x itself if it is inside, otherwise reflected at the bounds until it is.
 
-        To a search that knows nothing of the box the function goes on beyond it without a jump, and its points stay normally distributed.
+        The reflected function is continuous beyond the box, so the search needs not know of it, and its points remain normally distributed.
         """
         low, high = self.low, self.high
         if low is None or high is None or bool(np.all((low <= x) & (x <= high))):
             return x
         width = high - low
         with np.errstate(invalid="ignore", over="ignore"):
-            beyond = np.where(np.isfinite(low), np.abs(x - low), np.abs(high - x))  # from a bound that is there, inwards
+            beyond = np.where(np.isfinite(low), np.abs(x - low), np.abs(high - x))  # distance from a finite bound
             folded = np.where(np.isfinite(width), width - np.abs(np.mod(beyond, 2 * width) - width), beyond)
             mirrored = np.where(np.isfinite(low), low + folded, high - folded)
         outside = (x < low) | (x > high)
-        inside: Points = np.clip(np.where(outside, mirrored, x), low, high)  # rounding may leave the box by a digit
+        inside: Points = np.clip(np.where(outside, mirrored, x), low, high)  # rounding may exceed a bound slightly
         return inside
 
 
@@ -53,7 +53,10 @@ POLICIES = Space()
 
 
 def function_space(bounds: Any, start: NDArray[np.float64]) -> Space:
-    """The space of a function with these bounds (None: none) whose search begins at start [N]. Raises UserError."""
+    """The space of a function whose search begins at start [N]. bounds: None or (low, high), each a number or [N].
+
+    Raises UserError if the bounds cannot be used or start is outside of them.
+    """
     if bounds is None:
         return Space(of_function=True)
     low, high = _pair(bounds, start.size)

@@ -1,1 +1,1 @@
-"""The command line: argv -> Experiment -> Result. Each command imports what it needs when it is called."""
+"""The command line: argv -> Experiment -> Result. Each command imports the modules it needs when it is called, for a quick `--help`."""

@@ -1,4 +1,4 @@
-"""What several commands share: arguments given by their place, checks of numbers and files, exit codes."""
+"""Shared by several commands: positional arguments, checks of numbers and files, exit codes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ Env = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
 
 
 def check_at_least_one(**counts: int | None) -> None:
+    """Raise UserError if one of the named numbers is below 1; None is accepted."""
     for name, count in counts.items():
         if count is not None and count < 1:
             raise UserError(f"{name} = {count} cannot be used (allowed: whole numbers from 1)")
 
 
 def check_writable(file: str | None) -> None:
-    """Refuse a file that cannot be written, before the work rather than after it."""
+    """Raise UserError if `file` cannot be written, to be called before a command does its work. None is accepted."""
     if file is not None and (Path(file).is_dir() or not os.access(Path(file).absolute().parent, os.W_OK)):
         raise UserError(f"{file!r} cannot be written (allowed: a file in a writable folder)")
 
 
 def write_json(file: str | None, result: Any) -> None:
+    """Write `result` as standard JSON, if a file is given."""
     if file is not None:
         from asyncrl.store.json_files import write_json_atomically
 

@@ -22,7 +22,7 @@ class Throughput:
     only: str = ""
     """Rows, as algorithm:mode pairs with commas between, such as impala:async,td3:sync,q1:bounded:2: any algorithm of `asyncrl list`
     that fits the environment, in any of its modes. Empty for a3c in every mode, impala, es and tres in async and sync, and td3, sac,
-    q1, sarsa and nq in async, as far as they fit."""
+    q1, sarsa and nq in async, if they fit the environment."""
     t_max: tuple[int, ...] = (5, 20)
     """Steps of each environment in a round; a3c and the rows of --only are measured for each, other rows with their own."""
     json: str | None = None

@@ -40,14 +40,14 @@ def list_parts(args: list[str]) -> int:
 
 
 def environments() -> list[tuple[str, str]]:
-    """Registered environments in their newest version, and the family that each belongs to."""
+    """The registered environments in their newest versions, as pairs (id, family), sorted by family."""
     import gymnasium
 
     newest: dict[tuple[str | None, str], gymnasium.envs.registration.EnvSpec] = {}
     for spec in gymnasium.registry.values():
         key = spec.namespace, spec.name
         if not isinstance(spec.entry_point, str):
-            continue  # stand-ins that only explain what is missing
+            continue  # placeholders of gymnasium for environments that have moved to other packages
         if key not in newest or (spec.version or 0) > (newest[key].version or 0):
             newest[key] = spec
     return sorted(((spec.id, _family(spec.entry_point)) for spec in newest.values()), key=lambda row: (row[1], row[0]))

@@ -1,6 +1,6 @@
-"""The first word of the command line, exit codes, and errors on one line.
+"""The entry point of the command line: chooses the command, prints errors on one line and returns the exit code.
 
-Exit codes: 0 completed, 2 the user's input, 130 interrupted, 1 anything else.
+Exit codes: 0 completed, 2 the user's input cannot be used, 130 interrupted, 1 anything else.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from asyncrl.errors import AsyncrlError, UserError, unknown
 from asyncrl.processes.interrupts import Interrupts
 
 SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
-"""Disk, open files, memory, processes: the system's lack of something is no bug of ours that needs a traceback."""
+"""Errors of a system that lacks disk space, open files, memory or processes. They are printed without a traceback."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code. What is wrong with the input takes one line on stderr."""
+    """Run one command and return the exit code. Errors that are meant for the user are one line on stderr."""
     interrupts = Interrupts(raises=True)
     try:
         with interrupts:
@@ -35,19 +35,19 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except (Exception, SystemExit) as error:
-        known = _interrupted() if interrupts.seen else _failed(error)  # a library may have made something else of the interruption
+        known = _interrupted() if interrupts.seen else _failed(error)  # a library may have turned the interruption into another error
         if known is None:
             raise
         return known
 
 
 def _failed(error: Exception | SystemExit) -> int | None:
-    """The exit code for what a command has raised, with a line on stderr; None for what nobody expects."""
+    """Print an expected error on one line of stderr and return its exit code; None for unexpected errors, which are raised."""
     if isinstance(error, AsyncrlError):
         complain(str(error))
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # The reader of our output left (`asyncrl list | head`); nothing may be flushed to it at exit.
+        # The reader of the output has ended (`asyncrl list | head`): redirect it, since flushing at exit would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if isinstance(error, OSError) and error.errno in SHORTAGES:
@@ -69,7 +69,7 @@ def bench(args: list[str]) -> int:
 
 
 class Command(NamedTuple):
-    """A word of the command line; the docstring of what it calls is its line in `--help`."""
+    """A command: the function that it calls, whose docstring is its line in `--help`, and its usage."""
 
     call: Callable[[list[str]], int]
     usage: str

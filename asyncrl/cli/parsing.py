@@ -1,6 +1,6 @@
-"""A command's arguments: a dataclass becomes options (by tyro), and a mistake becomes one line.
+"""Parsing of a command's arguments: tyro makes options from a dataclass, and an error becomes one line.
 
-Options are flat: fields of nested dataclasses lose their prefix. Dashes and underscores are both accepted.
+Fields of nested dataclasses become options without a prefix. Dashes and underscores are both accepted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Arguments = TypeVar("Arguments")
 
 
 def parse(kind: type[Arguments], args: Sequence[str], prog: str, description: str = "") -> Arguments:
-    """Make a dataclass of a command's arguments. `--help` prints the options and raises SystemExit(0).
+    """Parse a command's arguments into the dataclass `kind`. `--help` prints the options and raises SystemExit(0).
 
     Raises:
-        UserError: an unknown option, a wrong value, a missing or a superfluous argument.
+        UserError: an unknown option, an invalid value, a missing or an unexpected argument.
     """
     _refuse_unknown_options(kind, args, prog)
     captured = io.StringIO()
@@ -53,7 +53,7 @@ def parse(kind: type[Arguments], args: Sequence[str], prog: str, description: st
 
 
 def option_names(kind: type) -> tuple[list[str], list[str]]:
-    """Options such as ``--t-max``, and names of positional arguments, of a dataclass and those nested in it."""
+    """The options such as ``--t-max`` and the names of positional arguments of a dataclass, including nested ones."""
     options, positional = ["--help"], []
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
@@ -70,7 +70,7 @@ def option_names(kind: type) -> tuple[list[str], list[str]]:
 
 
 def _refuse_unknown_options(kind: type, args: Sequence[str], prog: str) -> None:
-    """Before tyro looks: it would complain of an argument that is missing because the option before it is misspelt."""
+    """Raise UserError for an unknown option, before tyro parses: it would report a missing argument for a misspelt option."""
     options, positional = option_names(kind)
     for token in args:
         given = token.partition("=")[0]
@@ -84,10 +84,10 @@ def _refuse_unknown_options(kind: type, args: Sequence[str], prog: str) -> None:
 
 
 def without_box(printed: str) -> str:
-    """The message in a box that tyro drew, on one line, without what explains it.
+    """The message in a box that tyro has printed, on one line and without further explanations.
 
-    The first section below the title counts. The title stands in the upper border, or is a section of its own where
-    the terminal has no characters for borders.
+    The message is the first section below the title. The title is in the upper border, or a section of its own if the
+    terminal's encoding has no characters for borders.
     """
     sections: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines():
@@ -101,7 +101,7 @@ def without_box(printed: str) -> str:
 
 
 def whole_number(text: str) -> int:
-    """``"500000"``, ``"500_000"`` or ``"5e5"``. Raises ValueError for anything else."""
+    """The integer written as ``"500000"``, ``"500_000"`` or ``"5e5"``. Raises ValueError for anything else."""
     with contextlib.suppress(ValueError):
         return int(text)
     with contextlib.suppress(ValueError, OverflowError):
@@ -111,7 +111,7 @@ def whole_number(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Raises ValueError in our words."""
+    """The number that `text` stands for. Raises ValueError with a readable text otherwise."""
     try:
         return float(text)
     except ValueError:
@@ -129,7 +129,7 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
 
 @cache
 def _registry() -> ConstructorRegistry:
-    """Our spelling of numbers, choices, lists and "not given"."""
+    """The registry that parses numbers, choices, lists and "none" as this command line spells them."""
     registry = ConstructorRegistry()
     registry.primitive_rule(_rule)
     return registry
@@ -174,5 +174,5 @@ def _several(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructo
 
 
 def complain(text: str) -> None:
-    """Print the one line that explains why nothing was done."""
+    """Print an error message as one line on stderr."""
     print(f"asyncrl: {text}", file=sys.stderr)

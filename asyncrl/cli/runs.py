@@ -1,4 +1,4 @@
-"""`asyncrl resume RUN`, `asyncrl evaluate RUN` and `asyncrl play RUN`: what is done with a run's folder."""
+"""`asyncrl resume RUN`, `asyncrl evaluate RUN` and `asyncrl play RUN`: the commands that take a run's folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Resume:
     run: Run
     """The run's folder."""
     steps: int | None = None
-    """Environment steps in all, those before the checkpoint included; none for what the run was started with."""
+    """Environment steps in total, including those before the checkpoint; none for the number that the run was started with."""
     learner_device: str | None = None
-    """Where the learner's networks live from now on, as for `asyncrl train td3`; none for where the run had them."""
+    """Device of the learner's networks from now on, as in `asyncrl train td3`; none for the device that the run had."""
     quiet: bool = False
     """No live table in the terminal."""
 
@@ -90,7 +90,7 @@ def play(args: list[str]) -> int:
 
 
 def _line_of(result: Mapping[str, Any]) -> str:
-    """The figures of `evaluate` and `play` on one line."""
+    """The results of `evaluate` and `play` on one line."""
     names = {"return_mean": "return", "return_std": "deviation", "length_mean": "length"}
     shown = {names.get(key, key): value for key, value in result.items() if isinstance(value, int | float | str)}
     return ", ".join(f"{key} {value:.5g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())

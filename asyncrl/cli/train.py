@@ -29,7 +29,7 @@ def train(args: list[str]) -> int:
 
 
 def _algorithm(args: list[str]) -> tuple[str, list[str]]:
-    """The algorithm, which decides what options there are, and the other arguments."""
+    """The algorithm, which determines the options, and the other arguments."""
     from asyncrl.algos import ALGORITHMS
 
     if args and not args[0].startswith("-"):
@@ -52,7 +52,7 @@ def _train_description(algo: str) -> str:
 
 
 def experiment_type(algo: str) -> type[Any]:
-    """Experiment, as the command line sees it: the environment by its place, the algorithm's own options, its default mode."""
+    """A subclass of Experiment for the command line: `env` is positional, with the algorithm's options and its default mode."""
     from asyncrl.algos import ALGORITHMS
     from asyncrl.experiment.experiment import Experiment
 
@@ -69,7 +69,7 @@ def experiment_type(algo: str) -> type[Any]:
 
 
 def _explore_help(algo: str) -> str:
-    """What can be explored with depends on the algorithm."""
+    """The help text of `--explore`, which depends on the algorithm."""
     from asyncrl.algos import ALGORITHMS
     from asyncrl.algos.entries import BlackBox
 

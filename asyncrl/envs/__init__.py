@@ -1,4 +1,4 @@
-"""Environments: made from an id or a function, described, checked, shipped to other processes, saved and restored."""
+"""Environments: making them from an id or a function, describing and checking them, sending them to processes, saving them."""
 
 from asyncrl.envs.checked import CheckedEnvironment, checked_reset
 from asyncrl.envs.closing import closed_environments

@@ -57,7 +57,7 @@ class CheckedEnvironment:
             raise wrong_reward(reward) from error
 
     def array(self, observation: Any) -> NDArray[Any]:
-        """An observation that `step` returned, as an array of the spec's shape and dtype; it may be non-finite."""
+        """An observation that `step` returned, as an array [*observation_shape] of the spec's dtype; it may be non-finite."""
         try:
             array = np.asarray(observation, self.spec.observation_dtype)
         except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Environments are closed by whoever runs them: a simulator that one has started would outlive the run."""
+"""Closing environments: the code that runs them closes all that were made, since a simulator that one has started could outlive the run."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from typing import Any
 import gymnasium
 
 _made: ContextVar[list[Any] | None] = ContextVar("made", default=None)
-"""Where `make_env` puts down what it has made; None where nobody has asked for it."""
+"""The list to which `make_env` adds the environments it makes; None if they are not collected."""
 
 
 def put_down(env: gymnasium.Env[Any, Any]) -> None:
-    """An environment has been made, and somebody is to close it."""
+    """Add an environment that was made to the list of those to close, if there is one."""
     made = _made.get()
     if made is not None:
         made.append(env)
 
 
 def collect() -> list[gymnasium.Env[Any, Any]]:
-    """A list in which all lie that are made from now on, in this context, for `close_all`."""
+    """A new list, to which every environment is added that is made from now on in this context, for `close_all`."""
     made: list[Any] = []
     _made.set(made)
     return made
 
 
 def close_all(made: list[gymnasium.Env[Any, Any]], tell: Callable[[str], None], begins: Callable[[str], None] = lambda what: None) -> None:
-    """Close each of them once, the newest first. What one raises is told; `begins(what)` is called before each."""
+    """Close each environment of the list once, the newest first.
+
+    `tell` is called with a text for each exception that is raised; `begins(what)` is called before each one is closed.
+    """
     while made:
         env = made.pop()
         what = f"close() of environment {type(env.unwrapped).__name__}"
@@ -42,7 +45,7 @@ def close_all(made: list[gymnasium.Env[Any, Any]], tell: Callable[[str], None], 
 
 @contextlib.contextmanager
 def closed_environments() -> Iterator[None]:
-    """In the caller's process: what is made within is closed as it ends. What that raises is a warning."""
+    """Close the environments that are made within the block when it ends; exceptions of their close() become warnings."""
     before = _made.get()
     made = collect()
     try:

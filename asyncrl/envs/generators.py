@@ -1,7 +1,7 @@
-"""The generators that belong to a process and not to an object: numpy's, torch's and Python's `random`.
+"""The global random generators of a process: those of numpy, torch and Python's `random`.
 
-Environments, networks and functions of the user's may draw from them. A process that has just been started has the same ones as
-every other, so whoever runs the user's code seeds them first; in the caller's own process they go on afterwards where they were.
+Environments, networks and functions of the user's may draw from them. All new processes have the same ones, so they are seeded
+before the user's code runs; in the caller's own process their states are restored afterwards.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from numpy.random import mtrand
 from numpy.typing import NDArray
 
 _OWN = 0x61726C
-"""Part of every key, so that these seeds are none of the streams that are made from the same numbers elsewhere."""
+"""Part of every key, so that these seeds differ from streams that are seeded by the same numbers elsewhere."""
 
 
 def seed_generators(*key: int) -> None:
-    """Seed all of them from `key`, whole numbers from 0; torch's where torch is loaded. Takes some 25 microseconds."""
+    """Seed all of them from `key`, integers from 0; torch's only if torch is loaded. Takes about 25 microseconds."""
     numpy_seed, *words = _words(key)
-    if not isinstance(mtrand.get_bit_generator(), np.random.MT19937):  # somebody has put in another kind, which has no `seed`
+    if not isinstance(mtrand.get_bit_generator(), np.random.MT19937):  # the user's code has set another kind, which has no `seed`
         mtrand.set_bit_generator(np.random.MT19937())
     np.random.seed(numpy_seed)
     random.seed(words[0] << 32 | words[1])
@@ -34,7 +34,7 @@ def seed_generators(*key: int) -> None:
 
 
 def seed_process(*key: int) -> None:
-    """The same at the start of a process of ours: torch is loaded for it, and also what it will use of a GPU is seeded."""
+    """As `seed_generators`, at the start of a process: torch is imported, and its generators for GPUs are seeded too."""
     import torch
 
     torch.manual_seed(_words(key)[-1])
@@ -42,13 +42,13 @@ def seed_process(*key: int) -> None:
 
 
 def _words(key: tuple[int, ...]) -> list[int]:
-    # With the length, since a sequence takes 1 and 1, 0, 0 for the same.
+    # The length is part of the entropy, since SeedSequence does not distinguish 1 from 1, 0, 0.
     words: list[int] = np.random.SeedSequence((len(key), *key), spawn_key=(_OWN,)).generate_state(5).tolist()
     return words
 
 
 def save_generators() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Where they are: a dict that survives JSON, and arrays. Left out are those of a GPU, and numpy's where it is no MT19937."""
+    """The generators' states: values for JSON, and arrays by name. Without those of GPUs, and numpy's if it is not an MT19937."""
     version, numbers, next_gauss = random.getstate()
     state: dict[str, Any] = {"random": [version, next_gauss]}
     arrays: dict[str, NDArray[Any]] = {"random": np.array(numbers, np.uint32)}
@@ -62,7 +62,7 @@ def save_generators() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 
 def load_generators(state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Go on from what `save_generators` gave."""
+    """Restore the states that `save_generators` returned."""
     version, next_gauss = state["random"]
     random.setstate((version, tuple(arrays["random"].tolist()), next_gauss))
     if "numpy" in state:
@@ -75,7 +75,7 @@ def load_generators(state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 
 @contextlib.contextmanager
 def kept_generators() -> Iterator[None]:
-    """Within it they may be seeded and drawn from; as it ends, the caller's go on as if nothing had been."""
+    """Restore the generators' states when the block ends, so that the block may seed them and draw from them."""
     bits, numpy_state = mtrand.get_bit_generator(), np.random.get_state(legacy=False)
     state, arrays = save_generators()
     on_gpu = sys.modules["torch"].cuda.get_rng_state_all() if _uses_gpu() else None
@@ -87,7 +87,7 @@ def kept_generators() -> Iterator[None]:
         np.random.set_state(numpy_state)
         load_generators(state, arrays)
         if (torch := sys.modules.get("torch")) is not None:
-            if "torch" not in arrays:  # loaded meanwhile: it begins like any other
+            if "torch" not in arrays:  # torch was imported meanwhile: set the state of a new generator
                 torch.default_generator.set_state(torch.Generator().get_state())
             if on_gpu is not None:
                 torch.cuda.set_rng_state_all(on_gpu)

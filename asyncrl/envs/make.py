@@ -1,4 +1,4 @@
-"""An environment from an id or a function: errors as one line, observations as one vector or one image."""
+"""Making an environment from an id or a function, with errors as one line and observations as one vector or one image."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
 def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """Make the environment of a gymnasium id (``"CartPole-v1"``, ``"module:Env-v0"``) or of a function without arguments.
 
-    Observations come out as a vector of one dimension, or as a uint8 image with the channels first. An environment
-    that already gives such a vector gets no further wrapper. ``render_mode`` reaches a function only if it has an
-    argument of that name. Closing the environment is the caller's part: see `asyncrl.envs.closing`. Raises UserError:
-    unknown id, missing package, something else than an environment.
+    Observations are vectors [size], or uint8 images [channels, height, width]. An environment whose observations are vectors
+    already gets no further wrapper. ``render_mode`` is passed to a function only if it has an argument of that name. The caller
+    must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, or an object that
+    is no environment.
     """
     if isinstance(source, str):
         env = _from_id(source, render_mode)
@@ -58,7 +58,7 @@ def _render_argument(source: Callable[..., Any], render_mode: str | None) -> dic
 
 def _from_id(name: str, render_mode: str | None) -> Any:
     try:
-        # gymnasium warns of old versions and lenient ids; in every worker, that is noise
+        # gymnasium's warnings of old versions and incomplete ids would be printed by every worker
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"gymnasium\.envs\.registration")
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"gymnasium\.")
@@ -85,7 +85,7 @@ def _from_id(name: str, render_mode: str | None) -> Any:
 
 
 def _import_entry_point(name: str) -> None:
-    """Import the module that an id needs, so that what it imports can be told to be quiet."""
+    """Import the module that an id needs, so that MuJoCo's log can be configured if it imports that."""
     module, _, short = name.rpartition(":")
     if ":" in module:
         raise error.Error("an id has at most one ':', as in 'module:Env-v0'")
@@ -98,7 +98,7 @@ def _import_entry_point(name: str) -> None:
 
 
 def _entry_point(short: str) -> object:
-    """What makes the environment of an id without module; None for unknown ids."""
+    """The registered entry point of an id without module; None for unknown ids."""
     namespace, word, version = parse_env_id(short)
     found = gymnasium.registry.get(get_env_id(namespace, word, find_highest_version(namespace, word) if version is None else version))
     return found.entry_point if found is not None else None
@@ -106,9 +106,9 @@ def _entry_point(short: str) -> object:
 
 @contextlib.contextmanager
 def _quiet_mujoco() -> Iterator[None]:
-    """Keep MuJoCo from telling, on the terminal and in ./MUJOCO_LOG.TXT, what it deprecates in gymnasium's own models.
+    """Suppress MuJoCo's messages, on the terminal and in ./MUJOCO_LOG.TXT, about deprecated features in gymnasium's own models.
 
-    Only while models are compiled: later warnings, of unstable simulations, concern the user.
+    Only while models are compiled, since later warnings, of unstable simulations, are for the user.
     """
     settings = getattr(sys.modules.get("mujoco"), "MjLogConfig", None)
     if settings is None:  # not loaded, or older than the setting
@@ -143,7 +143,7 @@ def _unknown_id(name: str) -> UserError:
 
 
 def _extra(name: str, told: str) -> str:
-    """What to install, where the error does not say it: gymnasium's extras are named like its folders."""
+    """The command to install the missing extra, if the error does not have it: gymnasium's extras are named like its folders."""
     folder = re.search(r"gymnasium\.envs\.(\w+)", str(_entry_point(name.rpartition(":")[2])))
     return "" if "pip install" in told or folder is None else f" (run `pip install \"gymnasium[{folder[1].replace('_', '-')}]\"`)"
 
@@ -153,7 +153,7 @@ def _one_line(problem: BaseException) -> str:
 
 
 def _place(problem: BaseException) -> str:
-    """Where it was raised, in parentheses; a mistake of syntax names its place itself."""
+    """The file and line where an exception was raised, in parentheses; "" for a SyntaxError, whose text has them."""
     last = traceback.extract_tb(problem.__traceback__)[-1]
     return "" if isinstance(problem, SyntaxError) else f" ({last.filename}:{last.lineno})"
 

@@ -1,4 +1,4 @@
-"""The reading side of ``asyncrl.envs.values``: values from JSON and arrays. No name in them is ever looked up or called."""
+"""The reading side of ``asyncrl.envs.values``: values from JSON and arrays. No name in them is looked up or called."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MISSING: Any = object()
 
 
 class Reader:
-    """Makes values from JSON. What changes the fresh environment in place waits in ``actions`` until all has been read.
+    """Makes values from JSON. Changes to objects of the new environment are collected in ``actions``, to be made after all was read.
 
-    Anything malformed or unfitting raises ValueError, KeyError, TypeError, IndexError or AttributeError.
+    Data that is malformed or does not fit raises ValueError, KeyError, TypeError, IndexError or AttributeError.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -30,7 +30,7 @@ class Reader:
         self._known: dict[int, Any] = {}
 
     def value(self, encoded: Any, current: Any) -> Any:
-        """One value. ``current`` is what the fresh environment has in its place, or MISSING."""
+        """The value that ``encoded`` stands for. ``current`` is the new environment's value in its place, or MISSING."""
         if encoded is None or type(encoded) in (bool, int, float, str):
             return encoded
         if type(encoded) is not dict:
@@ -48,7 +48,7 @@ class Reader:
         return value
 
     def _kept(self, encoded: dict[str, Any], current: Any) -> Any:
-        if encoded["keep"] == "renderer":  # made anew when it is needed
+        if encoded["keep"] == "renderer":  # it is created when it is needed
             return current
         if current is MISSING or ("like" in encoded and encoded["like"] != like(current)):
             raise ValueError(f"the {encoded['keep']} {encoded.get('like', '')} is another one in the new environment")

@@ -1,11 +1,11 @@
 """The state of a MuJoCo simulation, bit for bit.
 
-``mj_setState`` restores what the next step is computed from. The rest of MjData, such as the positions of bodies, is
-one substep behind it after ``mj_step``, and some environments read it before their next step: those arrays are copied
-as they were. Not restored is the arena (contacts, constraints), which every step rebuilds before it is read, and whole
-numbers, which are indices that the model determines: a damaged file cannot make MuJoCo read outside of its memory.
+``mj_setState`` restores the state from which the next step is computed. The rest of MjData, such as the positions of bodies,
+is one substep behind it after ``mj_step``, and some environments read it before their next step: those arrays are copied
+too. Not restored are the arena (contacts, constraints), which every step computes before it is read, and integers, which
+are indices that the model determines: so a damaged file cannot make MuJoCo read outside of its memory.
 
-MuJoCo need not be installed: it is looked up only once something else has imported it.
+MuJoCo need not be installed: it is used only if something else has imported it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def is_data(value: Any) -> bool:
 
 
 def why_not(data: Any) -> str | None:
-    """Why a simulation cannot be saved, or None."""
+    """Why a simulation cannot be saved; None if it can."""
     if data.model.nplugin:
         return "MuJoCo plugins keep state of their own"
     if data.model.opt.enableflags & int(getattr(_mujoco().mjtEnableBit, "mjENBL_SLEEP", 0)):
@@ -33,7 +33,7 @@ def why_not(data: Any) -> str | None:
 
 
 def digest(model: Any) -> str:
-    """The same for two models only if they are equal."""
+    """A checksum of a model's binary form, by which two models are compared."""
     mujoco = _mujoco()
     buffer = np.zeros(mujoco.mj_sizeModel(model), dtype=np.uint8)
     mujoco.mj_saveModel(model, None, buffer)
@@ -41,13 +41,13 @@ def digest(model: Any) -> str:
 
 
 def memory_of(data: Any) -> tuple[int, int]:
-    """First byte and end of the buffer that holds MjData's arrays."""
+    """Address of the buffer that holds MjData's arrays, and of its end."""
     start = data.qpos.ctypes.data  # the first array of the buffer
     return start, start + data.nbuffer
 
 
 def save(data: Any) -> tuple[dict[str, Any], np.ndarray]:
-    """The names and sizes of a simulation's parts, and the parts as bytes, one after another."""
+    """The names and sizes of a simulation's parts, and the parts one after another as uint8 [bytes]."""
     mujoco = _mujoco()
     state = np.empty(mujoco.mj_stateSize(data.model, mujoco.mjtState.mjSTATE_INTEGRATION), dtype=np.float64)
     mujoco.mj_getState(data.model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -58,7 +58,7 @@ def save(data: Any) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def check(data: Any, description: dict[str, Any], whole: np.ndarray) -> None:
-    """Raise ValueError where saved parts do not belong to this simulation."""
+    """Raise ValueError if saved parts, whole[bytes] with their description, do not belong to this simulation."""
     if description["model"] != digest(data.model):
         raise ValueError("the simulation's model is another one")
     mujoco = _mujoco()
@@ -69,19 +69,19 @@ def check(data: Any, description: dict[str, Any], whole: np.ndarray) -> None:
 
 
 def load(data: Any, description: dict[str, Any], whole: np.ndarray) -> None:
-    """Restore a simulation in place, from parts that passed ``check``."""
+    """Restore a simulation in place from parts whole[bytes] that have passed ``check``."""
     mujoco = _mujoco()
     raw = np.ascontiguousarray(whole).tobytes()
     at = description["state"]
     mujoco.mj_setState(data.model, data, np.frombuffer(raw, np.float64, at // 8).copy(), mujoco.mjtState.mjSTATE_INTEGRATION)
-    # after mj_setState: these arrays must be as they were, whatever it computed
+    # after mj_setState, since these arrays must have their saved values, whatever it computes
     for field in _fields(data).values():
         np.copyto(field, np.frombuffer(raw, field.dtype, field.size, at).reshape(field.shape))
         at += field.nbytes
 
 
 def _fields(data: Any) -> dict[str, np.ndarray]:
-    """The arrays of floats and flags in the buffer, whose sizes the model fixes, and the energies."""
+    """The arrays of floats and booleans in the buffer, whose sizes the model determines, and the energies."""
     start, end = memory_of(data)
     found: dict[str, np.ndarray] = {}
     for name in sorted(dir(type(data))):

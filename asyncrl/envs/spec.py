@@ -1,4 +1,4 @@
-"""What the rest of the framework knows of an environment."""
+"""The description of an environment's spaces that the rest of the package uses."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from asyncrl.errors import UserError
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Shapes and kinds of observations and actions; plain values, so it can be compared, hashed and shipped.
+    """Shapes and kinds of observations and actions, as plain values that can be compared, hashed and pickled.
 
     observation_shape   (size,) for vectors, (channels, height, width) for images
-    observation_dtype   "float32", or "uint8" for images: what the framework stores, not always what the environment gives
+    observation_dtype   "float32", or "uint8" for images: the type in which they are stored; the environment's own may differ
     action_kind         "discrete", "multidiscrete" or "box"
     action_sizes        choices of each component: (n,) for Discrete, nvec for MultiDiscrete, () for box
     action_shape        shape of one action: () for discrete, (components,) for multidiscrete, the space's shape for box
     action_low, _high   bounds of a flattened box action, which may be infinite; () otherwise
     action_start        the number that the environment uses for choice 0 of each component; () for box
-    action_dtype        of the actions that the environment is given: the space's; "" for int64, or float32 of a box
-    statistics          (class, of what) of wrappers that keep running statistics of their own; no part of comparisons
+    action_dtype        of the actions that the environment gets: that of its space; "" for int64, or float32 of a box
+    statistics          (class, "observations" or "rewards") of wrappers that keep running statistics; not compared
     """
 
     observation_shape: tuple[int, ...]
@@ -47,17 +47,17 @@ class EnvSpec:
 
     @property
     def observation_size(self) -> int:
-        """Numbers in one observation."""
+        """How many numbers an observation has."""
         return math.prod(self.observation_shape)
 
     @property
     def action_size(self) -> int:
-        """Components of one action: 1 for discrete."""
+        """How many components an action has: 1 for discrete."""
         return math.prod(self.action_shape)
 
 
 def spec_of(env: gymnasium.Env[Any, Any]) -> EnvSpec:
-    """Describe an environment that ``make_env`` made. Raises UserError, naming the space, where one can't be used."""
+    """Describe an environment that ``make_env`` made. Raises UserError, which names the space, if a space cannot be used."""
     shape, dtype = _observation(env.observation_space)
     kind, sizes, action_shape, low, high, start = _action(env.action_space)
     given = str(np.dtype(env.action_space.dtype))

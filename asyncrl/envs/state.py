@@ -1,9 +1,9 @@
 """Saving and restoring an environment bit for bit, without pickle: reading a state never executes code.
 
-The layers from the outermost wrapper to the environment within are saved one by one, each with its attributes. Not seen
-are variables outside of the objects: globals, attributes of classes, and whatever runs outside of Python. (The generators
-that belong to the process are saved beside: see `asyncrl.envs.generators`.) An environment with such state can offer a
-pair of methods, which then replaces everything that would be saved of it (not of its wrappers), its random generator included:
+The layers from the outermost wrapper to the innermost environment are saved one by one, each with its attributes. Variables
+outside of these objects are not saved: globals, attributes of classes, and state outside of Python. (The process's global random
+generators are saved by `asyncrl.envs.generators`.) An environment with such state can define the following two methods, which
+then save all of it (not of its wrappers), including its random generator:
 
     save_state(self) -> tuple[dict, dict[str, np.ndarray]]      the dict must survive JSON
     load_state(self, json_part: dict, arrays: dict[str, np.ndarray]) -> None
@@ -30,7 +30,7 @@ State = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def save_state(env: gymnasium.Env[Any, Any]) -> State | None:
-    """The state of an environment as a dict that survives JSON, and arrays; None where ``why_not`` gives a reason."""
+    """The state of an environment as a dict for JSON, and arrays by name; None if ``why_not`` gives a reason."""
     try:
         return _save(env)
     except CannotSave:
@@ -38,7 +38,7 @@ def save_state(env: gymnasium.Env[Any, Any]) -> State | None:
 
 
 def why_not(env: gymnasium.Env[Any, Any]) -> str | None:
-    """Why an environment cannot be saved, naming the layer, the attribute and its type; None if it can."""
+    """Why an environment cannot be saved, with the layer, the attribute and its type; None if it can."""
     try:
         _save(env)
     except CannotSave as reason:
@@ -49,8 +49,8 @@ def why_not(env: gymnasium.Env[Any, Any]) -> str | None:
 def load_state(env: gymnasium.Env[Any, Any], json_part: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Restore a state into an environment that was newly made from the same source and reset once.
 
-    Raises UserError where the state does not belong to this environment, or is damaged; the environment is then unchanged,
-    unless its own ``load_state`` failed.
+    Raises UserError if the state does not belong to this environment or is damaged; then the environment is unchanged,
+    unless its own ``load_state`` has failed.
     """
     layers = _layers(env)
     try:
@@ -72,7 +72,7 @@ def _save(env: gymnasium.Env[Any, Any]) -> State:
             continue
         attributes = {
             name: writer.value(value, f"layer {number} ({kind}), attribute {name!r}", f"{number}.{name}")
-            for name, value in sorted(_attributes(layer).items())  # an order that survives JSON with sorted keys
+            for name, value in sorted(_attributes(layer).items())  # the order is then that of JSON with sorted keys
         }
         saved.append({"class": kind, "attributes": attributes})
     writer.finish()
@@ -80,7 +80,7 @@ def _save(env: gymnasium.Env[Any, Any]) -> State:
 
 
 def _read(layers: list[gymnasium.Env[Any, Any]], json_part: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Callable[[], object]]:
-    """Read a state completely before anything is changed; what is to be done comes back."""
+    """Read a state completely; returns the functions that will change the environment."""
     if json_part["version"] != _VERSION:
         raise ValueError(f"its version is {json_part['version']}, not {_VERSION}")
     given, expected = ([entry["class"] for entry in json_part["layers"]], [type(layer).__qualname__ for layer in layers])

@@ -1,4 +1,4 @@
-"""Wrappers that keep running statistics: every process has its own, and nobody's are those of the run."""
+"""Detection of wrappers that keep running statistics, which would differ between the processes of a run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 WITHIN = ("env", "_env", "venv")
-"""What wrappers call the environment that they wrap, vector environments' included."""
+"""Names of the attribute in which wrappers, also those of vector environments, keep the wrapped environment."""
 ATTRIBUTES = {"obs_rms": "observations", "return_rms": "rewards", "ret_rms": "rewards"}
 CLASSES = {"NormalizeObservation": "observations", "NormalizeReward": "rewards"}
 
 
 def running_statistics(env: Any) -> tuple[tuple[str, str], ...]:
-    """(class, of what) of every layer that keeps running statistics and goes on doing so, from the outermost wrapper to the environment."""
+    """(class, "observations" or "rewards") of every layer that updates running statistics, from the outermost wrapper inwards."""
     return tuple((type(layer).__name__, what) for layer in _layers(env) for what in _kept(layer))
 
 
@@ -25,9 +25,9 @@ def _layers(env: Any) -> Iterator[Any]:
 
 
 def _kept(layer: Any) -> list[str]:
-    """What the statistics of one layer are of, without repetition."""
+    """What one layer keeps statistics of, without repetition."""
     if getattr(layer, "update_running_mean", True) is False or getattr(layer, "training", True) is False:
-        return []  # fixed ones are the same in every process
+        return []  # they are not updated, so they are the same in every process
     names = [base.__name__ for base in type(layer).__mro__]
     attributes = getattr(layer, "__dict__", {})
     found = [what for name, what in CLASSES.items() if name in names]
@@ -38,7 +38,7 @@ def _kept(layer: Any) -> list[str]:
 
 
 def advice(found: tuple[tuple[str, str], ...], options: Any) -> str | None:
-    """What the user is told of them, with what the algorithm's `options` have instead; None where there are none."""
+    """The warning about such wrappers, with the algorithm's `options` to use instead; None if there are none."""
     if not found:
         return None
     names = " and ".join(dict.fromkeys(name for name, _ in found))

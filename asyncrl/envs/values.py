@@ -1,9 +1,9 @@
 """Values as JSON and arrays, without pickle: reading them back never executes code.
 
-Numbers, strings, booleans and None stand for themselves; every other value becomes a dict with one tag, such as
-``{"tuple": [...]}`` or ``{"array": key, ...}``. Values that can change carry an ``"id"``; a second reference to the same
-object becomes ``{"same": id}``, so that what was one object is one object again. What is constant once an environment
-is made (functions, classes, models, renderers) becomes ``{"keep": ...}``: the fresh environment's own is kept.
+Numbers, strings, booleans and None are written as they are; every other value becomes a dict with one tag, such as
+``{"tuple": [...]}`` or ``{"array": key, ...}``. Mutable values have an ``"id"``; a second reference to the same object becomes
+``{"same": id}``, so that it is one object again after reading. Values that are constant once an environment is made (functions,
+classes, models, renderers) become ``{"keep": ...}``: the new environment's own value is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONSTANTS = (pathlib.PurePath, range, slice, np.dtype)
 _FIXED = (*_CONSTANTS, np.generic, enum.Enum, gymnasium.Space, type, types.ModuleType, np.ufunc)
 _RENDERERS = ("pygame", "glfw", "gymnasium.envs.mujoco.mujoco_rendering", "mujoco.renderer", "mujoco.viewer", "logging")
 _CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", dict: "dict", set: "set", frozenset: "frozenset", collections.deque: "deque"}
-KINDS = "biufcSUmM"  # of dtypes: all but objects and records
+KINDS = "biufcSUmM"  # kinds of dtypes that can be saved: all but objects and records
 GENERATORS = {kind.__name__: kind for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)}
 
 
@@ -48,11 +48,11 @@ class Writer:
         self.arrays: dict[str, np.ndarray] = {}
         self._layers = {id(layer) for layer in layers}
         self._known: dict[int, int] = {}
-        self._alive: list[Any] = []  # ids stay unique only while their objects live
-        self._memory: list[tuple[int, int, str]] = []  # first byte, end, where
+        self._alive: list[Any] = []  # keeps objects alive, since ids are unique only while their objects exist
+        self._memory: list[tuple[int, int, str]] = []  # first byte and end of each array, and its place for messages
 
     def value(self, value: Any, where: str, key: str) -> Any:
-        """The JSON of one value. ``where`` is for messages, ``key`` begins the names of its arrays."""
+        """The JSON of one value. ``where``: its place, for messages; ``key``: prefix of the names of its arrays. Raises CannotSave."""
         if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:
@@ -77,7 +77,7 @@ class Writer:
         return {**self._changeable(value, where, key), "id": number}
 
     def finish(self) -> None:
-        """Raise CannotSave where two arrays share memory: restored as two, they would no longer change together."""
+        """Raise CannotSave if two arrays share memory, since the restored arrays would not."""
         spans = sorted(self._memory)
         for (_, end, first), (start, _, second) in itertools.pairwise(spans):
             if start < end:
@@ -121,7 +121,7 @@ class Writer:
             raise CannotSave(f"{where} is an array of dtype {array.dtype}, which asyncrl cannot save")
         if array.nbytes:
             self._memory.append((*byte_bounds(array), where))
-        # as bytes, any dtype survives any file format; the order in memory matters to sums
+        # saved as bytes, so that the file format need not know the dtype; the order in memory affects the rounding of sums
         fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         plain = np.array(array, order="C", copy=True)
         self.arrays[key] = np.frombuffer(plain.tobytes(), dtype=np.uint8).copy()
@@ -146,7 +146,7 @@ class Writer:
         return [own, *(self.value(part, where, f"{key}.{place}") for place, part in enumerate(subspaces(space)))]
 
     def _kept(self, value: Any) -> dict[str, Any] | None:
-        """``{"keep": kind, "like": ...}`` for what does not change after an environment is made."""
+        """``{"keep": kind, "like": ...}`` for a value that does not change after an environment is made; None for others."""
         if isinstance(value, _FUNCTIONS):
             return {"keep": "function", "like": like(value)} if self._is_fixed(value) else None
         if isinstance(value, _CONSTANTS) or (_frozen(value) and self._is_fixed(value)):
@@ -159,14 +159,14 @@ class Writer:
         return None
 
     def _is_fixed(self, value: Any, depth: int = 0) -> bool:
-        """Whether a function, and what it holds on to, cannot change from one step to the next."""
+        """Whether a function, or another value, and all that it refers to cannot change from one step to the next."""
         if id(value) in self._layers or value is None or type(value) in (bool, int, float, str, bytes) or isinstance(value, _FIXED):
             return True
         return depth < 8 and (parts := _held(value)) is not None and all(self._is_fixed(part, depth + 1) for part in parts)
 
 
 def subspaces(space: gymnasium.Space[Any]) -> Iterator[gymnasium.Space[Any]]:
-    """The spaces that a space is made of."""
+    """The spaces that a space consists of."""
     for part in vars(space).values():
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, tuple | list) else (part,)
         yield from (item for item in inner if isinstance(item, gymnasium.Space))
@@ -177,7 +177,7 @@ def _frozen(value: Any) -> bool:
 
 
 def _held(value: Any) -> list[Any] | None:
-    """What a function, a tuple or a frozen dataclass holds on to; None for anything else."""
+    """The values that a function, a tuple or a frozen dataclass refers to; None for other values."""
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
         return [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
@@ -191,7 +191,7 @@ def _held(value: Any) -> list[Any] | None:
 
 
 def like(value: Any) -> str:
-    """What two constants have in common, in any process, if one may stand for the other."""
+    """A text that is equal for two constants, in any process, if one may be used in place of the other."""
     if isinstance(value, functools.partial):
         return like(value.func)
     if isinstance(value, _FUNCTIONS):

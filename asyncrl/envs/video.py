@@ -1,4 +1,4 @@
-"""Videos of episodes: GIF with what is installed anyway, MP4 with the extra `video`."""
+"""Videos of episodes: GIF without further packages, MP4 with the extra `video`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from asyncrl.errors import UserError
 from asyncrl.processes.parcels import Parcel
 
 FASTEST_GIF = 25.0
-"""Frames per second. Viewers slow faster ones down, so frames are left out instead."""
+"""The most frames per second in a GIF, since viewers play faster ones slowly; of faster videos, frames are left out."""
 
 
 class VideoFile(Protocol):
-    """Where frames go."""
+    """A video file that is being written."""
 
     def add(self, frame: Any) -> None:
-        """One more frame, uint8 [height, width, 3]."""
+        """Add a frame, uint8 [height, width, 3]."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the rest and close the file."""
 
 
-class Gif:
-    """Kept as palette images until the end: a third of the frames' memory."""
+class Gif(VideoFile):
+    """A GIF, written by `close`; until then frames are kept as palette images, which take a third of their memory."""
 
     def __init__(self, path: Path, fps: float):
         self._path = path
@@ -44,19 +44,17 @@ class Gif:
         self._count = 0
 
     def add(self, frame: Any) -> None:
-        """See `VideoFile`."""
         if self._count % self._keep == 0:
             self._images.append(Image.fromarray(frame).quantize(method=Image.Quantize.FASTOCTREE))
         self._count += 1
 
     def close(self) -> None:
-        """See `VideoFile`."""
         first, *others = self._images
         first.save(self._path, format="GIF", save_all=True, append_images=others, duration=self._milliseconds, loop=0)
 
 
-class Mp4:
-    """Encoded as the frames come."""
+class Mp4(VideoFile):
+    """An MP4, whose frames are encoded as they are added. Raises UserError if a package is missing."""
 
     def __init__(self, path: Path, fps: float):
         missing = [name for name in ("imageio", "imageio_ffmpeg") if importlib.util.find_spec(name) is None]
@@ -67,11 +65,9 @@ class Mp4:
         self._writer = imageio.v2.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)  # type: ignore[arg-type]
 
     def add(self, frame: Any) -> None:
-        """See `VideoFile`."""
         self._writer.append_data(frame)
 
     def close(self) -> None:
-        """See `VideoFile`."""
         self._writer.close()
 
 
@@ -79,7 +75,7 @@ FORMATS: dict[str, Any] = {".gif": Gif, ".mp4": Mp4}
 
 
 class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Hands a frame of every state to a video."""
+    """A wrapper that adds a frame to a video after every reset and step."""
 
     def __init__(self, environment: gymnasium.Env[Any, Any], video: VideoFile):
         super().__init__(environment)
@@ -87,13 +83,13 @@ class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._shape: tuple[int, ...] | None = None
 
     def reset(self, **options: Any) -> Any:
-        """As the environment's. Raises UserError where it gives no frame."""
+        """Reset the environment and add a frame. Raises UserError if render() returns none."""
         result = self.env.reset(**options)
         self._film()
         return result
 
     def step(self, action: Any) -> Any:
-        """As the environment's. Raises UserError where it gives no frame."""
+        """Step the environment and add a frame. Raises UserError if render() returns none."""
         result = self.env.step(action)
         self._film()
         return result
@@ -111,7 +107,7 @@ class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def frame_fault(frame: object, shape: tuple[int, ...] | None = None) -> str | None:
-    """What is wrong with a frame, as the end of "render() gave"; None where nothing is. `shape`: of the frames before."""
+    """What is wrong with a frame, as the continuation of "render() gave"; None if it is right. `shape`: of earlier frames."""
     if frame is None:
         return "None"
     if not isinstance(frame, np.ndarray):
@@ -124,24 +120,24 @@ def frame_fault(frame: object, shape: tuple[int, ...] | None = None) -> str | No
 
 
 def function_hint(mode: object) -> str:
-    """What to do about an environment without a render mode."""
+    """Advice for an environment without a render mode, as a part of an error message."""
     return " (a function that makes one is told by its argument `render_mode`, if it has one)" if mode is None else ""
 
 
 def has_screen() -> bool:
-    """Whether a window could be opened (or somebody chose what to draw on instead)."""
+    """Whether a window can be opened, or the user has chosen another video driver of SDL."""
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
 
 
 @contextlib.contextmanager
 def record(env: Parcel, path: Path) -> Iterator[gymnasium.Env[Any, Any]]:
-    """An environment that is filmed; the file appears when the block ends without an error. Raises UserError."""
+    """An environment whose frames are recorded; the file appears if the block ends without an exception. Raises UserError."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"video {str(path)!r}: unknown format {path.suffix!r} (allowed: {', '.join(FORMATS)})")
     if not path.parent.is_dir():
         raise UserError(f"video {str(path)!r}: there is no folder {str(path.parent)!r}")
     if not has_screen():
-        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own choice needs a screen even for pictures
+        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's default needs a screen even to render images
     with closed_environments(), _recorded(make_env(unship(env), "rgb_array"), path) as filmed:
         yield filmed
 

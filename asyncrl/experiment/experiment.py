@@ -1,4 +1,4 @@
-"""An experiment: a frozen dataclass of parts. Imports nothing heavy; `session` wires the parts, `api` is how to run it."""
+"""An experiment: all settings of a run, as a frozen dataclass. It imports nothing heavy, since the command line reads it for `--help`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncrl.processes.starting import usable_cores
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out, apart from what it learns."""
+    """Settings of a run that do not affect what it learns."""
 
     runs: str = "runs"
     """Folder in which the run's own folder is made."""
@@ -74,13 +74,13 @@ class Experiment:
 
     @property
     def env_name(self) -> str:
-        """How the environment is called in names and messages: its id, or its function's name."""
+        """The environment's name in file names and messages: its id, or its function's name."""
         return self.env if isinstance(self.env, str) else getattr(self.env, "__qualname__", type(self.env).__name__)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to."""
+    """The result of a run."""
 
     status: str
     """completed | interrupted | failed"""

@@ -1,13 +1,14 @@
-"""The launcher: starts workers, watches them, settles the estate of the dead, replaces them, opens and closes the gate.
+"""The launcher: starts workers, watches them, recovers from their deaths, replaces them, and opens and closes the gate.
 
-    gate     `Launcher`: epochs, checkpoints, the end; the one writer of the board's orders
-    crew     the workers' processes: started, heard, buried, replaced; the writer of words that no process owns
-    slots    a worker's place, and who has it
-    patience how long an end waits for one whose rounds may be long; writes no shared word
-    watch    which failures end a run, and who is hung; writes no shared word
+    gate     `Launcher`: epochs, checkpoints and the end of a run; the only writer of the board's orders
+    crew     the workers' processes: starting, messages, deaths, replacement; writes the words of slots without a process
+    slots    a worker's slot and the process in it
+    estate   `Estate`: how a topology recovers from a worker's death
+    patience how long the end of an epoch waits for a worker whose rounds may be long; writes no shared word
+    watch    which failures end a run, and which workers hang; writes no shared word
 
-It runs in the main process. Everything happens in `Launcher.turn`, which sleeps until a process ends, a worker says
-something, or somebody's progress concerns it.
+It runs in the main process. All its work is done in `Launcher.turn`, which sleeps until a process ends, a worker sends a
+message, or the progress of a worker wakes it.
 """
 
 from asyncrl.launcher.gate import Launcher as Launcher

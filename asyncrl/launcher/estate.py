@@ -1,6 +1,6 @@
 """Recovery after a worker process dies: what each topology does with the shared words that the worker owned.
 
-Each topology implements `Estate`; the launcher calls it. This file is the contract, and what several implementations need.
+Each topology implements `Estate`; the launcher calls it. This file has the interface, and a function that several topologies use.
 """
 
 from __future__ import annotations
@@ -15,69 +15,75 @@ from asyncrl.shared.parking import Parking
 
 
 class SharedGround(Protocol):
-    """What every topology's ground has."""
+    """The shared memory that every topology has."""
 
     @property
-    def board(self) -> Board: ...
+    def board(self) -> Board:
+        """Orders of the launcher, and the workers' stations."""
 
     @property
-    def ledger(self) -> Ledger: ...
+    def ledger(self) -> Ledger:
+        """Counts of each worker."""
 
     @property
-    def parking(self) -> Parking: ...
+    def parking(self) -> Parking:
+        """A place to sleep for each worker, and one for the launcher."""
 
 
 class Estate(Protocol):
-    """A topology's part of the launcher's work. Implementations subclass it; where it says nothing else, nothing is to be done."""
+    """A topology's part of the launcher's work. The launcher calls it in the main process.
+
+    Implementations subclass it; the bodies here are for topologies that have nothing to do.
+    """
 
     def open(self, mode: Mode, owned: Sequence[bool]) -> None:
-        """An epoch is about to begin under `mode`; `owned[i]`: worker i's words are its process's. Everybody is at the gate."""
+        """Called before an epoch under `mode`, while all workers are at the gate. `owned[i]`: whether a process owns worker i's words."""
 
     def opened(self, mode: Mode, owned: Sequence[bool]) -> None:
-        """The epoch has begun: its orders are those that whoever stands in reads."""
+        """Called when the epoch has begun and its orders can be read."""
         return
 
     def grant(self, worker: int, epoch_runs: bool) -> None:
-        """Worker i's words are about to become its process's."""
+        """Called before a process becomes the owner of the worker's words."""
         return
 
     def bury(self, worker: int, epoch_runs: bool) -> None:
-        """Worker i is confirmed dead; the launcher is the writer of its words from now on."""
+        """Called when the worker's process is confirmed dead. From now on the launcher writes its words."""
 
     def may_be_silent(self, worker: int) -> bool:
-        """Whether worker i may work for minutes without a sign of life: its successor would only begin the same again."""
+        """Whether the worker may work for minutes without a heartbeat, so that it must not be replaced for that."""
         return False
 
     def stand_in(self) -> bool:
-        """Make the moves that the dead owe the living. Returns whether any was made."""
+        """Do what workers without a process would have to do for the others. Returns whether anything was done."""
         return False
 
     def owes_nothing(self, worker: int) -> bool:
-        """Whether the epoch may end without worker i, which is dead."""
+        """Whether the epoch may end without this worker, which has no process."""
 
     def close(self) -> None:
-        """The epoch is over."""
+        """Called when the epoch is over."""
         return
 
     def settle_all(self, epoch_runs: bool) -> None:
-        """All are dead: finish what was handed over."""
+        """Called when all processes have ended: complete the updates whose parts were handed over."""
         return
 
     def version(self) -> int:
         """The newest version of the shared parameters."""
 
     def updates(self) -> int:
-        """Updates that were made so far. A version may hold several, or none: what is published is not always new."""
+        """How many updates were made so far. A version may contain several updates or none, since versions are also published unchanged."""
 
     def told_below(self) -> int | None:
-        """Every finished episode whose `order` is below this has been told. None in modes without an order, where they count as they come.
+        """All finished episodes whose `order` is below this number have been written to their rings.
 
-        To be asked before the episodes are collected.
+        None in modes without an order, in which episodes are counted as they arrive. To be called before the rings are read.
         """
 
 
 def complete_below(mode: Mode, version: int) -> int | None:
-    """Below which version all acting is over, once `version` is there: round r, the update of version r, acted on r - delay.
+    """The version below which no worker acts any more once `version` exists: round r, which updates version r, acts on r - delay.
 
     None in modes without an order.
     """

@@ -19,16 +19,16 @@ PATIENCE_SECONDS = 3.0
 
 
 class Launcher:
-    """A run's workers, as the main process drives them: started, then epoch by epoch, then stopped.
+    """Drives a run's workers from the main process: starts them, opens and closes epochs, and stops them.
 
-    Writes:  the board's orders, all of them, and it alone. As an epoch opens, the estate's words that say who takes part.
-             Words of workers are written by its crew (see `crew.Crew`).
-    Reads:   who has arrived at the gate, and who has obeyed.
-    Stale:   a request may be seen by one worker a round earlier than by another; the modes provide for that.
+    Writes:  all orders of the board, as the only writer. When an epoch opens, the estate's words that say who takes part.
+             Words of workers without a process are written by `crew.Crew`.
+    Reads:   which workers have arrived at the gate, and which have obeyed an order.
+    Stale:   workers may see a request one round apart; the modes allow for that.
     """
 
     def __init__(self, context: Context, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
-        """`body_of(worker, generation)`: the function that a process runs, and what it is handed."""
+        """`body_of(worker, generation)`: the function that a process runs, and its argument."""
         self._ground = ground
         self._estate = estate
         self._watch = watch
@@ -37,18 +37,18 @@ class Launcher:
 
     @property
     def slots(self) -> list[Slot]:
-        """The workers' places."""
+        """The workers' slots."""
         return self._crew.slots
 
     @property
     def epoch_runs(self) -> bool:
-        """Whether the gate has been opened and the epoch not been closed."""
+        """Whether an epoch was opened and is not closed yet."""
         return self._crew.epoch_runs
 
     def start(self, check: Callable[[], None] = lambda: None) -> None:
-        """Start every worker and wait until all are built and at the gate. Raises UserError or WorkerFailed where one can't be.
+        """Start every worker and wait until all are built and at the gate. Raises UserError or WorkerFailed if one cannot be built.
 
-        `check` is called twice a second and at the end; what it raises ends the wait.
+        `check` is called twice a second and at the end; an exception that it raises ends the wait.
         """
         for worker in range(len(self.slots)):
             self._crew.start(worker)
@@ -63,13 +63,13 @@ class Launcher:
         self._crew.starting = False
 
     def turn(self, seconds: float) -> None:
-        """Sleep until something concerns the launcher (at most so long), and deal with it."""
+        """Sleep until there is something to do, at most `seconds`, and do it."""
         self._crew.turn(seconds)
 
     def open_gate(self, mode: Mode, mark: int, drain: int = 0) -> None:
-        """Begin an epoch: all are at the gate; go on under `mode` until the steps reach `mark`.
+        """Begin an epoch under `mode`, which lasts until the steps reach `mark`. All workers must be at the gate.
 
-        `drain`: from so many steps on another mode holds; 0: none.
+        `drain`: the step from which on another mode will hold; 0 for none.
         """
         board = self._ground.board
         board.set_mode(mode)
@@ -92,13 +92,13 @@ class Launcher:
         self._ground.parking.wake_all()
 
     def request_gate(self) -> None:
-        """Ask everybody to finish the round and come to the gate."""
+        """Ask all workers to finish their round and come to the gate."""
         board = self._ground.board
         board.set_order(REQUEST, board.order(OPENED) + 1)
         self._ground.parking.wake_all()
 
     def all_at_gate(self) -> bool:
-        """Whether the epoch is over: every live worker has arrived, and the dead owe nothing."""
+        """Whether the epoch is over: every live worker has arrived, and no other worker is needed for it to end."""
         board = self._ground.board
         awaited = board.order(OPENED) + 1
         for worker, slot in enumerate(self.slots):
@@ -109,20 +109,20 @@ class Launcher:
         return any(slot.granted for slot in self.slots)
 
     def waits_on(self) -> bool:
-        """The end has been asked for and was waited for: whether to wait on, for one whose round may be long."""
+        """Whether to continue waiting, after a request, for a worker whose round may be long."""
         silent = [worker for worker in range(len(self.slots)) if self._estate.may_be_silent(worker)]
         return bool(silent) and self._patience.waits(silent[0])
 
     def close_epoch(self) -> None:
-        """To be called when all are at the gate."""
+        """End the epoch; to be called when all workers are at the gate."""
         self._crew.epoch_runs = False
         self._estate.close()
 
     def save_workers(self, steps: int, seconds: float = 60.0) -> None:
-        """Order all at the gate to write their parts of the checkpoint of this step, and wait for it.
+        """Order the workers at the gate to write their parts of the checkpoint of this step, and wait until they have.
 
-        Who gives no sign of life for `seconds` is replaced: it must not go on when the checkpoint is sealed. One that may be silent
-        is waited for in any case: what it writes is much, and another would have to write the same.
+        A worker without a heartbeat for `seconds` is replaced, since it must not write any more when the checkpoint is sealed. A worker
+        that may be silent (a learner with a large replay) is waited for in any case, since its replacement would have to write the same.
         """
         self._ground.board.set_order(COMMAND, steps)
         self._ground.parking.wake_all()
@@ -146,13 +146,13 @@ class Launcher:
         self._crew.kill(worker)
 
     def stop(self) -> None:
-        """End every worker: ask, terminate, kill, with one deadline. Then settle what all of them leave. Idempotent."""
+        """End every worker by an order, then by terminating, then by killing, with one deadline; then complete open updates. Idempotent."""
         self._ground.board.set_order(STOP, 1)
         if self.epoch_runs:
             self.request_gate()
         else:
             self._open()
-        # Who is still building, or has been granted its slot but may not be at the gate yet, would not see the order.
+        # A process that is still being built, or was granted its slot but is not at the gate yet, does not see the order.
         self._crew.end(0.0 if self.epoch_runs or self._crew.starting else PATIENCE_SECONDS)
         self._estate.settle_all(self.epoch_runs)
         self.close_epoch()
@@ -162,5 +162,5 @@ class Launcher:
         return self._estate.version()
 
     def updates(self) -> int:
-        """Updates that were made so far."""
+        """How many updates were made so far, as `Estate.updates` counts them."""
         return self._estate.updates()

@@ -1,4 +1,4 @@
-"""How long the end of an epoch is waited for, where one worker's rounds may be long. Writes no shared word."""
+"""How long the end of an epoch waits for a worker whose rounds may be long. Writes no shared word."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from asyncrl.launcher.watch import Watch
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 
 SILENT_SECONDS = 5.0
-"""An actor that has given no sign of life for so long is not waited for: its unit is given up, the learner's round is not."""
+"""An actor without a heartbeat for so long is not waited for: its unit is lost, so that the learner can finish its round."""
 
 
 class Patience:
-    """From when an end was asked for: whether to wait on for a worker whose rounds may be long (a stream's learner).
+    """Decides, once the end of an epoch was requested, whether to wait longer for a worker whose rounds may be long (a learner).
 
-    Without it the run would end with units that nobody has learned from, and so not resume with the same bits.
-    It is waited for as long as anybody works on what it needs: itself, told by its processor time (one update may take minutes
-    without a sign), or actors, told by their heartbeats. Actors that hang are killed, so that it need not wait for their units.
+    If the run ended without it, some units would not have been learned from, and the resumed run would not have the same bits.
+    The learner is waited for as long as it or actors make progress: its own is measured by its processor time, since one update may
+    take minutes without a heartbeat, and that of actors by their heartbeats. Actors that hang are killed, since the learner may wait
+    for their units.
     """
 
     def __init__(self, crew: Crew, ground: SharedGround, watch: Watch):
@@ -30,30 +31,30 @@ class Patience:
         self._told = False
         self._killed: set[int] = set()
 
-    def waits(self, keeper: int) -> bool:
-        """Whether to wait on for worker `keeper`; ask again soon. Says once that it is waited for."""
-        now, signs = time.monotonic(), self._signs_of_life(keeper)
+    def waits(self, learner: int) -> bool:
+        """Whether to wait longer for worker `learner`; to be called repeatedly. The first call tells the user that it is waited for."""
+        now, signs = time.monotonic(), self._signs_of_life(learner)
         if not self._told:
             self._told = True
-            name = self._watch.name_of(keeper)
+            name = self._watch.name_of(learner)
             self._watch.note(f"{name} finishes its last round and is waited for; a second Ctrl-C ends the run without it")
         if signs != self._signs:
             self._signs, self._alive = signs, now
         self._end_silent(now)
         return now < self._alive + self._watch.hang_seconds
 
-    def _signs_of_life(self, keeper: int) -> object:
-        """Differs from what it was if anybody has worked since."""
+    def _signs_of_life(self, learner: int) -> object:
+        """A value that changes if the learner or an actor has worked since."""
         beats = [self._board.stands(worker, HEARTBEAT) for worker in range(self._board.workers)]
-        if self._phase(keeper) != "learning":
-            return beats  # it sleeps, and others are to move
-        process = self._crew.slots[keeper].process
+        if self._phase(learner) != "learning":
+            return beats  # it sleeps and waits for actors
+        process = self._crew.slots[learner].process
         if process is None:
             return beats  # it is being replaced
         try:
             spent = psutil.Process(process.pid).cpu_times()
         except psutil.NoSuchProcess:
-            return beats  # the crew is about to hear of it
+            return beats  # it has just ended, which the crew will notice
         return beats, spent.user + spent.system
 
     def _end_silent(self, now: float) -> None:
@@ -62,7 +63,7 @@ class Patience:
             if slot.granted and self._phase(worker) == "acting" and silent > SILENT_SECONDS:
                 name = self._watch.name_of(worker)
                 self._watch.note(f"{name} has made no progress for {silent:.0f} s (while acting); its last unit is given up")
-                # One successor, since a round may need it; not a second: what hangs again would keep the end up for ever.
+                # It is replaced once, since the round may need it; not twice, or a worker that always hangs would delay the end for ever.
                 self._crew.dismiss(worker, replace=worker not in self._killed)
                 self._killed.add(worker)
 

@@ -1,4 +1,4 @@
-"""A worker's place. Processes come and go in it; its words in shared memory stay."""
+"""A worker's slot: it keeps its words in shared memory, while the processes in it are replaced."""
 
 from __future__ import annotations
 
@@ -11,36 +11,39 @@ from asyncrl.workers.messages import Failed
 
 @dataclass
 class Slot:
-    """A worker's place: the process that has it, or that will."""
+    """A worker's slot and its present process, if there is one."""
 
     process: Any = None
     connection: mp_connection.Connection | None = None
     generation: int = 0
-    """Processes that were started for it."""
+    """How many processes were started for it."""
     ready: bool = False
-    """The process is built and waits for the slot."""
+    """Whether the process is built and waits to be granted the slot."""
     granted: bool = False
-    """The process owns the slot's words; otherwise the launcher does."""
+    """Whether the process owns the slot's words; otherwise the launcher does."""
     start_at: float | None = None
-    """When a replacement is to be started."""
+    """When a replacement is to be started, by time.monotonic(); None for never."""
     kill_at: float | None = None
-    """When the process, which was dismissed, is to be killed."""
+    """When the process, which was terminated, is to be killed, by time.monotonic(); None for never."""
     failures: int = 0
-    """Processes in a row that did not complete a round."""
+    """How many processes in a row did not complete a round."""
     rounds_at_grant: float = 0.0
+    """The worker's completed rounds when the process was granted the slot."""
     failed: Failed | None = None
-    """What the process said when it failed."""
+    """The message of a process that has raised an exception."""
     told_hung: bool = False
+    """Whether the user was told that the process hangs."""
     restarts: int = 0
+    """How many processes were replaced."""
 
     def hold(self, process: Any, connection: mp_connection.Connection) -> None:
-        """A new process is to have it."""
+        """Put a new process into the slot."""
         self.process, self.connection = process, connection
         self.start_at, self.ready, self.granted, self.failed, self.told_hung = None, False, False, None, False
         self.generation += 1
 
     def vacate(self) -> None:
-        """Its process, if any, has ended: let go of it."""
+        """Release the process, if there is one, after it has ended."""
         if self.process is not None:
             assert self.connection is not None
             self.process.close()

@@ -1,4 +1,4 @@
-"""How trouble is taken: which failures end a run, who is hung. Reads shared words, writes none."""
+"""Which failures end a run, and which workers hang. Reads shared words, writes none."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ WAITS_FOR_OTHERS = ("waiting", "applying", "at the gate")
 
 @dataclass
 class Watch:
-    """How the launcher treats trouble."""
+    """How the launcher treats failures and hung workers. The first three fields are the options of the same names."""
 
     max_failures: int
     hang_seconds: float
     replace_hung: bool
     note: Callable[[str], None]
-    """Where warnings go."""
+    """Called with warnings for the user."""
     say: Callable[[str], None]
-    """Where news goes."""
+    """Called with other messages for the user."""
     name_of: Callable[[int], str]
-    """worker -> how messages call it: worker, environment, seed."""
+    """worker -> its name in messages: worker, environment, seed."""
     same_place: dict[str, int] = field(default_factory=dict)
-    """Where workers raised, and how often."""
+    """Place in the code -> how often workers have raised there."""
 
     def judge(self, worker: int, slot: Slot, code: int, was_built: bool) -> None:
-        """A process has ended with exit code `code`. Raises UserError or WorkerFailed where replacing it would not help."""
+        """Judge the end of a process with exit code `code`. Raises UserError or WorkerFailed if replacing it would not help."""
         failed, name, count = slot.failed, self.name_of(worker), slot.failures
         if failed is not None:
             count = max(count, self.same_place.get(failed.where, 0) + 1)
@@ -43,9 +43,9 @@ class Watch:
         raise WorkerFailed(f"{name} died {count} times in a row (exit code {code})") if failed is None else _error(name, failed, count)
 
     def is_to_be_killed(self, worker: int, slot: Slot, board: Board, now: float, may_be_silent: bool) -> bool:
-        """Say once when a worker hangs; whether it is to be killed for it. `now`: time.monotonic().
+        """Whether a worker hangs and is to be killed for it. The user is told once that it hangs. `now`: time.monotonic().
 
-        One that may be silent is only spoken of: an update may take that long, and another would have to make the same.
+        A worker that may be silent is not killed: one update may take that long, and its replacement would have to repeat it.
         """
         idle = now - board.stands(worker, HEARTBEAT) / 1e9
         phase = PHASES[board.stands(worker, PHASE)]
@@ -63,7 +63,7 @@ class Watch:
 
 
 def _error(name: str, failed: Failed, count: int) -> UserError | WorkerFailed:
-    """What the user is told: the line, and the worker's traceback, as a note where it would tell nothing more."""
+    """The error for the user: one line and the worker's traceback, which is only a note if the error is `Hopeless`."""
     kind = UserError if failed.of_the_user else WorkerFailed
     times = f" ({count} times)" if count > 1 else ""
     line, trace = f"{name}, step {failed.steps}{times}: {failed.text}", failed.traceback.rstrip()

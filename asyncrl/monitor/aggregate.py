@@ -1,4 +1,4 @@
-"""From what workers tell to what people read: ledger records and finished episodes in, one flat report out."""
+"""Turns the workers' ledger records and finished episodes into flat reports and the run's summary."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ FloatArray = NDArray[np.float64]
 
 
 class Aggregate:
-    """Pure bookkeeping: reads a ledger, is told of episodes, touches no file, no clock and no process.
+    """Computes reports from a ledger and from the episodes it is given. It uses no files, clocks or processes.
 
-    Ledger columns are totals since the beginning, so a report is made of differences to the report before: rates, shares
-    of time, losses and lag describe the interval. Returns and lengths describe the last 100 episodes, whenever they ended.
-    What was in the ledger when the aggregate was made (a resumed run) counts as steps, but not for rates.
+    Ledger columns are totals since the beginning, so a report is computed from the differences to the previous report:
+    rates, shares of time, losses and lag describe the interval between them. Returns and lengths describe the last 100
+    episodes, whenever they ended. Steps that were in the ledger at the construction (of a resumed run) count in `step`, but
+    not in rates.
     """
 
     def __init__(self, ledger: Ledger, explorations: Sequence[str], updates: int = 0, settings: Sequence[str] | None = None):
-        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `updates` is their number to start from.
+        """`explorations[i]` names the setting of worker i, e.g. ``"entropy:0.01"``; `updates`: the number of updates so far.
 
-        `settings`: where episodes name their own setting (black-box search), all that there are. Rows of the ledger beyond
-        the workers' are learners'.
+        `settings`: all settings, if episodes name their own (black-box search). Rows of the ledger after those of the
+        workers belong to learners.
         """
         if len(explorations) > ledger.workers:
             raise ValueError(f"{len(explorations)} explorations were given for {ledger.workers} workers")
@@ -36,23 +37,23 @@ class Aggregate:
         self._explorations = list(explorations)
         self._settings = list(dict.fromkeys(explorations if settings is None else settings))
         named = {end: [name.removesuffix(end) for name in ledger.columns if name.endswith(end)] for end in ("_sum", "_total", "_peak")}
-        self._losses_kept = [name for name in named["_sum"] if name != "lag" and f"{name}_count" not in ledger.columns]
-        self._counted = [name for name in named["_sum"] if name != "lag" and f"{name}_count" in ledger.columns]
+        self._loss_names = [name for name in named["_sum"] if name != "lag" and f"{name}_count" not in ledger.columns]
+        self._counted_names = [name for name in named["_sum"] if name != "lag" and f"{name}_count" in ledger.columns]
         self._counters, self._peaks = named["_total"], named["_peak"]
         self._first = self._previous = ledger.read_all()
         self._previous_updates = self._updates = updates
         self._previous_time: float | None = None
         self.returns = Returns(self._explorations, self._settings)
-        """Of finished episodes, which are told to it."""
+        """Statistics of finished episodes; the caller adds them here."""
         self.lag_histogram: FloatArray = np.zeros(LAG_BINS)
-        """How often each lag occurred within the interval of the last report, shape (LAG_BINS,)."""
+        """How often each lag occurred within the interval of the last report, shape [LAG_BINS]."""
 
     def report(self, now: float, updates: int) -> dict[str, float]:
-        """Everything since the report before, under stable names; a name without data is left out, so nothing is NaN.
+        """A report of the interval since the previous one, under stable names; names without data are left out, so no value is NaN.
 
-        `now`: time.monotonic(); `updates`: of the shared parameters so far (in rounds modes all workers make
-        one together, so their own counts do not add up to it). Names with a slash are TensorBoard's; the others
-        (step, seconds, updates, episodes) are for whoever reads the report itself.
+        `now`: time.monotonic(); `updates`: updates of the shared parameters so far (in rounds modes all workers make
+        one together, so the workers' own counts do not add up to it). Names with a slash become scalars in TensorBoard; the
+        others (step, seconds, updates, episodes) do not.
         """
         records = self._ledger.read_all()
         change = records - self._previous
@@ -74,12 +75,12 @@ class Aggregate:
             **self._figures(change, records),
             **self._counts(change),
         }
-        if since is not None:  # until the first round begins there is no interval to close
+        if since is not None:  # before the first round begins there is no interval
             self._previous, self._previous_time, self._previous_updates = records, now, updates
         return _finite(report)
 
     def summary(self) -> dict[str, Any]:
-        """The measured part of summary.json, over the whole run; None where there is nothing to tell."""
+        """The measured part of summary.json, over the whole run; None for values without data."""
         records = self._ledger.read_all()
         change = records - self._first
         began, ended = self._began(records), self._column(records, "ended").max()
@@ -120,7 +121,7 @@ class Aggregate:
             return {}
         occurred = np.flatnonzero(self.lag_histogram)
         maximum = float(occurred[-1]) if len(occurred) else 0.0
-        if maximum >= LAG_BINS - 1:  # the open bin: only the maximum of the whole run is known
+        if maximum >= LAG_BINS - 1:  # in the open last bin only the maximum of the whole run is known
             maximum = float(self._column(records, "lag_max").max())
         report = {
             "lag/mean": sums.sum() / counts.sum(),
@@ -131,7 +132,7 @@ class Aggregate:
         rounds = self._total(change, "rounds")
         if rounds:
             report["lag/during_copy"] = self._total(change, "torn") / rounds
-        if "lag_sums" in self._ledger.columns:  # a stream's learner tells whose units they were
+        if "lag_sums" in self._ledger.columns:  # the learner of the streams topology counts lag by the worker that acted
             sums, counts = (self._column(change, name).sum(axis=0) for name in ("lag_sums", "lag_counts"))
         for setting in self._settings:
             mine = [worker for worker, name in enumerate(self._explorations) if name == setting]
@@ -145,20 +146,20 @@ class Aggregate:
         return {f"time/{share}": spent / total for share, spent in seconds.items()} if total > 0 else {}
 
     def _losses(self, change: FloatArray) -> dict[str, float]:
-        """Means of columns ``<name>_sum``, over the gradients or updates of those who have any."""
-        if not self._losses_kept:
+        """Means of columns ``<name>_sum``, over the gradients or updates of the workers and learners that have any."""
+        if not self._loss_names:
             return {}
-        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in self._losses_kept])
-        # In rounds modes nobody updates alone: there each round that was not skipped contributes one gradient.
+        sums = np.stack([self._column(change, f"{loss}_sum")[:, 0] for loss in self._loss_names])
+        # In rounds modes workers make no updates of their own: each round that was not skipped contributes one gradient.
         rounds = self._column(change, "rounds")[:, 0] - self._column(change, "skipped")[:, 0]
         gradients = np.maximum(self._column(change, "updates")[:, 0], rounds)[(sums != 0).any(axis=0)].sum()
-        named = zip(self._losses_kept, sums.sum(axis=1))
+        named = zip(self._loss_names, sums.sum(axis=1))
         return {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
 
     def _figures(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
-        """Means of columns that have their own ``<name>_count``; the run's largest values, ``<name>_peak``; what was skipped."""
+        """Means of columns that have their own ``<name>_count``; the run's largest values, ``<name>_peak``; skipped updates."""
         report = {}
-        for name in self._counted:
+        for name in self._counted_names:
             if count := self._total(change, f"{name}_count"):
                 report[f"learn/{name}"] = self._total(change, f"{name}_sum") / count
         if self._total(change, "updates"):
@@ -167,7 +168,7 @@ class Aggregate:
         return {**report, "learn/skipped_updates": skipped} if skipped else report
 
     def _counts(self, change: FloatArray) -> dict[str, float]:
-        """Of columns ``<name>_total``, a learner's: how many in each of its rounds, those included that changed nothing."""
+        """A learner's columns ``<name>_total`` per round of the learner, including rounds without an update."""
         rounds = float(self._column(change, "rounds")[len(self._explorations) :].sum())
         return {f"learn/{name}": self._total(change, f"{name}_total") / rounds for name in self._counters} if rounds else {}
 

@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a live table, or a plain line now and then where nobody can see a table."""
+"""A run's output in the terminal: a live table, or a plain line every few seconds if standard error is not a terminal."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PLAIN_SECONDS = 5.0
 
 
 class Console:
-    """Progress goes to standard error, so that standard output is free for results.
+    """Shows progress on standard error, so that standard output is free for results.
 
-    Nothing here raises when the terminal is gone (a closed window, `| head`): the run goes on without being watched.
+    No method raises when the terminal is gone (a closed window, `| head`): the run continues without output.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Console:
         quiet: bool = False,
         file: IO[str] | None = None,
     ):
-        """`title` heads the table; `explorations[i]` names worker i's setting; `quiet` leaves only warnings."""
+        """`title`: of the table; `explorations[i]`: name of worker i's setting; `quiet`: print only warnings."""
         self._target = Target(title, target_steps, target_seconds, list(explorations))
         self._terminal = Terminal(file=file, stderr=file is None, highlight=False)
         self._quiet = quiet
@@ -41,7 +41,7 @@ class Console:
         self._gone = False
 
     def update(self, report: Mapping[str, float], restarts: Sequence[int] = ()) -> None:
-        """Show a report of `Aggregate.report`; `restarts[i]` counts how often worker i was replaced."""
+        """Show a report of `Aggregate.report`; `restarts[i]`: how often worker i was replaced."""
         if self._quiet:
             return
         if self._terminal.is_terminal:
@@ -51,16 +51,16 @@ class Console:
             self._print(Text(plain_line(self._target, report)))
 
     def say(self, message: str) -> None:
-        """A line above the table; not shown when quiet."""
+        """Print a line above the table, unless quiet."""
         if not self._quiet:
             self._print(Text(message))
 
     def note(self, message: str) -> None:
-        """A warning, above the table; shown even when quiet."""
+        """Print a warning above the table, also when quiet."""
         self._print(Text.assemble(("warning: ", "bold yellow"), message))
 
     def close(self) -> None:
-        """Leave the last state of the table on the screen and give the cursor back."""
+        """Stop the live table; its last state stays on the screen, and the cursor is shown again."""
         live, self._live = self._live, None
         try:
             if live is not None:
@@ -69,7 +69,7 @@ class Console:
             self._gone = True
 
     def print_summary(self, summary: Mapping[str, Any], folder: str = "") -> None:
-        """The main lines of summary.json, after `close`."""
+        """Print the main lines of summary.json, after `close`."""
         if not self._quiet:
             self._print(summary_panel(summary, folder, self._terminal.width))
 
@@ -88,8 +88,8 @@ class Console:
         )
         try:
             if self._live is None:
-                # No thread of its own: the table is drawn once per report, in one write, and does not flicker.
-                # What others print appears above it, unless standard output goes somewhere else.
+                # Without rich's refresh thread: the table is drawn once per report, in one write, and does not flicker.
+                # Output of other code to standard output is printed above the table if it goes to the same terminal.
                 to_screen = sys.stdout.isatty()
                 self._live = Live(table, console=terminal, auto_refresh=False, vertical_overflow="crop", redirect_stdout=to_screen)
                 self._live.start()
@@ -101,7 +101,7 @@ class Console:
         if self._gone:
             return
         try:
-            # A file gets whole lines; a terminal gets them wrapped.
+            # Lines are wrapped for a terminal, but not in a file.
             self._terminal.print(what, soft_wrap=isinstance(what, Text) and not self._terminal.is_terminal)
-        except (OSError, ValueError):  # ValueError: the stream was closed under us
+        except (OSError, ValueError):  # ValueError: the stream was closed
             self._gone = True

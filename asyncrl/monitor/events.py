@@ -1,4 +1,4 @@
-"""TensorBoard's event file: what it shows, and how it is laid out. Written directly, without a thread in between."""
+"""TensorBoard's event file: its scalars, its page layout and its records, written directly and without a thread."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CHARTS: dict[str, dict[str, Sequence[str]]] = {
         "memory in MB": ["memory/rss_mb"],
     },
 }
-"""The page CUSTOM SCALARS: group -> chart -> patterns of whole scalar names. Three charts fill a row."""
+"""The page CUSTOM SCALARS: group -> chart -> regular expressions for whole scalar names. A row has three charts."""
 
 METRICS = {
     "return/mean": "return",
@@ -67,27 +67,27 @@ METRICS = {
     "time/environment": "time: environment",
     "time/wait": "time: wait",
 }
-"""The columns of results on the page HPARAMS; each shows the last value of that scalar."""
+"""Scalar -> title of its column on the page HPARAMS, which shows the scalar's last value."""
 
 FOREMOST = ("algo", "env", "mode", "seed", "workers")
-"""Settings that the page HPARAMS shows at once: it opens with the first five and hides the others behind checkboxes."""
+"""Settings listed first on the page HPARAMS, which initially shows five columns and hides the others behind checkboxes."""
 
 _numbers = count()
 
 
 def new_file_name() -> str:
-    """What the event file of a session is called; files are read in the order of their names."""
+    """A new name for the event file of a session; TensorBoard reads the files of a folder in the order of their names."""
     return f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
 
 
 class EventFile:
-    """One events.out.tfevents.* file; every method writes whole records, or raises OSError and writes none."""
+    """One events.out.tfevents.* file. Every method writes complete records, or raises OSError and writes nothing."""
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], after: int | None = None, keep: int = 0):
-        """Open the file; the first report is preceded by the layout of charts and the settings of the experiment.
+        """Open the file. The layout of charts and the experiment's settings are written before the first report.
 
-        `after`: the step that a resumed run goes on from: what earlier files of the folder tell of later ones is not shown any more.
-        `keep`: so many bytes of it are there already, written by a writer that was killed; what is beyond is cut off.
+        `after`: the step at which a resumed run continues; TensorBoard then hides later steps in earlier files of the folder.
+        `keep`: how many bytes of an existing file, of a writer that was killed, are kept; the rest is cut off.
         """
         self._file = GrowingFile(path, keep=keep)
         self._settings = flat_settings(settings)
@@ -96,11 +96,14 @@ class EventFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the file in bytes."""
         return self._file.size
 
     def add_report(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None, wall_time: float) -> None:
-        """One event at ``report["step"]``: every name with a slash as a scalar, and the histogram of lag."""
+        """Write one event at ``report["step"]``: every name with a slash as a scalar, and the histogram of lag.
+
+        `lag_histogram` [LAG_BINS]: how often each lag occurred; `wall_time`: of the report, by time.time().
+        """
         step = int(report["step"])
         values = [Summary.Value(tag=name, simple_value=value) for name, value in report.items() if "/" in name]
         if lag_histogram is not None and lag_histogram.any():
@@ -113,17 +116,17 @@ class EventFile:
             self._head_written = True
 
     def add_end(self, status: str) -> None:
-        """Tell the page HPARAMS how the run ended: "completed" is a success, anything else a failure."""
+        """Write for the page HPARAMS how the run ended: "completed" is a success, anything else a failure."""
         code = api_pb2.STATUS_SUCCESS if status == "completed" else api_pb2.STATUS_FAILURE
         end = HParamsPluginData(session_end_info=SessionEndInfo(status=code, end_time_secs=time.time()))
         self._write(Event(wall_time=time.time(), summary=_hparams_summary(hparams.SESSION_END_INFO_TAG, end)))
 
     def close(self) -> None:
-        """All records are in the file already."""
+        """Close the file, in which all records are already."""
         self._file.close()
 
     def _head(self, wall_time: float) -> list[Event]:
-        # START at a step hides what an earlier file of the folder holds from there on: a resumed run repeats those steps.
+        # A START record hides the later steps in earlier files of the folder, which a resumed run repeats.
         start = SessionLog(status=SessionLog.START)
         return [
             Event(wall_time=wall_time, file_version="brain.Event:2"),
@@ -141,7 +144,7 @@ class EventFile:
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
-    """Nested settings as ``{"options.learning_rate": 0.001}``; None is left out, what is no number or text becomes its text."""
+    """Nested settings as ``{"options.learning_rate": 0.001}``; None is left out, and values of other types become text."""
     flat: dict[str, bool | float | str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -154,12 +157,12 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bo
 
 
 def _histogram(counts: NDArray[np.float64]) -> HistogramProto:
-    """A bucket of width one around each lag; `counts` (lags,) is not all zero."""
+    """A histogram with a bucket of width one around each lag; counts[lags], at least one of them not zero."""
     lags = np.arange(len(counts), dtype=np.float64)
     present = np.flatnonzero(counts)
-    first, last = int(present[0]), int(present[-1])  # empty bins at both ends would only stretch the axis
+    first, last = int(present[0]), int(present[-1])  # without empty bins at both ends, which would stretch the axis
     return HistogramProto(
-        min=first - 0.5,  # TensorBoard takes this for the left edge of the first bucket
+        min=first - 0.5,  # TensorBoard uses this as the left edge of the first bucket
         max=last + 0.5,
         num=float(counts.sum()),
         sum=float(counts @ lags),
@@ -185,7 +188,7 @@ def _layout_summary() -> Summary:
 
 
 def _lines(patterns: Sequence[str]) -> layout_pb2.MultilineChartContent:
-    # TensorBoard matches from the beginning only: without the end, episode/length would draw all that begins so.
+    # TensorBoard matches only the beginning of a name: without "$", episode/length would also match longer names.
     return layout_pb2.MultilineChartContent(tag=[f"{pattern}$" for pattern in patterns])
 
 
@@ -196,7 +199,7 @@ def _hparams_summaries(settings: Mapping[str, bool | float | str], wall_time: fl
         setattr(start.hparams[name], kind, value)
     experiment = api_pb2.Experiment(
         time_created_secs=wall_time,
-        # What "differs" comes first on the page.
+        # The page lists settings marked as `differs` first.
         hparam_infos=[
             api_pb2.HParamInfo(name=name, type=_hparam_type(value), differs=name in FOREMOST) for name, value in settings.items()
         ],

@@ -1,4 +1,4 @@
-"""How much memory a run takes: this process and all its children."""
+"""The memory that a run takes: that of this process and all its children."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 import psutil
 
 COST_SHARE = 1 / 300
-"""The most of one core's time that measuring may take."""
+"""The largest share of one core's time that measuring may take."""
 
 
 class MemoryMeter:
     """Resident memory of this process and its children, in MB of 10**6 bytes; shared pages are counted once.
 
-    The kernel walks all page tables for this number, about 3 ms for a process with torch in it. So the meter spaces its
-    measurements by what they cost, and `read` returns the last one in between. Where the kernel does not tell the
-    proportional share (not Linux), the plain resident size stands in, which counts shared pages once per process.
+    The kernel reads all page tables for this number, which takes about 3 ms for a process with torch in it. So the meter
+    measures the less often the longer it takes, and `read` returns the last measurement in between. On systems other than
+    Linux, which do not report the proportional set size, it uses the resident size, which counts shared pages once per process.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class MemoryMeter:
         self._due = 0.0
 
     def read(self, now: float, force: bool = False) -> float:
-        """MB at about `now` (time.monotonic()); `force` measures even if the last time was a moment ago."""
+        """Megabytes at about `now` (time.monotonic()); with `force` it measures in any case."""
         if force or now >= self._due:
             begin = time.perf_counter()
             self.last_mb = self._measure() / 1e6
@@ -39,7 +39,7 @@ class MemoryMeter:
             try:
                 total += _resident_bytes(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue  # it ended between being listed and being asked
+                continue  # it ended after it was listed
         return total
 
 

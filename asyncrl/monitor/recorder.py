@@ -1,4 +1,4 @@
-"""The one process that writes a run's event file and metrics.jsonl."""
+"""The process that writes a run's event file and metrics.jsonl, and the messages between it and the main process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asyncrl.store.growing_files import GrowingFile, keep_lines_to
 
 
 class Report(NamedTuple):
-    """What travels to the writer: the flat report, the lags of its interval (LAG_BINS,) or None, time.time() of its making."""
+    """A message to the writer: the flat report, the histogram of lag [LAG_BINS] of its interval or None, and the time.time() of it."""
 
     values: dict[str, float]
     lag_histogram: NDArray[np.float64] | None
@@ -26,10 +26,10 @@ class Report(NamedTuple):
 
 
 class Open(NamedTuple):
-    """The first message, to whoever begins or follows one that was killed."""
+    """The first message to a writer process, which may be the replacement of one that was killed."""
 
     confirmed: Sizes | None
-    """How many bytes of both files were confirmed by the last answer; None where there was none."""
+    """How many bytes of both files the last answer has confirmed; None if there was no answer."""
 
 
 class End(NamedTuple):
@@ -39,27 +39,27 @@ class End(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Bytes of both files."""
+    """Sizes of both files in bytes."""
 
     events: int
     lines: int
 
 
 class Answer(NamedTuple):
-    """To each message: what kept it from being carried out, and how far the files have come; None where they could not be opened."""
+    """The answer to a message: the error, if it failed, and the sizes of the files, which are None if they could not be opened."""
 
     error: str | None
     sizes: Sizes | None
 
 
 class Recorder:
-    """Both files of a folder. They are opened at once, and after an error at the next report.
+    """Writes both files of a folder. They are opened at once, or after an error at the next report.
 
-    Whoever follows a writer that was killed cuts off what was not confirmed, and is given it again.
+    The replacement of a writer that was killed cuts off what was not confirmed; the main process sends that again.
     """
 
     def __init__(self, folder: str | os.PathLike[str], events_name: str, settings: Mapping[str, Any], after: int | None = None):
-        """`after`: the step that a resumed run goes on from; what the files tell of later ones was another session's, and is given up."""
+        """`after`: the step at which a resumed run continues; reports of later steps, of an earlier session, are removed."""
         self._after = after
         self._folder, self._events_name = Path(folder), events_name
         self._settings = settings
@@ -69,19 +69,19 @@ class Recorder:
 
     @property
     def sizes(self) -> Sizes | None:
-        """How far the files have come."""
+        """Sizes of the files; None while they are not both open."""
         return None if self._events is None or self._lines is None else Sizes(self._events.size, self._lines.size)
 
     def open(self, confirmed: Sizes | None) -> None:
-        """Go on after so many bytes of each file. Raises OSError."""
+        """Open both files and continue after the `confirmed` bytes of each. Raises OSError."""
         self._confirmed = confirmed
         self._opened()
 
     def add(self, report: Report) -> None:
-        """Write one report to both files; raises OSError where there is no room."""
+        """Write one report to both files. Raises OSError, for example if the disk is full."""
         events, lines = self._opened()
         events.add_report(report.values, report.lag_histogram, report.wall_time)
-        lines.write(json.dumps({name: _short(name, value) for name, value in report.values.items()}, allow_nan=False).encode() + b"\n")
+        lines.write(json.dumps({name: _number(name, value) for name, value in report.values.items()}, allow_nan=False).encode() + b"\n")
 
     def close(self, status: str) -> None:
         """Write how the run ended and close both files."""
@@ -93,7 +93,7 @@ class Recorder:
             lines.close()
 
     def _opened(self) -> tuple[EventFile, GrowingFile]:
-        # One at a time: a disk may have room for one file and not for the other.
+        # Each file separately: a full disk may have room for one and not for the other.
         known = self._confirmed
         if self._events is None:
             self._events = EventFile(self._folder / self._events_name, self._settings, self._after, known.events if known else 0)
@@ -107,7 +107,7 @@ class Recorder:
 def writer_main(folder: str, events_name: str, settings: Mapping[str, Any], after: int | None, connection: Connection) -> None:
     """Body of the writer process: answers each message with an `Answer`.
 
-    Ends after an `End`, or when the main process is gone (end of file on the connection).
+    Returns after an `End` message, or when the main process has ended (end of file on the connection).
     """
     leave_signals_to_main()
     recorder = Recorder(folder, events_name, settings, after)
@@ -122,8 +122,8 @@ def writer_main(folder: str, events_name: str, settings: Mapping[str, Any], afte
         _carry_out(recorder, End("interrupted"))
 
 
-def _short(name: str, value: float) -> float | int:
-    # Counts (step, updates, episodes) read as whole numbers.
+def _number(name: str, value: float) -> float | int:
+    # Counts (step, updates, episodes) are written as integers.
     return int(value) if "/" not in name and value.is_integer() else value
 
 

@@ -16,7 +16,7 @@ WINDOW = 100
 
 
 HELD = ("order", "worker", "episode_return", "length", "setting", "steps")
-"""What is kept of an episode until it counts."""
+"""Fields of a finished episode that is held until it is counted."""
 
 ORDER, WORKER = HELD.index("order"), HELD.index("worker")
 
@@ -26,19 +26,19 @@ class Episode:
     """A finished episode."""
 
     episode_return: float
-    """Undiscounted."""
+    """The undiscounted sum of rewards."""
     length: int
     """In steps."""
     worker: int
     steps: int
-    """Steps of all workers that were known when its round began."""
+    """The steps of all workers that were known when the round in which it ended began."""
 
 
 class Returns:
-    """The last 100 episodes of all workers, of each, and of each exploration setting, whenever they ended; and the best 100 so far."""
+    """Means over the last 100 episodes of all workers, of each worker and of each exploration setting, and the best mean of 100."""
 
     def __init__(self, explorations: Sequence[str], settings: Sequence[str]):
-        """`explorations[i]`: the setting of worker i; `settings`: all settings that there are, without repetition."""
+        """`explorations[i]`: the setting of worker i; `settings`: all settings, without repetition."""
         self._explorations, self._settings = explorations, settings
         self._best = -math.inf
         self._best_steps = 0
@@ -48,9 +48,9 @@ class Returns:
         self._held: list[NDArray[np.float64]] = []
 
     def hold(self, worker: int, records: Mapping[str, NDArray[Any]]) -> None:
-        """Take in finished episodes of one worker, oldest first; they count once they are released. EPISODE_FIELDS -> (episodes,).
+        """Add finished episodes of one worker, oldest first; they are counted when `release` is called.
 
-        `setting` is of use where exploration settings are not the workers'.
+        `records`: the names of EPISODE_FIELDS -> arrays [episodes]. Its `setting` is used if the worker has no setting of its own.
         """
         own = self._of_own_setting(worker)
         fields = {**records, "worker": np.full(len(records["order"]), worker)}
@@ -59,9 +59,9 @@ class Returns:
         self._held.append(np.stack([fields[name] for name in HELD], axis=1).astype(np.float64))
 
     def release(self, below: int | None) -> None:
-        """Let the held episodes of an `order` below this count, in that order, then by worker, then as they ended; None: all, as they came.
+        """Count the held episodes whose `order` is below this number, sorted by order, then worker, then time; with None all, unsorted.
 
-        So what is told of a deterministic run does not depend on when its episodes were collected.
+        So the reports of a deterministic run do not depend on when its episodes were collected.
         """
         if not self._held:
             return
@@ -75,23 +75,23 @@ class Returns:
             self._count(due)
 
     def _count(self, rows: NDArray[np.float64]) -> None:
-        """`rows`: episodes [n, fields of HELD]."""
+        """Count the episodes rows[n, fields of HELD]."""
         named = dict(zip(HELD, rows.T, strict=True))
         self._find_best(named["episode_return"], named["steps"])
         workers, settings = named["worker"].astype(int).tolist(), named["setting"].astype(int).tolist()
-        told = zip(named["episode_return"].tolist(), named["length"].tolist(), named["steps"].tolist(), strict=True)
-        for (value, length, steps), worker, setting in zip(told, workers, settings, strict=True):
+        named_values = zip(named["episode_return"].tolist(), named["length"].tolist(), named["steps"].tolist(), strict=True)
+        for (value, length, steps), worker, setting in zip(named_values, workers, settings, strict=True):
             episode = Episode(value, int(length), worker, int(steps))
             for window in (self._recent, self._of_worker[worker], self._of_setting[self._settings[setting]]):
                 window.append(episode)
 
     def _of_own_setting(self, worker: int) -> int | None:
-        """The number of the worker's setting; None where settings are not the workers'."""
+        """The number of the worker's setting; None if settings belong to episodes and not to workers."""
         name = self._explorations[worker]
         return self._settings.index(name) if name in self._settings else None
 
     def report(self) -> dict[str, float]:
-        """Means under the names of reports; NaN where there is nothing yet."""
+        """Means under the names of reports; NaN for those without an episode so far."""
         report = {
             "return/mean": _mean_return(self._recent),
             "return/best": self._best_mean(),
@@ -105,19 +105,19 @@ class Returns:
         return report
 
     def summary(self) -> dict[str, Any]:
-        """Their part of summary.json; None where there is nothing to tell."""
+        """The part of summary.json that is about episodes; None for values without data."""
         return {
-            "return_mean_last_100": _none(_mean_return(self._recent)),
-            "return_best_mean_100": _none(self._best_mean()),
+            "return_mean_last_100": _none_unless_finite(_mean_return(self._recent)),
+            "return_best_mean_100": _none_unless_finite(self._best_mean()),
             "return_best_steps": self._best_steps if self._best > -math.inf else None,
-            "return_by_exploration": {name: _none(_mean_return(window)) for name, window in self._of_setting.items()},
-            "episode_length_last_100": _none(_mean_length(self._recent)),
+            "return_by_exploration": {name: _none_unless_finite(_mean_return(window)) for name, window in self._of_setting.items()},
+            "episode_length_last_100": _none_unless_finite(_mean_length(self._recent)),
         }
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint has to keep so that returns go on where they were; standard JSON."""
+        """The state for a checkpoint, as standard JSON, from which `restore` continues."""
         return {
-            "best": _none(self._best),
+            "best": _none_unless_finite(self._best),
             "best_steps": self._best_steps,
             "recent": _rows(self._recent),
             "of_worker": [_rows(window) for window in self._of_worker],
@@ -126,7 +126,7 @@ class Returns:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; workers and settings that this run does not have are left out."""
+        """Continue from `state`, without the workers and settings that this run does not have."""
         self._best = -math.inf if state["best"] is None else float(state["best"])
         self._best_steps = int(state["best_steps"])
         self._recent.extend(Episode(*row) for row in state["recent"])
@@ -138,17 +138,17 @@ class Returns:
         self._held = [np.array(rows, np.float64).reshape(-1, len(HELD)) for rows in state.get("held", [])]
 
     def _find_best(self, returns: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
-        """`returns`, `steps` [n]: of the episodes that come after the last ones."""
+        """Update the best mean by returns[n] and steps[n] of the episodes that follow those in `_recent`."""
         values = np.concatenate([[episode.episode_return for episode in self._recent][-(WINDOW - 1) :], returns])
         if len(values) >= WINDOW:
-            # A copy, so that every window is added up in the same way however many episodes come at a time.
+            # A contiguous copy, so that every window is summed in the same order however many episodes come at a time.
             means = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(values, WINDOW)).mean(axis=1)
             first = int(means.argmax())
             if means[first] > self._best:
                 self._best, self._best_steps = float(means[first]), int(steps[first - len(means)])
 
     def _best_mean(self) -> float:
-        # A run with fewer than 100 episodes has one window: what there is. (max: the two means add up in another order.)
+        # With fewer than 100 episodes the best mean is that of all. (max, since the two means are summed in different orders.)
         recent = _mean_return(self._recent)
         return max(self._best, recent) if self._best > -math.inf else recent
 
@@ -167,5 +167,5 @@ def _rows(window: Iterable[Episode]) -> list[list[Any]]:
     return [list(astuple(episode)) for episode in window]
 
 
-def _none(value: float) -> float | None:
+def _none_unless_finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

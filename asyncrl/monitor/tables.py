@@ -1,4 +1,4 @@
-"""Reports and summaries as things that rich can draw; pure functions of their arguments."""
+"""Reports and summaries as tables and text that rich prints; pure functions of their arguments."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from asyncrl.progress import SHARES
 COLORS = {"environment": "green", "act": "cyan", "learn": "blue", "apply": "magenta", "wait": "yellow"}
 
 WIDEST = 100
-"""Columns; a wider terminal does not make the table easier to read."""
+"""Largest width of the tables in characters, also in a wider terminal."""
 
 NARROW = 64
-"""Below so many columns, figures flow instead of standing in columns, and the table of workers has fewer of them."""
+"""In a terminal of fewer characters, figures are not aligned in columns, and the table of workers has fewer columns."""
 
 LINES_BESIDES_WORKERS = 14
-"""Lines of the live table that are no worker's; the rest of the terminal's height is for workers."""
+"""Lines of the live table beside those of workers, which may fill the rest of the terminal's height."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a run is going to do, as far as the table shows it."""
+    """What the table shows of a run's settings: its title, its steps or seconds to reach, and the workers' explorations."""
 
     title: str
     steps: int
@@ -37,7 +37,7 @@ class Target:
     explorations: Sequence[str]
 
     def remaining_seconds(self, report: Mapping[str, float]) -> float | None:
-        """How long the run will still take at the present rate; None when that cannot be told."""
+        """The time that the run will still take at the present rate; None if that is unknown."""
         estimates = []
         if report.get("rate/steps_per_second", 0.0) > 0:
             estimates.append((self.steps - report["step"]) / report["rate/steps_per_second"])
@@ -46,7 +46,7 @@ class Target:
         return max(0.0, min(estimates)) if estimates else None
 
     def times(self, report: Mapping[str, float]) -> str:
-        """``0:00:31 elapsed, about 0:00:28 left``."""
+        """The elapsed and the remaining time as text: ``0:00:31 elapsed, about 0:00:28 left``."""
         remaining = self.remaining_seconds(report)
         return f"{clock(report['seconds'])} elapsed" + (f", about {clock(remaining)} left" if remaining is not None else "")
 
@@ -89,7 +89,7 @@ def plain_line(target: Target, report: Mapping[str, float]) -> str:
 
 
 def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
-    """The main lines of summary.json in a frame; what is missing in it is left out."""
+    """The main lines of summary.json in a frame, without those whose values are missing."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -114,14 +114,14 @@ def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
     }
     for name, text in rows.items():
         if text:
-            grid.add_row(name, Text(text))  # as Text: brackets in a name are no markup
+            grid.add_row(name, Text(text))  # as Text, so that brackets in a name are not taken for markup
     status = str(given("status", "completed"))
     color = {"completed": "green", "interrupted": "yellow"}.get(status, "red")
     return Panel(grid, title=Text(status, style=f"bold {color}"), title_align="left", box=box.ROUNDED, width=min(width, WIDEST))
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """`value` with thousands separated; without `digits`, with about four figures."""
+    """`value` as text with separated thousands and `digits` decimals, by default so many that it has about four figures."""
     if value is None:
         return "-"
     if digits is None:
@@ -130,7 +130,7 @@ def number(value: float | None, digits: int | None = None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as hours:minutes:seconds."""
+    """Seconds as text, hours:minutes:seconds."""
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
@@ -161,7 +161,7 @@ def _figures(target: Target, report: Mapping[str, float], width: int) -> Table:
 
 
 def _time_shares(report: Mapping[str, float], width: int, colors: bool, ascii_only: bool) -> list[Text]:
-    """Shares of time as one bar of colored cells, and their names and numbers in the same colors."""
+    """Shares of time as a bar of colored cells, and a legend with their names and numbers in the same colors."""
     bar, legend, end, drawn = Text(), Text(), 0.0, 0
     for share in SHARES:
         value = report.get(f"time/{share}")

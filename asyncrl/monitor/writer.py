@@ -1,4 +1,4 @@
-"""The main process's end of the writer: reports go in, and nothing that happens to the writer ever comes back as a delay."""
+"""The main process's side of the writer process: queues reports and sends them, without ever waiting for the disk."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from asyncrl.processes.interrupts import held
 from asyncrl.processes.starting import start
 
 MOST_DEATHS = 3
-"""A writer process that dies so often in a row, without having written anything in between, is not started again."""
+"""After so many deaths in a row, without a report written in between, the writer process is not started again."""
 
 
 class Writer:
-    """Queues reports and ships one at a time, the next when the process has answered the one before.
+    """Queues reports and sends them to the writer process one at a time, each after the answer to the one before.
 
-    So at most one message is ever in the pipe, an answered pipe is empty, and shipping cannot block. While the writer is
-    slow or stopped, reports wait here; when more than `most_queued` wait, the oldest is dropped and counted. A writer
-    that cannot write (a full disk) is reported once and goes on trying with each new report; one that died is reported
-    and started again, goes on with the same files, and writes what the dead one had in hand. Neither stops a run.
+    So at most one message is in the pipe, and sending cannot block. While the writer process is slow or stopped, reports
+    wait in the queue; if more than `most_queued` wait, the oldest is dropped and counted. If the process cannot write (a full
+    disk), a warning is given once and it tries again with each new report. If it dies, a warning is given and a new one is
+    started, which continues the same files and gets the report that the dead one had not confirmed. Neither stops a run.
 
-    Used by one thread. `context` says how processes start.
+    Used by one thread. `context` starts the process.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Writer:
         most_queued: int = 100,
         after: int | None = None,
     ):
-        """`folder` has to exist; `settings` (may be nested) go to the page HPARAMS; `after`: the step that a resumed run goes on from."""
+        """`folder`: must exist; `settings`: for the page HPARAMS, may be nested; `after`: the step at which a resumed run continues."""
         self._after = after
         self._context = context
         self._folder = os.fspath(folder)
@@ -60,20 +60,21 @@ class Writer:
         self._process: Child | None = None
         self._connection: Connection | None = None
         self.dropped = 0
-        """Reports that were not written and never will be."""
+        """How many reports were lost."""
         self.written = 0
-        """Reports that the writer process has confirmed."""
+        """How many reports the writer process has confirmed."""
         self._start()
 
     @property
     def process_id(self) -> int | None:
-        """The writer process; None when it was given up or is closed."""
+        """The process id of the writer process; None if there is none, after `close` or after too many deaths."""
         return self._process.pid if self._process is not None else None
 
     def send(self, report: Mapping[str, float], lag_histogram: NDArray[np.float64] | None = None) -> None:
-        """Have a report written, now or later. Returns at once, whatever state the writer is in.
+        """Queue a report for writing. Returns at once, whatever state the writer process is in.
 
-        It needs the name "step"; values that are not finite are left out, for standard JSON has no word for them.
+        `report` must have the name "step"; values that are not finite are left out, since standard JSON cannot express them.
+        `lag_histogram` [LAG_BINS]: how often each lag occurred in its interval.
         """
         values = {name: float(value) for name, value in report.items() if math.isfinite(value)}
         self._queue.append(Report(values, lag_histogram, time.time()))
@@ -83,26 +84,26 @@ class Writer:
             self.dropped += 1
 
     def poll(self) -> list[str]:
-        """Take in answers, ship what waits, and return warnings for the user that are new since the last call."""
+        """Receive answers, send waiting reports, and return the warnings for the user that are new since the last call."""
         self._advance()
         warnings, self._warnings = self._warnings, []
         return warnings
 
     def close(self, seconds: float = 5.0, status: str = "completed") -> list[str]:
-        """Write what waits and end the process, within `seconds` in all; returns the last warnings.
+        """Have the waiting reports written and end the process; returns the last warnings.
 
-        `status` is for the page HPARAMS. A process that does not make it in time is killed.
+        It takes at most `seconds`, after which the process is killed. `status`: how the run ended, for the page HPARAMS.
         """
         deadline = time.monotonic() + seconds
         while self._process is not None and time.monotonic() < deadline:
             starts = self._starts
-            self._ship_next()
+            self._send_next()
             if self._awaiting is None:
-                self._ship(End(status))
+                self._send(End(status))
             ending = isinstance(self._awaiting, End)
             if self._starts == starts:
                 self._wait(deadline)
-            if self._starts > starts:  # it died: its successor has as long
+            if self._starts > starts:  # the process died: its replacement gets the full time
                 deadline = time.monotonic() + seconds
             elif ending and self._awaiting is None:
                 break
@@ -119,14 +120,14 @@ class Writer:
                 self._answered(self._connection.recv())
             except (EOFError, OSError):
                 self._died()
-            self._ship_next()
-        self._ship_next()
+            self._send_next()
+        self._send_next()
 
-    def _ship_next(self) -> None:
+    def _send_next(self) -> None:
         while self._queue and self._awaiting is None and self._connection is not None:
-            self._ship(self._queue.popleft())
+            self._send(self._queue.popleft())
 
-    def _ship(self, message: Open | Report | End) -> None:
+    def _send(self, message: Open | Report | End) -> None:
         assert self._connection is not None
         self._awaiting = message
         try:
@@ -148,10 +149,10 @@ class Writer:
             self._warnings.append(f"cannot write reports to {self._folder}: {error}; training goes on, reports are lost while this lasts")
 
     def _wait(self, deadline: float) -> None:
-        """Wait for the next answer, or until time is up."""
+        """Wait for the next answer, at most until `deadline`."""
         left = deadline - time.monotonic()
         if left > 0 and self._connection is not None:
-            with suppress(OSError):  # _advance meets the same error and settles it
+            with suppress(OSError):  # _advance gets the same error and handles it
                 self._connection.poll(left)
             self._advance()
 
@@ -160,20 +161,20 @@ class Writer:
         arguments = (self._folder, self._events_name, self._settings, self._after)
         with held():
             self._process, self._connection = start(self._context, writer_main, "asyncrl-writer", arguments)
-        self._ship(Open(self._confirmed))
+        self._send(Open(self._confirmed))
 
     def _died(self) -> None:
-        """Settle the death of the process: a successor gets what it had in hand."""
+        """Handle the death of the process: queue the unconfirmed report again, and start a new process or give up."""
         assert self._process is not None
         assert self._connection is not None
         if isinstance(self._awaiting, Report):
             self._queue.appendleft(self._awaiting)
         self._awaiting = None
-        self._process.kill()  # whatever has closed the connection: two must not write to one file
+        self._process.kill()  # also if only the connection was closed: two processes must not write to one file
         self._process.join(0.2)
         code = self._process.exitcode
         reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        self._deaths += not self._process.lost  # the fork server's death says nothing against what it was to write
+        self._deaths += not self._process.lost  # a process that is lost with the fork server did not fail by itself
         self._release()
         if self._deaths == MOST_DEATHS:
             self._give_up(f"died {MOST_DEATHS} times in a row ({reason})")

@@ -1,7 +1,7 @@
-"""Experience that is used more than once: n-step transitions in one flat store, drawn uniformly or by priority.
+"""Experience replay: n-step transitions in one flat array, sampled uniformly or by priority.
 
-records   what a transition is: fields, bytes, the batch that is drawn
-windows   streams of steps to n-step transitions
-store     the replay itself
-sizes     its bytes, computed and checked up front
+records   the fields and bytes of a transition, and a sampled batch
+windows   turns streams of steps into n-step transitions
+store     the replay buffer
+sizes     its size in bytes, computed and checked before it is allocated
 """

@@ -1,4 +1,4 @@
-"""A transition as a record of bytes, and batches of them."""
+"""A transition as a record of bytes, and batches of transitions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Batch:
     """B transitions. There is no `done`: the target of a value is reward + discount * (value of next_observation).
 
     observation       [B, *shape]  float32 or uint8
-    action            [B, C]       float32, as the policy gave it: within [-1, 1]
+    action            [B, C]       float32, as the policy computed it: within [-1, 1]
     reward            [B]          float32, sum of gamma^k r_k over the window's m steps (m <= n)
-    discount          [B]          float32, gamma^m; 0 where the episode terminated within the window
-    next_observation  [B, *shape]  the true successor of the window's last step
+    discount          [B]          float32, gamma^m; 0 if the episode terminated within the window
+    next_observation  [B, *shape]  the observation after the window's last step, also at the end of an episode
     version           [B]          int64, the version of the parameters that acted at the window's first step
-    step              [B]          int64, how many steps the replay had been fed before that step
-    weight            [B]          float32, importance weights of prioritised draws, at most 1; all 1 for uniform ones
-    position          [B]          int64, which transition it is, counted from the first one ever stored
-    extras            the same for fields of the algorithm's own
+    step              [B]          int64, the number of steps added to the replay before that step
+    weight            [B]          float32, importance weights of prioritised sampling, at most 1; all 1 for uniform sampling
+    position          [B]          int64, the transition's number, counted from the first one ever stored
+    extras            name -> [B, *shape], further fields of the algorithm
     """
 
     observation: NDArray[Any]
@@ -47,7 +47,11 @@ class Batch:
 def fields_of(
     observation: tuple[tuple[int, ...], DTypeLike], components: int, extras: Layout | None = None
 ) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
-    """Fields of one transition; `observation`: (shape, dtype), `components` of an action, `extras`: the algorithm's own fields."""
+    """Fields of one transition, name -> (shape, dtype).
+
+    `observation`: (shape, dtype); `components`: C, of an action; `extras`: further fields of the algorithm. Raises ValueError if
+    one of them has the name of another field.
+    """
     fields: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
         "observation": observation,
         "action": ((components,), np.float32),
@@ -65,7 +69,7 @@ def fields_of(
 
 
 class Record:
-    """Where each field of a transition lies within its bytes: wide numbers first, so that every one is aligned."""
+    """The layout of a transition's fields within its bytes: fields with large elements first, so that every one is aligned."""
 
     def __init__(self, fields: Layout):
         self.fields = dict(fields)
@@ -80,7 +84,7 @@ class Record:
 
     @property
     def mark(self) -> int:
-        """A number that differs (all but certainly) for different fields."""
+        """A checksum of the fields, by which a saved replay with other fields is recognised."""
         return zlib.crc32(repr([(name, shape, np.dtype(dtype).str) for name, (shape, dtype) in self.fields.items()]).encode())
 
     def views(self, rows: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -93,7 +97,7 @@ class Record:
         return found
 
     def columns(self, flat: NDArray[np.uint8], count: int) -> dict[str, NDArray[Any]]:
-        """Fields of `count` records as `gather` leaves them in flat[count * size]: whole arrays [count, *shape]."""
+        """Fields of `count` records as `gather` writes them to flat[count * size]: contiguous arrays [count, *shape]."""
         found = {}
         for name, (shape, dtype) in self.fields.items():
             first, size = self.place[name]
@@ -101,7 +105,7 @@ class Record:
         return found
 
     def table(self) -> tuple[NDArray[np.int64], int]:
-        """(first and size of each field [F, 2], the unit in bytes in which both are counted): what `gather` needs."""
+        """For `gather`: offset and size of each field [F, 2], and the unit in bytes in which both are counted."""
         places = np.array(list(self.place.values()), np.int64)
         unit = 4 if not (places % 4).any() else 1
         return places // unit, unit
@@ -109,15 +113,16 @@ class Record:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def gather(rows, slots, table, out):  # type: ignore[no-untyped-def]
-    """Copy the records rows[slots[n]] to out, field after field: all of the first field, all of the second, ...
+    """Copy the records rows[slots[n]] to out, field after field: all of the first field, all of the second, and so on.
 
-    Returns a number without meaning.
+    rows[capacity, W], slots[n], table[F, 2] (of `Record.table`) and out[n * W] count in the table's unit. The returned number
+    has no meaning; it keeps the compiler from removing the loads that prefetch.
     """
     count, width = slots.size, rows.shape[1]
     touched = rows[0, 0]
     for begin in range(0, count, _BLOCK):
         end = min(begin + _BLOCK, count)
-        # A look at every cache line first: these loads wait for memory together, those of the copies one after another.
+        # Prefetch: load one element of every cache line first, since these loads overlap and those of the copies do not.
         for i in range(begin, end):
             for j in range(0, width, CACHE_LINE // rows.itemsize):
                 touched ^= rows[slots[i], j]

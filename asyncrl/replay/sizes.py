@@ -1,4 +1,4 @@
-"""How many bytes a replay takes, asked before it is made."""
+"""The size of a replay in bytes, computed and checked before it is allocated."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from asyncrl.replay.store import Replay
 from asyncrl.shared.arrays import Layout, offsets_of
 
 SHARE = 0.8
-"""Of the free memory, what a suggested size uses."""
+"""The share of the free memory that a suggested size uses."""
 
 
 def bytes_needed(
     capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False, ahead: int = 0
 ) -> int:
-    """Bytes of a replay of `capacity` transitions of `fields` (see `Replay.layout`)."""
+    """Bytes of a replay of `capacity` transitions of `fields`; the arguments are those of `Replay.layout`."""
     return offsets_of(Replay.layout(capacity, fields, streams, n_steps, prioritised, ahead))[1]
 
 
 def largest_that_fits(
     free: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False, ahead: int = 0
 ) -> int:
-    """Transitions of a replay that takes at most a share of `free` bytes, two digits and zeros; 0 where none fits."""
+    """The largest capacity that takes at most SHARE of `free` bytes, rounded down to two digits; 0 if none fits."""
     low, high = 0, max(free, 1)
     while low < high:
         middle = (low + high + 1) // 2
@@ -33,9 +33,9 @@ def largest_that_fits(
 
 
 def check_batch(batch: int, free: int, fields: Layout, units: int) -> int:
-    """What is left of `free` bytes beside a batch: its copy, and what `units` hidden units give for each of its transitions.
+    """The bytes that remain of `free` after a batch: its copy and the outputs of `units` hidden units for each of its transitions.
 
-    Raises UserError where nothing is.
+    Raises UserError if the batch does not fit.
     """
     needed = bytes_needed(batch, fields) + 4 * units * batch
     if needed > free:
@@ -54,10 +54,9 @@ def check_size(
     ahead: int = 0,
     option: str = "replay",
 ) -> int:
-    """Bytes of the replay, before anything is allocated; `free`: bytes that are (`shared.arrays.free_bytes`).
+    """Check the size of a replay before it is allocated, and return it in bytes. `free`: free bytes (`shared.arrays.free_bytes`).
 
-    Raises UserError, naming `option`, where the replay is smaller than a batch, or does
-    not fit in memory.
+    Raises UserError, with the name `option`, if the replay is smaller than a batch or does not fit in memory.
     """
     if capacity < batch:
         raise UserError(f"{option} {capacity:,} is smaller than a batch of {batch:,}; allowed: {batch:,} or more")

@@ -1,4 +1,4 @@
-"""The replay: a flat store of n-step transitions that one process, the learner, fills and draws from."""
+"""The replay buffer: a flat array of n-step transitions that one process, the learner, fills and samples from."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from asyncrl.shared.sum_tree import SumTree
 from asyncrl.trajectory import TRUNCATED, Trajectory
 
 Arrays = SharedArrays | Mapping[str, NDArray[Any]]
-"""What `Replay.layout` describes."""
+"""The arrays of `Replay.layout`, by name."""
 
 ROWS_AT_A_TIME = 4096
-"""Of another replay's rows, how many are copied at a time: each time through a copy."""
+"""How many rows of a saved replay are copied at a time, since each copy needs a temporary array."""
 
 
 class Replay:
     """The newest `capacity` transitions of all streams.
 
-    Writers:  the learner, who moves trajectories from the actors' rings into it, and after its death its successor. Actors never
-              see it.
-    Readers:  the learner. Whoever wants to look at a checkpoint's copy makes a Replay of its own.
-    Stale:    every draw says by which version its transitions were acted, and how long ago (`ages`).
-    When full: the oldest transition is overwritten. The bytes are fixed by `layout`: nothing grows.
-    Crash:    a dead learner's successor makes a Replay over the same arrays. Laid out with `ahead` it can go back to where
-              it was when `state` was kept last (`recover`), with the transitions that were overwritten since and the same
-              priorities. Else transitions are whole or absent; steps that waited for their window may be lost or doubled,
-              so call `cut` for every stream before feeding on.
+    Writers:  the learner, which copies trajectories from the actors' rings; after its death its replacement. Actors have
+              no access.
+    Readers:  the learner.
+    Stale:    every batch has the versions that its transitions were acted by, and how long ago that was (`ages`).
+    When full: the oldest transition is overwritten. The size is fixed by `layout`.
+    Crash:    a dead learner's replacement makes a Replay over the same arrays. If it was laid out with `ahead`, `recover`
+              restores what it was when `state` was saved last, including transitions that were overwritten since and the
+              priorities. Otherwise transitions are complete or absent; steps that were waiting for their window may be lost
+              or occur twice, so call `cut` for every stream before adding more.
     """
 
     def __init__(self, arrays: Arrays, fields: Layout, gamma: float, n_steps: int = 1, alpha: float = 0.0, epsilon: float = 1e-6):
-        """Over arrays of `layout(...)`, zeroed or a predecessor's. `alpha`: exponent of priorities, 0 for uniform draws;
-        `epsilon` is added to every error, so that no transition is lost to sight (Schaul and others 2016, section 3.3)."""
+        """`arrays`: of `layout(...)`, zeroed or those of a predecessor; `gamma`: discount per step; `n_steps`: of a transition.
+
+        `alpha`: exponent of priorities, 0 for uniform sampling; `epsilon` is added to every error, so that every transition
+        keeps a positive priority (Schaul and others 2016, section 3.3).
+        """
         self.record = Record(fields)
         self.alpha, self.epsilon = alpha, epsilon
         self._arrays = arrays
@@ -55,12 +58,12 @@ class Replay:
         table, unit = self.record.table()
         self._table, self._gathered = table, self._rows.view(np.uint32) if unit == 4 else self._rows
         self._undo: NDArray[np.uint8] = arrays["undo"]
-        self._base = np.zeros(2, np.int64)  # transitions that were written, and steps fed, when `state` was kept
-        self._touched: list[NDArray[np.int64]] | None = None  # leaves set since then; None: perhaps all
+        self._base = np.zeros(2, np.int64)  # transitions written and steps added when `state` was saved
+        self._touched: list[NDArray[np.int64]] | None = None  # leaves set since then; None: unknown, possibly all
         store = (self._rows, self._rows.view(np.float32), self._words, self._numbers, arrays["tree"])
         self._store = (*store, places, self._undo, self._base)
         self._waiting = (arrays["waiting"], arrays["marks"], arrays["sums"])
-        self._ahead = len(self._undo) - arrays["sums"].size  # as many steps more may have been waiting
+        self._ahead = len(self._undo) - arrays["sums"].size  # the rest is for steps that may have been waiting
         self._steps: dict[tuple[int, int], tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]] = {}
         self._drawn: dict[int, tuple[NDArray[Any], Batch]] = {}
 
@@ -68,9 +71,10 @@ class Replay:
     def layout(
         capacity: int, fields: Layout, streams: int = 1, n_steps: int = 1, prioritised: bool = False, ahead: int = 0
     ) -> Layout:
-        """`capacity` transitions of `fields` (see `records.fields_of`) from so many streams (environments of all actors).
+        """Layout for `capacity` transitions of `fields` (from `records.fields_of`).
 
-        `ahead`: steps that are fed at most between two calls of `keep`; 0 for a replay that cannot `recover`.
+        `streams`: the number of environments of all actors; `prioritised`: whether priorities are kept; `ahead`: the largest number
+        of steps added between two calls of `keep`, 0 for a replay that cannot `recover`. Raises UserError for sizes below 1.
         """
         if min(capacity, streams, n_steps) < 1:
             raise UserError(f"a replay needs at least 1 transition, stream and step, got {capacity}, {streams} and {n_steps}")
@@ -85,13 +89,13 @@ class Replay:
             "rows": ((capacity, size), np.uint8),
             "undo": ((ahead + streams * n_steps if ahead else 0, size), np.uint8),
             "kept_weights": ((capacity if ahead and prioritised else 0,), np.float64),
-            "synced": ((1,), np.int64),  # the number of `state` that kept_weights belong to
+            "synced": ((1,), np.int64),  # the number of the saved `state` that kept_weights belong to
         }
         return layout
 
     @classmethod
     def private(cls, capacity: int, fields: Layout, gamma: float, streams: int = 1, n_steps: int = 1, alpha: float = 0.0) -> Replay:
-        """One in this process's own memory, whose pages are taken when they are first written."""
+        """A replay in this process's own memory, whose pages are allocated when they are first written."""
         layout = cls.layout(capacity, fields, streams, n_steps, alpha > 0)
         return cls({name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}, fields, gamma, n_steps, alpha)
 
@@ -99,25 +103,26 @@ class Replay:
 
     @property
     def written(self) -> int:
-        """Transitions that were ever stored."""
+        """How many transitions were stored so far."""
         return int(self._words[WRITTEN])
 
     @property
     def steps(self) -> int:
-        """Steps that were ever fed."""
+        """How many steps were added so far."""
         return int(self._words[STEPS])
 
     def __len__(self) -> int:
-        """Transitions that can be drawn."""
+        """How many transitions can be sampled."""
         return int(self._words[WRITTEN]) - self._oldest()
 
     def _oldest(self) -> int:
         return max(int(self._words[BEGUN]) - self.capacity, int(self._words[FIRST]))
 
     def add(self, trajectory: Trajectory, stream: int = 0, extras: Mapping[str, NDArray[Any]] | None = None) -> None:
-        """Feed T steps of E environments to the streams `stream` .. `stream + E - 1`; `extras`: name -> [T, E, *shape].
+        """Add T steps of E environments to the streams `stream` to `stream + E - 1`; `extras`: name -> [T, E, *shape].
 
-        A trajectory goes on where the stream's last one stopped; where it does not, call `cut` first.
+        A trajectory must continue the stream's previous one; if it does not, call `cut` first. Raises RuntimeError if more steps
+        were added since `keep` than the replay was laid out for.
         """
         steps, envs = trajectory.reward.shape
         if len(self._undo) and self.steps - int(self._base[1]) + steps * envs > self._ahead:
@@ -136,7 +141,7 @@ class Replay:
         feed(*self._store, *self._waiting, rows, trajectory.reward, trajectory.ended, stream)
 
     def cut(self, stream: int = 0, count: int = 1) -> None:
-        """The streams' next steps do not follow on their last: end their windows there, as by truncation."""
+        """End the windows of `count` streams as by a truncation, since their next steps do not continue the last ones."""
         cut(*self._store, *self._waiting, stream, count)
 
     def _scratch(self, steps: int, envs: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
@@ -148,10 +153,11 @@ class Replay:
     # Drawing.
 
     def draw(self, generator: np.random.Generator, count: int, beta: float = 1.0) -> Batch:
-        """`count` transitions, with replacement, by this generator alone. The next draw of as many overwrites them.
+        """Sample `count` transitions with replacement. The next call with the same count overwrites the returned batch.
 
-        With priorities p: P(i) = p_i^alpha / sum, in strata, and weights (N P(i))^-beta over the batch's largest (equation 1
-        and section 3.4 of Schaul and others 2016; there the largest of all, which would need another tree).
+        With priorities p, stratified with P(i) = p_i^alpha / sum, and with weights (N P(i))^-beta divided by the largest in the
+        batch (equation 1 and section 3.4 of Schaul and others 2016; they divide by the largest of the whole replay, which would need
+        another tree). Raises UserError if the replay is empty.
         """
         if len(self) == 0:
             raise UserError("nothing can be drawn from an empty replay")
@@ -178,7 +184,10 @@ class Replay:
         return self._drawn[count]
 
     def reprioritise(self, position: NDArray[np.int64], error: NDArray[np.floating]) -> None:
-        """Set the priorities of transitions that were drawn to |error|; those overwritten since, or not finite, are left out."""
+        """Set the priorities of the sampled transitions position[B] to |error[B]|.
+
+        Transitions that were overwritten since, and errors that are not finite, are left out. Without priorities nothing happens.
+        """
         if self.alpha <= 0:
             return
         there = (position >= self._oldest()) & np.isfinite(error)
@@ -190,7 +199,7 @@ class Replay:
         self._numbers[LARGEST] = max(self._numbers[LARGEST], priority.max(initial=0.0))
 
     def ages(self, batch: Batch, version: int) -> dict[str, float]:
-        """How old a batch is: in versions since its actions, and in steps that were fed since."""
+        """Mean and largest age of a batch, in versions of the parameters (`version`: the current one) and in steps added since."""
         versions, steps = version - batch.version, self.steps - batch.step
         return {
             "age_versions": float(versions.mean()),
@@ -199,14 +208,14 @@ class Replay:
             "age_steps_max": float(steps.max()),
         }
 
-    # What a successor goes on from. Only where it was laid out with `ahead`.
+    # Recovery from the learner's death, for a replay laid out with `ahead`.
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What `recover` needs beside what lies in the arrays: views, to be copied."""
+        """Views of the arrays that the caller must save for `recover`, beside those that stay in shared memory."""
         return {name: self._arrays[name] for name in ("words", "numbers", "waiting", "marks", "sums")}
 
     def keep(self, number: int) -> None:
-        """What `state` gave is kept, as number `number` (each the next): from here on `recover` goes back to it, and no further."""
+        """Declare that `state` was saved as `number` (one more than before): `recover` now restores that state."""
         kept, weights = self._arrays["kept_weights"], self._tree.weights
         if kept.size and self._touched is not None:
             written = np.arange(int(self._base[0]), self.written) % self.capacity
@@ -218,18 +227,21 @@ class Replay:
         self._begin_undo()
 
     def recover(self, kept: Mapping[str, NDArray[Any]], number: int) -> None:
-        """Be as when `state` was kept as `kept`, number `number`, the newest. Whoever is killed here leaves it to the next."""
+        """Restore the replay to when `state` was saved as `kept`, the newest, with this number.
+
+        If this process is killed meanwhile, the next replacement can call it again.
+        """
         begun, written = int(self._words[BEGUN]), int(kept["words"][WRITTEN])
-        for position in range(begun - 1, written - 1, -1):  # backwards: a slot may have been overwritten twice
+        for position in range(begun - 1, written - 1, -1):  # backwards, since a slot may have been overwritten twice
             self._rows[position % self.capacity] = self._undo[position - written]
         saved, weights = self._arrays["kept_weights"], self._tree.weights
         if saved.size and self._arrays["synced"][0] == number:
             weights[:] = saved
-        elif saved.size:  # it was killed within `keep`: the tree itself is still that of `number`
+        elif saved.size:  # the predecessor was killed within `keep`: the tree still belongs to `number`
             saved[:] = weights
         self._arrays["synced"][0] = number
         self._tree.rebuild()
-        for name, array in self.state().items():  # BEGUN among them, so only now
+        for name, array in self.state().items():  # last, since BEGUN is one of these words
             array[...] = kept[name]
         self._begin_undo()
 
@@ -237,10 +249,10 @@ class Replay:
         self._base[:] = self.written, self.steps
         self._touched = []
 
-    # What a checkpoint keeps.
+    # Checkpoints.
 
     def saved(self) -> dict[str, NDArray[Any]]:
-        """What there is, views where nothing need be copied: write them out before feeding on."""
+        """The arrays for a checkpoint. Some are views: they must be written out before more steps are added."""
         filled = min(self.written, self.capacity)
         words = self._words.copy()
         words[FIRST], words[BEGUN] = self._oldest(), self.written
@@ -248,9 +260,9 @@ class Replay:
         return {**kept, "words": words, "rows": self._rows[:filled], "weights": self._tree.weights[:filled]}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `saved` gave. A smaller replay keeps the newest; the same capacity draws the same batches.
+        """Load the arrays of `saved`. A smaller replay gets the newest transitions; one of the same capacity samples the same batches.
 
-        Raises UserError where the transitions are of another kind, or other returns.
+        Raises UserError if the saved transitions have other fields, another n or gamma, or another number of streams.
         """
         self._check_fit(saved)
         for name in ("words", "numbers", "waiting", "marks", "sums"):

@@ -1,8 +1,8 @@
-"""Streams of steps to n-step transitions, compiled.
+"""Compiled functions that turn streams of steps into n-step transitions.
 
-A stream is what one environment did, one step after another. The newest n - 1 steps of each wait until their windows are
-full or their episode ends: a window never reaches past the end of an episode. Where the episode terminated nothing is
-bootstrapped (discount 0); where it was truncated the window, as far as it got, bootstraps from the final observation.
+A stream is the sequence of steps of one environment. The newest n - 1 steps of each stream wait until their windows are
+full or their episode ends: a window never extends past the end of an episode. If the episode terminated, its windows do not
+bootstrap (discount 0); if it was truncated, they bootstrap from the final observation.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from asyncrl.shared.compiled import njit
 from asyncrl.shared.sum_tree import set_leaf
 
 WRITTEN, BEGUN, FIRST, STEPS, MARK, N_STEPS, WORDS = range(7)
-"""Words of a replay: transitions written, and begun, ever; the first that there is; steps fed ever; what its records are; n."""
+"""Indices of a replay's words: how many transitions were written, and begun, so far; the oldest number there is; how many steps were
+added so far; the checksum of the record's fields; n. The last is the count of words."""
 GAMMA, LARGEST, NUMBERS = range(3)
-"""Numbers of a replay: the discount per step; the largest priority so far."""
+"""Indices of a replay's numbers: the discount per step; the largest priority so far. The last is their count."""
 NEXT_FIRST, NEXT_STOP, REWARD, DISCOUNT, PLACES = range(5)
-"""Where things are in a record: bytes of next_observation, and elements of reward and discount in its view as float32."""
+"""Indices of a record's places: first and end byte of next_observation; the elements of reward and discount in the record as float32."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _emit(  # type: ignore[no-untyped-def]
     rows, floats, words, numbers, tree, places, undo, base, row, successor, sum_of_rewards, discount
 ):
-    """Write one transition into the next slot: whole or, for whoever looks at `words` after a crash, not at all.
+    """Write one transition into the next slot. After a crash in between, `words` do not count it.
 
-    undo[U, W]: what the slots of transitions base[0], base[0] + 1, ... held before, where U > 0.
+    undo[U, W], if U > 0, gets the previous content of the slots of transitions base[0], base[0] + 1, and so on.
     """
     slot = words[WRITTEN] % rows.shape[0]
     if undo.shape[0] > 0:
@@ -33,7 +34,7 @@ def _emit(  # type: ignore[no-untyped-def]
         for j in range(rows.shape[1]):
             undo[back, j] = rows[slot, j]
     store_release(words, BEGUN, words[WRITTEN] + 1)
-    fence()  # visible, and what was there saved, before the first byte is overwritten
+    fence()  # BEGUN and the saved content must be visible before the first byte is overwritten
     if tree.size > 0:
         set_leaf(tree, slot, 0.0)
     for j in range(rows.shape[1]):
@@ -49,7 +50,7 @@ def _emit(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _flush(rows, floats, words, numbers, tree, places, undo, base, waiting, marks, sums, terminated):  # type: ignore[no-untyped-def]
-    """Emit all that waits in one stream, with the newest step's successor."""
+    """Emit the transitions of all waiting steps of one stream, with the newest step's successor."""
     first, count = marks[0], marks[1]
     n = waiting.shape[0]
     newest = (first + count - 1) % n
@@ -64,9 +65,11 @@ def _flush(rows, floats, words, numbers, tree, places, undo, base, waiting, mark
 def feed(  # type: ignore[no-untyped-def]
     rows, floats, words, numbers, tree, places, undo, base, waiting, marks, sums, steps, reward, ended, stream
 ):
-    """Feed steps[T, E, W] with reward[T, E], ended[T, E] to the streams stream, stream + 1, ...
+    """Add steps[T, E, W], as record bytes, with reward[T, E] and ended[T, E], to the streams `stream` to `stream + E - 1`.
 
-    waiting[S, n, W], marks[S, 2] = (oldest, count), sums[S, n]: the steps that wait, and their sums of rewards so far.
+    waiting[S, n, W], marks[S, 2] = (oldest, count) and sums[S, n]: the waiting steps of S streams and their sums of rewards so
+    far. rows[capacity, W] (and floats, the same as float32 [capacity, W / 4]), words[WORDS], numbers[NUMBERS], tree[2 P] or [0],
+    places[PLACES], undo[U, W] and base[2]: the replay.
     """
     n = waiting.shape[1]
     gamma = numbers[GAMMA]
@@ -94,7 +97,10 @@ def feed(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def cut(rows, floats, words, numbers, tree, places, undo, base, waiting, marks, sums, stream, count):  # type: ignore[no-untyped-def]
-    """End the streams stream .. stream + count - 1 where they are, as by truncation."""
+    """End the windows of the streams `stream` to `stream + count - 1` as by a truncation.
+
+    The arrays, such as waiting[S, n, W], marks[S, 2] and sums[S, n], are those of `feed`.
+    """
     for s in range(stream, stream + count):
         if marks[s, 1] > 0:
             _flush(rows, floats, words, numbers, tree, places, undo, base, waiting[s], marks[s], sums[s], False)

@@ -1,9 +1,9 @@
-"""One run, from an experiment to its folder.
+"""One run, from an experiment to the files in its folder.
 
-    session       builds everything, drives the run epoch by epoch, tidies up
-    stages        when the mode changes and checkpoints are due
-    state         what a checkpoint holds of a run
-    reports       the writer's process: what is told of a run
-    evaluations   the evaluator's process
-    folder        a run's folder, experiment.json
+    session       builds all parts, drives the run epoch by epoch, and ends all processes
+    stages        the steps at which the mode changes and checkpoints are due
+    state         the part of a checkpoint that belongs to the whole run
+    reports       reports to TensorBoard, metrics.jsonl, the terminal and the summary
+    evaluations   evaluations in a process of their own
+    folder        a run's folder and its experiment.json
 """

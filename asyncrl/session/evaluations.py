@@ -1,4 +1,4 @@
-"""Greedy evaluations during and after training, by one evaluator process."""
+"""Greedy evaluations during and after training, in one evaluator process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from asyncrl.workers.plan import Task
 from asyncrl.workers.player import Evaluation, Snapshot
 
 MOST_DEATHS = 3
-"""An evaluator that dies so often in a row, without an evaluation in between, is not started again for this one."""
+"""After so many deaths of the evaluator in a row, without an evaluation in between, the present evaluation is left out."""
 
 
 class Evaluations:
-    """At most one snapshot is under way; the next is taken when that one is done and its time has come.
+    """Sends snapshots of the parameters to the evaluator process and receives the evaluations, one at a time.
 
-    An evaluator that was killed is started again, and given the snapshot that was under way once more; one that raised is not.
+    The next snapshot is taken when the previous evaluation is done and the next is due. An evaluator that was killed is started
+    again and gets the same snapshot once more; after one that has raised an exception there are no further evaluations.
     """
 
     def __init__(self, context: Context, task: Task, episodes: int, seed: int):
@@ -42,7 +43,7 @@ class Evaluations:
         self.newest: Evaluation | None = None
 
     def tick(self, every: int, topology: Topology, reports: Reports) -> None:
-        """Take in what has come; start an evaluation if one is due every so many steps (0: never). Waits for nothing."""
+        """Receive messages, and start an evaluation if one is due; there is one every `every` steps (0: none). Does not wait."""
         while self._connection is not None and self._has_news(0.0):
             self._receive(reports)
         if not every or self._failed:
@@ -54,14 +55,14 @@ class Evaluations:
             self._next = following
 
     def final(self, topology: Topology, reports: Reports) -> Evaluation | None:
-        """Evaluate what was learned in the end, and wait for it. Raises KeyboardInterrupt where that is cut short."""
+        """Evaluate the final parameters and wait for the result. Raises KeyboardInterrupt if that is interrupted."""
         if self._under_way is not None:
             self._finish(topology, reports)
         self._finish(topology, reports)
         return self.newest
 
     def _finish(self, topology: Topology, reports: Reports) -> None:
-        """Wait until one more evaluation is done, or left out."""
+        """Wait until one more evaluation is done or left out."""
         ended = self._ended
         while self._ended == ended and not self._failed:
             self._advance(topology)
@@ -70,7 +71,7 @@ class Evaluations:
             self._receive(reports)
 
     def _advance(self, topology: Topology) -> bool:
-        """The evaluation that is due gets a process, and the process a snapshot. Waits for nothing. Returns whether a new one was taken."""
+        """Start the process, or send it the snapshot to evaluate. Does not wait. Returns whether a new snapshot was taken."""
         taken = False
         if self._connection is None:
             self._start()
@@ -78,7 +79,7 @@ class Evaluations:
             taken = self._under_way is None
             self._under_way = self._under_way or topology.snapshot()
             self._sent = True
-            with contextlib.suppress(OSError):  # it died just now: its sentinel tells
+            with contextlib.suppress(OSError):  # it has just died, which its sentinel reports
                 self._connection.send(self._under_way)
         return taken
 
@@ -88,12 +89,12 @@ class Evaluations:
             self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
 
     def _has_news(self, seconds: float | None) -> bool:
-        """Whether the process has said something or is dead; a program that it has started may hold its connection open."""
+        """Whether there is a message, or the process is dead. (A program that it has started may keep the connection open.)"""
         assert self._connection is not None
         return bool(mp_connection.wait([self._connection, self._process.sentinel], seconds))
 
     def _receive(self, reports: Reports) -> None:
-        """Take in one message, or its death."""
+        """Receive one message, or handle the death of the process."""
         assert self._connection is not None
         try:
             message = self._connection.recv() if self._connection.poll() else None
@@ -115,7 +116,7 @@ class Evaluations:
 
     def _lost(self, reports: Reports) -> None:
         self._process.join(1.0)
-        self._deaths += not self._process.lost  # the fork server's death says nothing against the user's code
+        self._deaths += not self._process.lost  # a process that is lost with the fork server is no failure of the user's code
         self.close()
         if self._deaths < MOST_DEATHS:
             reports.note("the evaluator was killed; another one is started")

@@ -27,14 +27,14 @@ from asyncrl.store.json_files import standard_json, write_json_atomically
 LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
 
 BEFORE = {"normalize_returns": False}
-"""What runs did that are older than a setting, whose experiment.json does not have it."""
+"""Values of settings for runs that are older than the setting, whose experiment.json does not have it."""
 
 SHAPES = ("observation_shape", "observation_dtype", "action_kind", "action_sizes", "action_shape")
-"""What of an environment's spec networks are made for. Bounds of actions may differ: they are applied outside."""
+"""The fields of an environment's spec that a network depends on. Bounds of actions may differ, since they are applied outside of it."""
 
 
 def make_folder(experiment: Experiment) -> Path:
-    """Make the run's folder; an existing one is refused."""
+    """Make the run's folder. Raises UserError if it exists already or cannot be made."""
     base = Path(experiment.run.runs)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{experiment.algo}-{experiment.env_name}-{experiment.mode}-s{experiment.seed}")
@@ -55,9 +55,10 @@ def make_folder(experiment: Experiment) -> Path:
 
 
 def check_room(folder: Path, experiment: Experiment, saved_bytes: Callable[[int], int], newest: Path | None = None) -> None:
-    """Raise UserError where the disk of `folder` lacks room for the checkpoints that there are at once, before anything is learned.
+    """Raise UserError if the disk of `folder` has no room for the checkpoints that will exist at the same time.
 
-    `saved_bytes(steps)`: of one. `newest`: of a run that is resumed; as many as it has make room for new ones.
+    `saved_bytes(steps)`: the size of a checkpoint after so many steps. `newest`: the newest checkpoint of a run that is resumed,
+    whose checkpoints will be removed for new ones.
     """
     run, done, there = experiment.run, 0, 0
     if newest is not None:
@@ -76,7 +77,7 @@ def check_room(folder: Path, experiment: Experiment, saved_bytes: Callable[[int]
 
 
 def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any]) -> None:
-    """experiment.json: every setting, versions, machine."""
+    """Write experiment.json: every setting, versions of libraries, the machine, and the values of `more`."""
     settings = dataclasses.asdict(dataclasses.replace(experiment, env=experiment.env_name, network_function=None))
     del settings["network_function"]
     write_json_atomically(
@@ -94,7 +95,7 @@ def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any])
 
 
 def read_experiment(folder: Path, env: Any = None, network_function: Any = None) -> Experiment:
-    """The experiment of a run's folder. Raises UserError where it is not one, or needs a function that was not given."""
+    """The experiment of a run's folder. Raises UserError if it is no run's folder, or needs a function that was not given."""
     path = Path(folder) / "experiment.json"
     try:
         data = _read(path)
@@ -116,9 +117,9 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
 
 
 def other_environment(folder: Path, checkpoint: Path, experiment: Experiment, spec: EnvSpec | None) -> list[str]:
-    """What the user should know where a run of this folder meets an environment (of that spec) other than its checkpoint's.
+    """Warnings for the user if the environment, described by `spec`, is not the one that the run's checkpoint was made with.
 
-    Raises UserError where what was learned does not fit its spaces.
+    Raises UserError if the learned parameters do not fit its spaces.
     """
     data = _read(Path(folder) / "experiment.json")
     name, own, recorded = experiment.env_name, read_manifest(checkpoint).get("env"), data.get("spec")

@@ -1,4 +1,4 @@
-"""Reports of a run: from the ledger and the rings to TensorBoard, metrics.jsonl, the terminal and the summary."""
+"""Reports of a run: made from the ledger and the episode rings, for TensorBoard, metrics.jsonl, the terminal and the summary."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from asyncrl.topologies.topology import Topology
 from asyncrl.workers.plan import episode_ring
 
 DRAIN_SECONDS = 0.25
-"""Episodes are taken out of the workers' rings at least so often: a ring without room drops the oldest ones."""
+"""Longest interval between readings of the workers' episode rings, which drop the oldest episodes when they are full."""
 
 
 class Reports:
-    """Gathers at every tick what is due, and hands it on. Never blocks on a disk or a terminal's reader."""
+    """Makes the reports that are due at every tick and passes them on. It does not wait for the disk or the terminal."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Reports:
         title: str,
         resumes: bool = False,
     ):
-        """`updates`: made before this session; `resumes`: whether there was one, whose end this one may repeat."""
+        """`updates`: made before this session; `resumes`: whether there was an earlier session, whose last steps may be repeated."""
         settings = dataclasses.asdict(dataclasses.replace(experiment, env=experiment.env_name, network_function=None))
         for name in ("run", "network_function"):
             del settings[name]
@@ -49,31 +49,34 @@ class Reports:
         self._next = self._next_drain = 0.0
 
     def start(self) -> None:
-        """Training begins."""
+        """Start the interval of the first report; called when training begins."""
         self._next = time.monotonic() + self._every
 
     def note(self, message: str) -> None:
-        """A warning for the user."""
+        """Show a warning to the user."""
         self._console.note(message)
 
     def say(self, message: str) -> None:
-        """Something that the user should know, and that is no trouble."""
+        """Show a message to the user that is no warning."""
         self._console.say(message)
 
     def evaluated(self, steps: int, mean_return: float) -> None:
-        """An evaluation of the parameters as they were after `steps` has come in."""
+        """Report the result of an evaluation of the parameters after `steps` steps."""
         if self._writer is not None:
             self._writer.send({"step": steps, "evaluation/return": mean_return})
 
     def tick(self, updates: int, restarts: list[int], last: bool = False) -> float:
-        """Report if it is time (or for the last time); returns the seconds until it should be called again."""
+        """Make a report if one is due, or the `last` one; returns the seconds until it should be called again.
+
+        `updates`: made so far; `restarts[i]`: how often worker i was replaced.
+        """
         now = time.monotonic()
         if now < self._next and not last:
             if now >= self._next_drain:
                 self.drain()
             return min(self._next, self._next_drain) - now
         self._next = now + self._every
-        if last:  # what came after the last round is not training
+        if last:  # the time after the last round is not counted as training
             ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
             now = min(now, ended) if ended else now
         self.drain()
@@ -86,7 +89,7 @@ class Reports:
         return min(self._every, DRAIN_SECONDS)
 
     def drain(self) -> None:
-        """Take in the episodes that have ended. Often enough for the rings, however seldom there are reports."""
+        """Read the episodes that have ended from the workers' rings, and count those that may be counted."""
         self._next_drain = time.monotonic() + DRAIN_SECONDS
         complete = self._estate.told_below()
         for worker, ring in enumerate(self._rings):
@@ -102,7 +105,7 @@ class Reports:
         return {**self.aggregate.summary(), "updates": updates, "peak_rss_mb": self._memory.peak_mb}
 
     def close(self, status: str) -> None:
-        """Flush and end the writer. Idempotent."""
+        """Close the console, and have the writer write its queue and end. Idempotent. `status`: how the run ended."""
         self._console.close()
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -110,5 +113,5 @@ class Reports:
                 self.note(warning)
 
     def print_summary(self, summary: dict[str, Any], folder: Path) -> None:
-        """The last thing that the user sees."""
+        """Show the summary to the user, at the end."""
         self._console.print_summary(summary, str(folder))

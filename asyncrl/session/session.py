@@ -1,4 +1,4 @@
-"""A session: one run from its experiment to its summary. The one place where the parts are wired together."""
+"""A session: one run from its experiment to its summary. This is where the parts are put together."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from asyncrl.topologies.topology import Seat
 from asyncrl.workers.player import Evaluation
 
 GATE_SECONDS = 2.0
-"""After an interruption, how long workers may take to finish their round; the learner of a stream, longer."""
+"""Seconds that workers may take to finish their round after an interruption; the learner of a stream may take longer."""
 
 
 def core_of(worker: int, workers: int, cores: list[int]) -> int | None:
-    """Where a process is kept: worker i on core i modulo their number; the learner, which follows the workers, on the next one.
+    """The core that a process is pinned to: worker i to core i modulo their number; the learner, which follows the workers, to the next.
 
-    None, for the learner where every core has a worker: it is not kept on one worker's core, to slow that one alone down.
+    None for the learner if every core has a worker: it is not pinned, since it would slow down the one worker of that core.
     """
     return None if worker == workers >= len(cores) else cores[worker % len(cores)]
 
 
 class Session:
-    """Builds everything that a run needs, drives it epoch by epoch, and tidies up whatever happens."""
+    """Builds all parts of a run, drives it epoch by epoch, and ends all processes however it ends."""
 
     def __init__(self, experiment: Experiment, folder: Path | None = None, checkpoint: Path | None = None):
-        """`folder` and `checkpoint`: of the run that is continued."""
+        """`folder` and `checkpoint`: of a run that is resumed; None for a new one."""
         check_experiment(experiment, new=folder is None)
         self._began = time.monotonic()
         self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
@@ -79,14 +79,17 @@ class Session:
 
     @property
     def folder(self) -> Path:
-        """The run's; made as it begins."""
+        """The run's folder, which is made when the run begins."""
         assert self._folder is not None
         return self._folder
 
     # The run.
 
     def run(self) -> Result:
-        """Train to the end, an interruption or a failure; in any case leave a tidy folder and no process."""
+        """Train until the end, an interruption or a failure; in any case all processes are ended and the folder's files are complete.
+
+        Raises UserError, WorkerFailed or AsyncrlError for a failure. A new folder is removed if nothing was learned.
+        """
         with self._interrupts:
             self._build()
             try:
@@ -96,7 +99,7 @@ class Session:
                     self._tidy_up()
             except BaseException:
                 if self._new and self._folder is not None and self.state.steps == 0:
-                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned: nothing is left behind
+                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was learned
                 raise
             finally:
                 self._close()
@@ -104,12 +107,12 @@ class Session:
         return result
 
     def _close(self) -> None:
-        """Give back what the system lent for as long as the run lasts."""
-        self._launcher = None  # a signal that comes now has nobody to wake
+        """Close the topology's pipes and shared memory."""
+        self._launcher = None  # a signal that arrives now must not wake it
         self._topology.close()
 
     def _tidy_up(self) -> None:
-        """End all processes, in whatever state we are, and all of them whatever happens in between."""
+        """End all processes, in whatever state the run is, also if ending one of them raises."""
         with contextlib.ExitStack() as last_to_first:
             if self._reports is not None:
                 last_to_first.callback(self._reports.close, "failed")
@@ -167,7 +170,7 @@ class Session:
     def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
         seat = Seat(
             worker=worker,
-            # A resumed run's replacements must not repeat the streams of the first session's.
+            # The random streams of a resumed run's replacements must differ from those of earlier sessions.
             generation=generation + self.state.generations,
             core=core_of(worker, self._experiment.workers, core_numbers()) if self._experiment.run.pin_cores else None,
             restore_from=self._checkpoint if generation == 0 else None,
@@ -177,12 +180,12 @@ class Session:
 
     def _warn_of_cores(self) -> None:
         cores, workers = usable_cores(), self._experiment.workers
-        learns = essential_part(self._experiment.algo) is not None  # a search's learner works while its workers wait, or briefly
+        learns = essential_part(self._experiment.algo) is not None  # not a search's learner, which works little, or while workers wait
         if workers + learns > cores and self._reports is not None:
             self._reports.note(f"{workers} workers{' and the learner' * learns}, of one thread each, share {cores} cores")
 
     def _train(self) -> None:
-        """Epoch by epoch: each under one mode, up to the next change of mode, checkpoint or end."""
+        """Train epoch by epoch; an epoch has one mode and lasts until the next change of mode, checkpoint or the end."""
         assert self._launcher is not None and self._reports is not None
         experiment = self._experiment
         self._deadline = None if experiment.seconds is None else time.monotonic() + experiment.seconds
@@ -202,7 +205,7 @@ class Session:
         return self._interrupts.seen or late or self.state.steps >= self._experiment.steps
 
     def _await_gate(self) -> bool:
-        """Turn until all are at the gate; False when an interruption or the end of the time could not wait for them."""
+        """Run the launcher until all workers are at the gate; False if they do not arrive in time after an interruption or the deadline."""
         assert self._launcher is not None and self._reports is not None
         asked = interrupted = math.inf
         while not self._launcher.all_at_gate():
@@ -222,7 +225,7 @@ class Session:
         return True
 
     def _save(self) -> None:
-        """Write a checkpoint; a full disk is a warning, and the older ones stay."""
+        """Write a checkpoint. If the disk is full, the user gets a warning and the older checkpoints remain."""
         assert self._launcher is not None and self._reports is not None
         self._reports.drain()
         monitor = self._reports.aggregate
@@ -237,11 +240,11 @@ class Session:
         return {"algo": self._experiment.algo, "env": self._experiment.env_name}
 
     def _finish(self, status: str) -> Result:
-        """Stop the workers, evaluate, write the summary."""
+        """Stop the workers, make the last evaluation, and write the summary."""
         assert self._launcher is not None and self._reports is not None
         experiment, launcher, reports = self._experiment, self._launcher, self._reports
         launcher.stop()
-        if self.state.saved_steps < self.state.steps:  # some were not waited for, or failed
+        if self.state.saved_steps < self.state.steps:  # if workers were not waited for, or have failed
             self._save()
         reports.tick(launcher.updates(), [slot.restarts for slot in launcher.slots], last=True)
         evaluation = self._last_evaluation(status)
@@ -285,6 +288,6 @@ class Session:
         return newest
 
     def _wake(self) -> None:
-        """A signal has come: let the main process, if it sleeps, look."""
+        """Wake the main process, if it sleeps, after a signal."""
         if self._launcher is not None:
             self._parking.wake(self._topology.ground.board.workers)

@@ -1,4 +1,4 @@
-"""The state of a run: begun, restored, saved. What it consists of is the topology's business."""
+"""The state of a whole run: restoring it from a checkpoint and saving it. The topology determines its content."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from asyncrl.topologies.topology import Arrays, Topology
 
 
 class RunState:
-    """Everything that all workers share, as the main process sees it. Writes it only while no worker runs."""
+    """The state that all workers share, which the main process reads and writes only while no worker runs."""
 
     def __init__(self, topology: Topology, target_steps: int):
         self._topology = topology
         self._target_steps = target_steps
         self.saved_steps = 0
         self.generations = 0
-        """Processes per slot that earlier sessions of this run had: random streams are never used twice."""
+        """The largest number of processes per slot in earlier sessions, by which new processes get new random streams."""
         self._best = -np.inf
         self._best_steps: int | None = None
 
     @property
     def steps(self) -> int:
-        """Steps that the present parameters are made from."""
+        """The number of steps that the present parameters were learned from."""
         return self._topology.steps
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
-        """Take up a checkpoint: its part "run", and what else is in its folder. Raises UserError where it does not fit."""
+        """Restore a checkpoint: `state`, `arrays` of its part "run", and other parts in `folder`. Raises UserError if it does not fit."""
         self._topology.restore(state, arrays, folder)
         self.saved_steps, self.generations = self.steps, state["generations"]
         if state["best"] is not None:
             self._best, self._best_steps = state["best"]
 
     def save(self, run: Path, launcher: Launcher, monitor: Aggregate, manifest: dict[str, Any], keep: int) -> str:
-        """Write the checkpoint of this step. All workers are at the gate, or gone. Returns what it lacks, in words for the user.
+        """Write the checkpoint of the present step, while all workers are at the gate or have ended.
 
-        Raises OSError where the disk does not take it; then nothing of it is left.
+        Returns a text for the user about parts that are missing, or "". Raises OSError if it cannot be written; then it is removed.
         """
         steps = self.steps
         if steps == 0 or is_sealed(folder_of(run, steps)):
@@ -75,7 +75,7 @@ class RunState:
         written = parts(folder)
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps
-        self._best, self._best_steps = best, best_steps  # only now: a checkpoint that failed is not the best
+        self._best, self._best_steps = best, best_steps  # only now, since a checkpoint that could not be written is not the best
         drop_after(run, steps)
         prune(run, keep, None if self._best_steps is None else folder_of(run, self._best_steps))
         missing = ", ".join(str(worker) for worker in self._topology.parts() if f"worker-{worker}" not in written)

@@ -43,7 +43,7 @@ def offsets_of(layout: Layout) -> tuple[dict[str, int], int]:
 
 
 def free_bytes(directory: str | None) -> int:
-    """What can still be shared: free space of the file system at `directory`; for anonymous memory the machine's."""
+    """Bytes that a new segment may take: the free space of the file system at `directory`, or the machine's available memory."""
     if directory is not None:
         status = os.statvfs(directory)
         return status.f_bavail * status.f_frsize
@@ -52,15 +52,15 @@ def free_bytes(directory: str | None) -> int:
 
 
 class SharedArrays:
-    """A segment of zeroed memory with named numpy arrays in it, every one aligned to a cache line.
+    """A zeroed shared memory segment with named numpy arrays in it, each aligned to a cache line.
 
-    Writers:  whoever the owner of each array says; this class only lays out bytes.
-    Readers:  every process that was handed the object (as an argument of a process that is being started).
-    When full: nothing grows. `allocate` checks the free space and reserves every page, so that a lack of memory is an
-              error at the start and never a SIGBUS later. Anonymous memory may be taken page by page as it is written
-              instead (`reserve=False`), as a process's own is, for what may be large and never be filled.
+    Writers:  this class only lays out bytes; the class that uses an array documents who writes it.
+    Readers:  every process that received the object as an argument when it was started.
+    When full: the segment has a fixed size. `allocate` checks the free space and reserves every page, so that too little
+              memory is an error at the start and not a SIGBUS later. With `reserve=False` the pages of anonymous memory
+              are allocated when they are first written, for arrays that may be large and never be filled.
     Crash:    the segment has no name in any file system: it is an open file descriptor that child processes inherit.
-              When the last process that has it is gone, by whatever signal, the kernel frees it. Nothing can be left.
+              The kernel frees it when the last process that holds it has ended, also after SIGKILL.
     """
 
     def __init__(self, descriptor: int, layout: Layout):
@@ -72,15 +72,15 @@ class SharedArrays:
             count = int(np.prod(shape, dtype=np.int64))
             flat = np.frombuffer(self._map, dtype=dtype, count=count, offset=offsets[name])
             self._arrays[name] = flat.reshape(shape)
-        self._descriptor = descriptor  # last: an object that failed to map does not close what its maker closes
+        self._descriptor = descriptor  # set last: if mapping fails, the caller closes the descriptor and `__del__` must not
 
     @classmethod
     def allocate(cls, layout: Layout, directory: str | None = None, reserve: bool = True) -> SharedArrays:
-        """Make the segment. With `directory`, its pages come from that file system; otherwise from anonymous memory.
+        """Allocate a segment for `layout`, in the file system at `directory` or, without one, in anonymous memory.
 
-        Without `reserve`, anonymous pages are taken when they are first written.
+        Without `reserve`, pages of anonymous memory are allocated when they are first written.
 
-        Raises SharedMemoryError where less is free than the layout needs.
+        Raises SharedMemoryError if less memory is free than the layout needs.
         """
         size = offsets_of(layout)[1]
         if directory is None and not hasattr(os, "memfd_create"):
@@ -114,17 +114,17 @@ class SharedArrays:
         return iter(self._arrays)
 
     def part(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """The arrays whose names begin with ``prefix/``, without it."""
+        """The arrays whose names begin with ``prefix/``, by their names without that prefix."""
         start = prefix + "/"
         return {name.removeprefix(start): array for name, array in self._arrays.items() if name.startswith(start)}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Elsewhere DupFd would start a server thread that hands descriptors out.
+        # Only while a process is started: otherwise DupFd would start a server thread that hands descriptors out.
         assert_spawning(self)
         return _attach, (reduction.DupFd(self._descriptor), self.layout)
 
     def close(self) -> None:
-        """Give back the descriptor. The memory itself goes when the last view of it does."""
+        """Close the descriptor. The memory stays mapped until the last array that views it is gone."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -161,5 +161,5 @@ def _too_little(size: int, free: int, directory: str | None) -> str:
 
 
 def prefixed(prefix: str, layout: Layout) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
-    """The same layout with ``prefix/`` before every name: several parts share one segment."""
+    """The same layout with ``prefix/`` before every name, so that several layouts fit into one segment."""
     return {f"{prefix}/{name}": entry for name, entry in layout.items()}

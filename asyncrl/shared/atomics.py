@@ -1,12 +1,12 @@
 """Atomic operations on int64 numpy arrays that live in shared memory.
 
-numpy's own loads and stores have no memory order, and ``array[i] += 1`` is a load and a store with a gap between them.
-These functions compile (numba, LLVM) to the machine's atomic instructions, so they also hold on ARM. They work from
-Python, about 0.2 microseconds a call, and inline into other compiled kernels.
+numpy's own loads and stores have no memory order, and ``array[i] += 1`` is a separate load and store.
+These functions compile (numba, LLVM) to the machine's atomic instructions, so they are correct on ARM as well. A call
+from Python takes about 0.2 microseconds; within other compiled functions they are inlined.
 
 The array must be a C-contiguous, writable, one-dimensional int64 array; the index is not checked.
-A payload is written first, then published by `store_release`; whoever sees the value through `load_acquire` sees the
-payload too. `fence` orders a store before a later load (Dekker's pattern, see `parking`), which neither of them does.
+Publishing: write the payload first, then a word by `store_release`. A process that reads the new word by `load_acquire`
+also sees the payload. Neither of them orders a store before a later load; `fence` does (Dekker's pattern, used in `parking`).
 """
 
 from __future__ import annotations
@@ -90,25 +90,25 @@ def _fence(typing_context):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def load_acquire(array, index):  # type: ignore[no-untyped-def]
-    """Read word `index`; what its writer stored before publishing it is visible afterwards."""
+    """Load word `index` of array[N] with acquire order: what its writer stored before `store_release` is visible afterwards."""
     return _load(array, index)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
 def store_release(array, index, value):  # type: ignore[no-untyped-def]
-    """Write word `index`, after everything that this process has stored before."""
+    """Store `value` in word `index` of array[N] with release order: earlier stores of this process become visible first."""
     _store(array, index, value)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
 def fetch_add(array, index, value):  # type: ignore[no-untyped-def]
-    """Add to word `index` in one step; returns the value before."""
+    """Add `value` to word `index` of array[N] atomically; returns the value before."""
     return _add(array, index, value)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
 def compare_and_swap(array, index, expected, value):  # type: ignore[no-untyped-def]
-    """Write `value` if word `index` holds `expected`; returns what it held."""
+    """Store `value` in word `index` of array[N] if it holds `expected`, atomically; returns the value before."""
     return _swap_if(array, index, expected, value)  # type: ignore[call-arg]
 
 

@@ -1,7 +1,7 @@
-"""Numba's `njit`, for functions that are compiled, or loaded from the cache, without an interruption in the middle.
+"""Numba's `njit`, with signals held back while a function is compiled or loaded from the cache.
 
-Numba compiles at the first call. An exception that a signal's handler raises there leaves Numba's tables and LLVM's objects half-made:
-later calls fail, and finalisers print tracebacks of their own.
+Numba compiles at the first call. If a signal handler raises an exception there (Ctrl-C), Numba's tables and LLVM's objects are left
+incomplete: later calls fail, and finalisers print tracebacks of their own.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from asyncrl.processes.interrupts import held
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:
-    """The decorator `numba.njit` with the same options; a signal that comes while the function is compiled raises once that is done."""
+    """The decorator `numba.njit` with the same options. A signal that arrives during compilation is handled after it."""
     decorate = numba_njit(**options)
 
     def compiled(function: Any) -> Any:
         dispatcher = decorate(function)
-        if hasattr(dispatcher, "_compile_for_args"):  # not where NUMBA_DISABLE_JIT is set: then it is the function itself
-            dispatcher._compile_for_args = _in_one_piece(dispatcher._compile_for_args)  # what Numba calls for types that are new
+        if hasattr(dispatcher, "_compile_for_args"):  # with NUMBA_DISABLE_JIT set it is the plain function, without this attribute
+            dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args)  # what Numba calls for new argument types
         return dispatcher
 
     return compiled
 
 
-def _in_one_piece(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+def _with_signals_held(compile_for: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(compile_for)
     def compile_held(*arguments: Any) -> Any:
         with held():

@@ -1,4 +1,4 @@
-"""What a consumer has taken since its state was last kept: enough for a successor to make again what it made of it."""
+"""Copies of the records that a consumer has taken since its state was last saved, so that its replacement can process them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asyncrl.shared.atomics import fence, load_acquire, store_release
 
 @dataclass(frozen=True)
 class Entry:
-    """A record in the journal: the ring that it came from, its number there, the turn that uses it, and views of its fields."""
+    """A record in the journal: the ring it came from, its number there, the turn that uses it, and views of its fields."""
 
     ring: int
     number: int
@@ -24,18 +24,18 @@ class Entry:
 
 
 class Journal:
-    """Records that one consumer takes from many rings, kept until the state that has used them up is kept itself.
+    """Records that one consumer has taken from many rings since its state was last saved.
 
-    The consumer works in *turns*, numbered upwards: what it makes of some records in one go. It copies each record here
-    (`hold`) before it releases the ring's slot, and only that release makes the entry count: it moves the ring's count of
-    consumed records past the entry's number, in one store. After each turn it may note a count (`note`).
+    The consumer works in *turns* with increasing numbers: a turn is one update from some records. It copies each record
+    here (`hold`) before it releases the slot in the ring. An entry is valid only after that release, which moves the
+    ring's count of consumed records past the entry's number in one store. Each turn may have a count stored (`note`).
 
-    Writers:  the consumer; after its confirmed death, its successor.
-    Readers:  the same, and whoever settles its estate.
+    Writers:  the consumer; after its confirmed death, its replacement.
+    Readers:  the same, and the launcher when it recovers from the consumer's death.
     Stale:    not applicable.
-    When full: `room` is 0 and `hold` raises: the state has to be kept, after which `restart` begins anew.
-    Crash:    at any instruction. An entry whose record was not released does not count, and the record is still in its ring.
-              An entry of a turn up to the one that was kept does not count either.
+    When full: `room` is 0 and `hold` raises RuntimeError: the state must be saved, and then `restart` empties the journal.
+    Crash:    safe at any instruction. An entry whose record was not released is ignored, since the record is still in its
+              ring. An entry of a turn that the saved state already includes is ignored as well.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]):
@@ -48,22 +48,25 @@ class Journal:
 
     @staticmethod
     def layout(slots: int, fields: Layout) -> Layout:
-        """`slots` records of `fields`."""
+        """Layout for `slots` records; `fields`: name -> (shape, dtype) of one record's fields."""
         stacked = {name: ((slots, *shape), dtype) for name, (shape, dtype) in fields.items()}
         return {"words": ((slots * WORDS_PER_LINE,), np.int64), "counts": ((slots,), np.int64), **prefixed("field", stacked)}
 
     @property
     def room(self) -> int:
-        """Records that can still be held."""
+        """How many more records fit."""
         return self.slots - self._next
 
     def hold(self, turn: int, ring: int, number: int, slot: Mapping[str, NDArray[Any]]) -> Entry:
-        """Copy a record for `turn`, which must be above 0; its slot in the ring may be released after this."""
+        """Copy a record that `turn` (above 0) uses. Afterwards its slot in the ring may be released.
+
+        `slot`: views of its fields, with the shapes given to `layout`. Raises RuntimeError if the journal is full.
+        """
         index, words = self._next, self._words
         if index >= self.slots:
             raise RuntimeError(f"the journal is full: {self.slots} records were taken since the state was kept")
         line = index * WORDS_PER_LINE
-        store_release(words, line, 0)  # what a predecessor left here half-done counts no more, whatever its ring does
+        store_release(words, line, 0)  # an unfinished entry of a dead predecessor must not become valid by this ring's next release
         fence()
         words[line + 1], words[line + 2] = ring, number
         entry = Entry(ring, number, turn, self._views(index))
@@ -75,27 +78,29 @@ class Journal:
         return entry
 
     def note(self, turn: int, count: int) -> None:
-        """Remember a count of this turn's."""
+        """Store a count for `turn`, which `noted` returns."""
         store_release(self._counts, turn % self.slots, count)
 
     def noted(self, turn: int) -> int:
-        """What was noted of a turn since the state was kept."""
+        """The count that `note` stored for a turn since the state was saved."""
         return load_acquire(self._counts, turn % self.slots)
 
     def restart(self) -> None:
-        """The state is kept, with all that was held used up."""
+        """Empty the journal: the state was saved and includes every record held so far."""
         self._next = 0
 
     def recover(self, kept: int, consumed: Callable[[int], int]) -> list[Entry]:
-        """The entries that count, in order, and go on after them. `kept`: the turn whose state is kept; `consumed(ring)`: records
-        that were released there."""
+        """The valid entries, in order; later records are held after them.
+
+        `kept`: the last turn that the saved state includes; `consumed(ring)`: how many records were released in that ring.
+        """
         found: list[Entry] = []
         for index in range(self.slots):
             line = index * WORDS_PER_LINE
             turn = load_acquire(self._words, line)
             ring, number = int(self._words[line + 1]), int(self._words[line + 2])
             if turn <= kept or number >= consumed(ring):
-                store_release(self._words, line, 0)  # it is taken again, perhaps to another place: then it must not count here too
+                store_release(self._words, line, 0)  # its record is read again and may be held elsewhere: it must not count twice
                 break
             found.append(Entry(ring, number, turn, self._views(index)))
         self._next = len(found)

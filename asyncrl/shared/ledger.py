@@ -1,4 +1,4 @@
-"""One record per worker, published whole: what a worker has done, and its clock."""
+"""One record of counts per worker, published atomically, with a clock that counts publications."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FloatArray = NDArray[np.float64]
 
 
 DEPTH = 4
-"""Publications that stay readable: in rounds modes a reader may ask for one that its writer has already left behind."""
+"""How many of the last publications stay readable: in rounds modes a reader may ask for one that is not the newest any more."""
 
 
 @njit(cache=True)
 def _publish(clocks, entries, worker, draft):  # type: ignore[no-untyped-def]
     clock = clocks[worker * WORDS_PER_LINE] + 1
-    fence()  # the last publication is visible before the entry that its readers may still read is overwritten
+    fence()  # the last publication must be visible before an older entry, which readers may still copy, is overwritten
     entries[worker, clock % DEPTH] = draft
     store_release(clocks, worker * WORDS_PER_LINE, clock)
 
@@ -53,31 +53,31 @@ def _sum_column(clocks, entries, column):  # type: ignore[no-untyped-def]
 class Ledger:
     """What each worker has done so far: named columns of float64 that only grow, and a clock that counts publications.
 
-    A worker edits its private draft, then `publish` copies it to the oldest of DEPTH entries and moves the clock: all
-    columns change together or not at all. Counts are exact up to 2**53.
+    A worker edits its private draft, a record of shape [width]; `publish` copies it to the oldest of DEPTH entries and
+    increments the clock, so that all columns change together. Counts are exact up to 2**53.
 
-    Writers:  record and clock of worker i: worker i; after its death, whoever settles its estate.
-    Readers:  everybody, at any time. A reader that is overtaken by DEPTH - 1 publications copies once more.
-    Stale:    by the publications that happen while one reads. Never torn.
-    When full: nothing grows.
-    Crash:    the record of the last publication stands; an unpublished draft is gone with its worker, and whoever
-              goes on with the slot starts from what was published (`draft_of`).
+    Writers:  worker i writes its record and clock; after its death, the launcher's recovery does.
+    Readers:  every process, at any time. A reader that is overtaken by DEPTH - 1 publications copies again.
+    Stale:    by the publications during the read. Never torn.
+    When full: not applicable, the size is fixed.
+    Crash:    the record last published remains. An unpublished draft is lost with its worker, and the replacement starts
+              from the published record (`draft_of`).
     """
 
     def __init__(self, columns: Mapping[str, int], arrays: Mapping[str, NDArray]):
         self.columns = dict(columns)
         self._slices, self.width = _slices(columns)
         self.clocks: NDArray[np.int64] = arrays["clocks"]  # word i at i * WORDS_PER_LINE
-        self.entries: FloatArray = arrays["entries"]
+        self.entries: FloatArray = arrays["entries"]  # [workers, DEPTH, width]
         self.workers = self.entries.shape[0]
 
     @staticmethod
     def layout(columns: Mapping[str, int], workers: int) -> Layout:
-        """`columns`: name -> how many numbers."""
+        """Layout for `workers` records; `columns`: name -> how many numbers it has."""
         return {"clocks": padded_words(workers), "entries": ((workers, DEPTH, _slices(columns)[1]), np.float64)}
 
     def column(self, record: FloatArray, name: str) -> FloatArray:
-        """View of the numbers of one column in a record (or in a stack of records, along the last axis)."""
+        """View [..., numbers of the column] of a record [width], or of a stack of records [..., width]."""
         return record[..., self._slices[name]]
 
     def position(self, name: str) -> int:
@@ -85,43 +85,46 @@ class Ledger:
         return self._slices[name].start
 
     def draft_of(self, worker: int) -> FloatArray:
-        """A private copy of the published record, to be edited and published by the writer of this slot."""
+        """A private copy [width] of the published record, for the worker that will edit and publish it."""
         return self.read(worker)
 
     def publish(self, worker: int, draft: FloatArray) -> None:
-        """Make `draft` the record of `worker`, and move its clock by one."""
+        """Publish draft[width] as the record of `worker` and increment its clock."""
         _publish(self.clocks, self.entries, worker, draft)
 
     def read(self, worker: int) -> FloatArray:
-        """A whole copy of one record."""
+        """A consistent copy [width] of one worker's record."""
         record = np.empty(self.width)
         _read(self.clocks, self.entries, worker, record)
         return record
 
     def read_all(self) -> FloatArray:
-        """All records, shape (workers, width); each whole, not all of the same instant."""
+        """All records [workers, width]. Each is consistent in itself; they need not be of the same instant."""
         records = np.empty((self.workers, self.width))
         for worker in range(self.workers):
             _read(self.clocks, self.entries, worker, records[worker])
         return records
 
     def entry(self, worker: int, clock: int) -> FloatArray:
-        """View of what `worker` published when its clock became `clock`: for callers who know that it is at most DEPTH - 2 back."""
+        """View [width] of the record that made the clock `clock`. The caller must know that it is at most DEPTH - 2 publications old."""
         return self.entries[worker, clock % DEPTH]
 
     def restore(self, records: FloatArray) -> None:
-        """Begin with these records [workers, width]; ``started`` and ``ended`` are times of another session. Before anybody runs."""
+        """Publish records[workers, width] of a checkpoint, before any worker runs.
+
+        The columns ``started`` and ``ended`` are set to 0: they are times of the earlier session.
+        """
         for worker, record in enumerate(records.copy()):
             for name in {"started", "ended"} & self.columns.keys():
                 self.column(record, name)[:] = 0.0
             self.publish(worker, record)
 
     def clock(self, worker: int) -> int:
-        """How many times `worker` has published."""
+        """How often `worker` has published."""
         return load_acquire(self.clocks, worker * WORDS_PER_LINE)
 
     def total(self, name: str) -> float:
-        """Sum over workers of a column of one number."""
+        """Sum over all workers of a column that has one number."""
         return _sum_column(self.clocks, self.entries, self._slices[name].start)
 
 

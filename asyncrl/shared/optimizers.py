@@ -1,7 +1,7 @@
-"""Optimizers as one fused pass, in place, over flat float32 vectors.
+"""Optimizers as one fused in-place pass over flat float32 vectors.
 
-Every rule updates the elements start <= i < stop of the parameters [N] and of its statistics [S, N]: all of them for a
-Hogwild step, a shard in rounds modes. Each equals its namesake in torch.optim in one process, up to rounding
+Every optimizer updates a slice of the parameters [N] and of its statistics [S, N]: all elements for a Hogwild step, one
+worker's shard in rounds modes. In one process each equals the optimizer of the same name in torch.optim, up to rounding
 (tests/test_optimizers.py).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ Place = tuple[FloatArray, FloatArray]
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def norm(gradient):  # type: ignore[no-untyped-def]
-    """Euclidean norm of a flat vector; NaN or infinity where any element is."""
+    """Euclidean norm of gradient[N], summed in float64. It is NaN or infinite if an element is."""
     total = 0.0
     for i in range(gradient.size):
         total += np.float64(gradient[i]) * np.float64(gradient[i])
@@ -88,30 +89,43 @@ def _clip_up(vector, velocity, gradient, scale, rate, momentum, fastest):  # typ
         vector[i] -= velocity[i]
 
 
+class Optimizer(Protocol):
+    """An update rule for flat vectors. Instances hold only its settings; the statistics are in the `place` it is given."""
+
+    @property
+    def statistics(self) -> int:
+        """S, the number of vectors of statistics that the rule needs."""
+
+    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
+        """Update the elements `part` of `place` = (parameters [N], statistics [S, N]) in place.
+
+        `gradient` [N], which is multiplied by `scale` first; `rate`: the learning rate; `count`: the number of updates that these
+        statistics have seen, including this one.
+        """
+
+
 @dataclass(frozen=True)
-class Sgd:
+class Sgd(Optimizer):
     """theta -= rate * v, with v = momentum * v + g (torch.optim.SGD; the first v is g)."""
 
     momentum: float = 0.0
 
     @property
     def statistics(self) -> int:
-        """Vectors of statistics that the rule keeps."""
         return 1 if self.momentum else 0
 
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        """Update `part` of `place` = (parameters [N], statistics [S, N]); `count`: of updates of these statistics, this one included."""
         vector, statistics = place
         f = np.float32
         _sgd(vector[part], statistics[0, part], gradient[part], f(scale), f(rate), f(self.momentum), count == 1)
 
 
 @dataclass(frozen=True)
-class Rmsprop:
+class Rmsprop(Optimizer):
     """s = decay * s + (1 - decay) * g**2; theta -= rate * g / sqrt(s + epsilon).
 
-    So in the A3C paper (Mnih and others 2016, section 4, "Shared RMSProp"). torch.optim.RMSprop divides by
-    sqrt(s) + epsilon instead: `inside=False`.
+    This is the form of the A3C paper (Mnih and others 2016, section 4, "Shared RMSProp"). torch.optim.RMSprop divides by
+    sqrt(s) + epsilon instead, which is `inside=False`.
     """
 
     decay: float = 0.99
@@ -120,11 +134,9 @@ class Rmsprop:
 
     @property
     def statistics(self) -> int:
-        """Vectors of statistics that the rule keeps."""
         return 1
 
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        """See `Sgd.step`."""
         vector, statistics = place
         f = np.float32
         numbers = (f(scale), f(rate), f(self.decay), f(self.epsilon))
@@ -132,8 +144,8 @@ class Rmsprop:
 
 
 @dataclass(frozen=True)
-class Adam:
-    """torch.optim.Adam, with AMSGrad as an option; `count` corrects the bias, so it is shared if and only if the statistics are."""
+class Adam(Optimizer):
+    """torch.optim.Adam, with AMSGrad as an option. `count` corrects the bias, so it must be shared exactly if the statistics are."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -141,11 +153,9 @@ class Adam:
 
     @property
     def statistics(self) -> int:
-        """Vectors of statistics that the rule keeps."""
         return 3 if self.amsgrad else 2
 
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        """See `Sgd.step`."""
         vector, statistics = place
         f = np.float32
         beta1, beta2 = self.betas
@@ -155,11 +165,11 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class ClipUp:
+class ClipUp(Optimizer):
     """v = momentum * v + rate * g / |g|, scaled down to |v| <= max_speed * rate; theta -= v (Toklu and others 2020, algorithm 1).
 
-    Only the direction of the gradient counts. The paper's habit is a max_speed of twice the rate. The norms are those of the
-    whole vector, so `part` has to be all of it (ValueError).
+    The length of the gradient has no effect, only its direction. The paper usually sets the largest speed to twice the rate.
+    The norms are those of the whole vector, so `step` raises ValueError if `part` is not all of it.
     """
 
     momentum: float = 0.9
@@ -167,30 +177,30 @@ class ClipUp:
 
     @property
     def statistics(self) -> int:
-        """Vectors of statistics that the rule keeps."""
         return 1
 
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        """See `Sgd.step`."""
         vector, statistics = place
         if part.indices(len(vector)) != (0, len(vector), 1):
             raise ValueError(f"ClipUp updates whole vectors, not {part} of {len(vector)}")
         _clip_up(vector, statistics[0], gradient, scale, rate, self.momentum, self.max_speed * rate)
 
 
-Optimizer = Sgd | Rmsprop | Adam | ClipUp
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": Rmsprop, "adam": Adam, "sgd": Sgd, "clipup": ClipUp}
 
 
 def clip_scale(length: float, longest: float) -> float:
-    """The factor that brings a gradient of this norm down to `longest` (0: no limit), as torch's clip_grad_norm_ has it."""
+    """The factor by which torch's clip_grad_norm_ scales a gradient of norm `length` to a norm of at most `longest` (0: no limit)."""
     return min(1.0, longest / (length + 1e-6)) if longest > 0 else 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def weighted_mean(slots, parity, weights, out):  # type: ignore[no-untyped-def]
-    """out[N] = sum over i of weights[i] * slots[i, parity] / sum of weights, in the order of i; returns the sum of weights."""
+    """Weighted mean of the workers' gradients: out[N] = sum_i weights[i] * slots[i, parity] / sum of weights, in the order of i.
+
+    slots[W, 2, N] holds two gradients for each worker, weights[W] their weights. Returns the sum of weights; with 0, out is 0.
+    """
     total = np.float32(0.0)
     for i in range(weights.size):
         total += weights[i]

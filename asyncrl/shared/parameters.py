@@ -19,25 +19,26 @@ FLOATS_PER_LINE = 16
 
 
 class SharedParameters:
-    """Two buffers of parameters, optimizer statistics and (where one is kept) target network; two gradient slots for each worker.
+    """Two buffers of parameters, optimizer statistics and (if there is one) target network; two gradient slots for each worker.
 
-    Rounds modes read one buffer and write the other, so an update that was cut off is simply made again; in-place modes
-    use the buffer of the last round and leave the other alone. Which buffer is current is the scheduler's business.
-    The target network is a copy of the parameters at some earlier update; when it is refreshed is the scheduler's business too.
+    Rounds modes read one buffer and write the other, so that an interrupted update can be repeated; in-place modes use the
+    buffer of the last round and do not touch the other. The scheduler decides which buffer is current, and when the target
+    network, a copy of the parameters at an earlier update, is refreshed.
 
     Writers:  in-place modes: every worker, anywhere in the current buffer, without locks (Hogwild).
-              The target: the worker whose steps made it due.
-              Rounds modes: worker i its shard (`shard(i)`) of the other buffer, and its own gradient slots.
+              The target: the worker whose steps made its refresh due.
+              Rounds modes: worker i writes its shard (`shard(i)`) of the other buffer, and its own gradient slots.
     Readers:  every worker, at any time.
-    Torn:     in-place: a copy may mix several updates, and concurrent updates of one element may lose one: that is
-              Hogwild's premise; the worker counts how many versions passed while it copied. Rounds modes: never,
-              since nobody writes a buffer that may still be read.
-    When full: nothing grows.
-    Crash:    in-place: the last update of the dead worker may have reached memory in part. Rounds modes: its shard
-              is made again from the untouched buffer, its gradient slot counts with weight 0 unless handed over.
+    Torn:     in-place: a copy may mix several updates, and one of two concurrent updates of an element may be lost, as in
+              Hogwild; the worker counts how many versions passed while it copied. Rounds modes: never, since no buffer is
+              written while it may still be read.
+    When full: not applicable, the size is fixed.
+    Crash:    in-place: the last update of the dead worker may be in memory in part. Rounds modes: its shard is computed
+              again from the unchanged buffer; its gradient slot has weight 0 unless it was published.
     """
 
     def __init__(self, size: int, arrays: Mapping[str, NDArray[np.float32]]):
+        """`size`: N, the number of parameters; `arrays`: those of `layout`."""
         self.size = size
         self.vectors = arrays["vectors"]  # [2, N]
         self.statistics = arrays["statistics"]  # [2, S, N]
@@ -48,7 +49,11 @@ class SharedParameters:
 
     @staticmethod
     def layout(size: int, statistics: int, workers: int, own_statistics: bool, target: bool = False) -> Layout:
-        """`size`: parameters; `statistics`: vectors that the optimizer keeps; `target`: whether there is a target network."""
+        """Layout for N = `size` parameters.
+
+        `statistics`: S, the vectors that the optimizer keeps; `own_statistics`: whether every worker has its own as well;
+        `target`: whether there is a target network.
+        """
         padded = -(-size // FLOATS_PER_LINE) * FLOATS_PER_LINE
         kept = max(statistics, 1)
         return {
@@ -60,7 +65,7 @@ class SharedParameters:
         }
 
     def shard(self, worker: int) -> slice:
-        """The elements that `worker` updates in rounds modes: whole cache lines, equal shares."""
+        """The elements that `worker` updates in rounds modes: an equal share of whole cache lines."""
         lines = self.vectors.shape[1] // FLOATS_PER_LINE
         start, stop = lines * worker // self.workers, lines * (worker + 1) // self.workers
         return slice(start * FLOATS_PER_LINE, stop * FLOATS_PER_LINE)
@@ -84,7 +89,7 @@ class SharedParameters:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _publish(versions, buffers, vector):  # type: ignore[no-untyped-def]
     version = versions[0] + 1
-    store_release(versions, WORDS_PER_LINE, version)  # "about to write version": readers of its buffer turn away
+    store_release(versions, WORDS_PER_LINE, version)  # announces which version's buffer is written: its readers copy again
     fence()
     buffers[version % buffers.shape[0]] = vector
     store_release(versions, 0, version)
@@ -105,46 +110,50 @@ def _copy(versions, buffers, wanted, out):  # type: ignore[no-untyped-def]
         if load_acquire(versions, WORDS_PER_LINE) < version + count:
             return version
         if wanted >= 0:
-            return -1  # its buffer is being overwritten, and by a writer that died there it stays so
+            return -1  # its buffer is being overwritten, for good if the writer died at it
 
 
 class Snapshots:
-    """Whole parameter vectors by version, from one writer to many readers (a sequence lock over several buffers).
+    """Versions of a parameter vector [N], from one writer to many readers (a sequence lock over several buffers).
 
-    Writers:  one (the learner). It never waits. Word 0 holds the newest whole version, the word on the next cache line
-              the version whose buffer is being written.
-    Readers:  anybody, at any time; `copy` is repeated when the writer came round meanwhile.
+    Writers:  one (the learner), which never waits. Word 0 holds the newest complete version, the word on the next cache
+              line the version whose buffer is being written.
+    Readers:  every process, at any time; `copy` repeats itself if the writer has reused the buffer meanwhile.
     Torn:     never. Stale: by what is published during the copy.
     When full: publishing overwrites the oldest of the buffers.
-    Crash:    of the writer: the newest whole version stays. A new writer goes on from it.
+    Crash:    of the writer: the newest complete version remains, and a new writer continues from it.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray]):
+        """`arrays`: those of `layout`."""
         self._versions: NDArray[np.int64] = arrays["versions"]
         self._buffers: NDArray[Any] = arrays["buffers"]
 
     @staticmethod
     def layout(size: int, buffers: int = 4, dtype: DTypeLike = np.float32) -> Layout:
-        """`size`: elements of the vector, of this type."""
+        """Layout for `buffers` vectors of N = `size` elements of type `dtype`."""
         return {"versions": ((2 * WORDS_PER_LINE,), np.int64), "buffers": ((buffers, size), dtype)}
 
     @property
     def version(self) -> int:
-        """The newest whole version."""
+        """The newest complete version."""
         return load_acquire(self._versions, 0)
 
     def publish(self, vector: NDArray[Any]) -> int:
-        """Make `vector` the next version; returns its number (the first is 1; version 0 is the zeroed start)."""
+        """Publish vector[N] as the next version; returns its number (the first is 1; version 0 is the zeroed start)."""
         return _publish(self._versions, self._buffers, vector)
 
     def restore(self, vector: NDArray[Any], version: int) -> None:
-        """Begin with `vector` as that version (at the start: 0). Before anybody reads."""
+        """Set vector[N] as `version` (0 at the start), before any process reads."""
         self._buffers[version % len(self._buffers)] = vector
         store_release(self._versions, WORDS_PER_LINE, version)
         store_release(self._versions, 0, version)
 
     def copy(self, out: NDArray[Any], version: int | None = None) -> int | None:
-        """Copy the newest version (or that very one) into `out`; returns its number, None where it is not (or no longer) there."""
+        """Copy the newest version, or the one asked for, into out[N]; returns its number.
+
+        Returns None if the version asked for was not published yet or is overwritten already.
+        """
         copied = _copy(self._versions, self._buffers, -1 if version is None else version, out)
         return None if copied < 0 else copied
 

@@ -1,4 +1,4 @@
-"""Waiting without locks and without burning a core: spin briefly, yield, then sleep until woken."""
+"""Waiting without locks and without busy loops: spin briefly, yield, then sleep until woken."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ RECHECK_SECONDS = 0.1
 @njit(cache=True)
 def _rest(turns):  # type: ignore[no-untyped-def]
     for _ in range(turns):
-        fence()  # some tens of cycles in which the core leaves the memory bus to others
+        fence()  # takes some tens of cycles without reading memory
 
 
 @njit(cache=True)
 def _anybody_sleeps(sleeping):  # type: ignore[no-untyped-def]
-    # The fence keeps the caller's progress store before these loads: either we see the sleeper, or it sees the progress.
+    # The fence orders the caller's store of its progress before these loads: either the sleeper is seen here, or
+    # the sleeper's second check sees the progress.
     fence()
     for index in range(0, sleeping.size, WORDS_PER_LINE):  # noqa: SIM110 - any() does not compile
         if load_acquire(sleeping, index) != 0:
@@ -41,33 +42,35 @@ def _anybody_sleeps(sleeping):  # type: ignore[no-untyped-def]
 
 
 class Parking:
-    """A place per waiter where it sleeps until somebody's progress wakes it (an event count).
+    """One place per waiting process, where it sleeps until another process makes progress and wakes it (an event count).
 
-    Writers:  word i of ``sleeping`` belongs to waiter i: 1 while it sleeps or is about to. Anybody writes to its pipe.
-    Readers:  everybody who makes progress looks whether somebody sleeps.
-    Stale:    harmless. A waiter announces, then checks its condition once more, then sleeps; who makes progress
-              stores it first, then looks for announcements. A superfluous wake-up costs one more check.
-    When full: a pipe that is full already holds a wake-up.
-    Crash:    a dead waiter leaves its word at 1, which costs one write a wake-up until its replacement sleeps again.
-              As a last resort every sleeper re-checks ten times a second.
+    Writers:  waiter i writes word i of ``sleeping``: 1 while it sleeps or is about to. Any process may write to its pipe.
+    Readers:  every process that makes progress checks whether a waiter sleeps.
+    Stale:    harmless. A waiter sets its word, then checks its condition once more, then sleeps; a process that makes
+              progress stores it first, then reads the words. An unneeded wake-up costs one more check.
+    When full: a full pipe already holds a wake-up, so nothing is written.
+    Crash:    a dead waiter leaves its word at 1, which costs one write per wake-up until its replacement sleeps again.
+              In any case every sleeper checks its condition ten times a second.
     """
 
     def __init__(self, sleeping: NDArray[np.int64], pipes: list[tuple[int, int]]):
+        """`sleeping`: the array of `layout`, [places * WORDS_PER_LINE]; `pipes`: (read end, write end) of each place."""
         self._sleeping = sleeping
         self._pipes = pipes
         self._polls: dict[int, Any] = {}
         self.spins = SPINS
-        """How often a waiter looks before it yields and sleeps. PATIENT_SPINS (some 0.4 ms) pays where every waiter has
-        a core to itself: waking a sleeping core takes longer than most waits. Elsewhere it would take time from others."""
+        """How often a waiter checks its condition before it yields and sleeps. PATIENT_SPINS (about 0.4 ms) is faster if
+        every waiter has a core of its own, since waking a sleeping core takes longer than most waits; otherwise it would
+        take time from other processes."""
 
     @staticmethod
     def layout(places: int) -> Layout:
-        """The words that `allocate` needs."""
+        """Layout of the array ``sleeping`` for so many places."""
         return {"sleeping": padded_words(places)}
 
     @classmethod
     def allocate(cls, sleeping: NDArray[np.int64]) -> Parking:
-        """Make the pipes for as many places as `sleeping` has lines. Raises SharedMemoryError for too few open files."""
+        """Open a pipe for each place of sleeping[places * WORDS_PER_LINE]. Raises SharedMemoryError at the limit of open files."""
         parking = cls(sleeping, [])
         for _ in range(sleeping.size // WORDS_PER_LINE):
             try:
@@ -81,20 +84,20 @@ class Parking:
         return parking
 
     def carried(self) -> PipesToCarry:
-        """What a process that is being started needs, beside the shared words."""
+        """The pipes in a form that can be an argument of a process that is being started."""
         return PipesToCarry(self._pipes)
 
     def fileno(self, place: int) -> int:
-        """The descriptor that becomes readable when `place` is woken: for use in a select loop of the owner."""
+        """The file descriptor that becomes readable when `place` is woken, for a select loop of its owner."""
         return self._pipes[place][0]
 
     def announce(self, place: int) -> None:
-        """Say that `place` is about to sleep; the condition must be checked once more after this."""
+        """Announce that `place` is about to sleep; its condition must be checked once more after this."""
         store_release(self._sleeping, place * WORDS_PER_LINE, 1)
         fence()
 
     def arise(self, place: int) -> None:
-        """Take the announcement back and swallow pending wake-ups."""
+        """Withdraw the announcement and discard pending wake-ups."""
         store_release(self._sleeping, place * WORDS_PER_LINE, 0)
         try:
             while os.read(self._pipes[place][0], 64):
@@ -103,7 +106,7 @@ class Parking:
             return  # empty: nothing is pending
 
     def wake_all(self) -> None:
-        """Wake every sleeper. To be called after the progress has been stored."""
+        """Wake every sleeping place. To be called after the progress was stored."""
         if _anybody_sleeps(self._sleeping):
             for place in range(len(self._pipes)):
                 if load_acquire(self._sleeping, place * WORDS_PER_LINE):
@@ -117,7 +120,7 @@ class Parking:
             return  # full: it holds a wake-up already
 
     def wait(self, place: int, condition: Callable[[], Any], seconds: float | None = None) -> bool:
-        """Return True once `condition()` holds; False after `seconds`. Only the owner of `place` may call this."""
+        """Return True once `condition()` is true, False after `seconds`. Only the process that owns `place` may call this."""
         for turn in range(self.spins):
             if condition():
                 return True
@@ -146,7 +149,7 @@ class Parking:
         self._polls[place].poll(seconds * 1000)
 
     def close(self) -> None:
-        """Close the pipes of this process."""
+        """Close this process's ends of the pipes."""
         for ends in self._pipes:
             for end in ends:
                 os.close(end)
@@ -154,7 +157,7 @@ class Parking:
 
 
 class PipesToCarry:
-    """The pipes of a Parking on their way into a child process."""
+    """The pipes of a Parking as an argument for a child process: pickling duplicates their descriptors."""
 
     def __init__(self, pipes: list[tuple[int, int]]):
         self.pipes = pipes

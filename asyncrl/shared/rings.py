@@ -1,4 +1,4 @@
-"""Rings of records: one producer, one consumer, no lock, no copy. `grid` builds on the same words."""
+"""Ring buffers of records for one producer and one consumer, without locks and copies. `grid` uses the same words."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ Slot = dict[str, NDArray[Any]]
 Arrays = SharedArrays | Mapping[str, NDArray[Any]]
 
 WORDS = 2 * WORDS_PER_LINE
-"""Words of one ring: a line that the producer writes and a line that the consumer writes."""
-HEAD, CLAIM = 0, 1  # the producer's: how many were published; how many were begun
-CONSUMED, DROPPED = WORDS_PER_LINE, WORDS_PER_LINE + 1  # the consumer's; their sum is the position of the oldest unread slot
+"""Words of one ring: a cache line that the producer writes and a cache line that the consumer writes."""
+HEAD, CLAIM = 0, 1  # written by the producer: how many records were published; how many were begun
+CONSUMED, DROPPED = WORDS_PER_LINE, WORDS_PER_LINE + 1  # written by the consumer; their sum is the position of the oldest unread slot
 
-# What a process knows of a ring for itself: settings, and what it last saw of the other side's index.
+# Indices of a process's private array of a ring: its settings, and the value last read of the other side's index.
 _SLOTS, _DROPPING, _PRODUCER, _CONSUMER, _TAIL_SEEN, _HEAD_SEEN, _PRIVATE = range(7)
 
 
 @njit(cache=True)
 def is_asleep(sleeping, place):  # type: ignore[no-untyped-def]
-    """Whether the waiter at `place` has announced that it sleeps; to be asked after the progress was stored. -1 is nobody."""
+    """Whether the waiter at `place` has announced in sleeping[places * WORDS_PER_LINE] that it sleeps; False for place -1.
+
+    To be called after the progress was stored.
+    """
     if place < 0:
         return False
     fence()
@@ -53,7 +56,7 @@ def _reserve(words, private):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _publish(words, private, sleeping):  # type: ignore[no-untyped-def]
-    """-1: nothing was reserved; 1: the consumer must be woken."""
+    """Publish the reserved slot. Returns -1 if none was reserved, 1 if the consumer must be woken, 0 otherwise."""
     head = words[HEAD] + 1
     if words[CLAIM] != head:
         return -1
@@ -63,7 +66,10 @@ def _publish(words, private, sleeping):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _unread(words, private, afresh):  # type: ignore[no-untyped-def]
-    """How many slots can be read: all of them if `afresh`, else 0 only if there is none. Counts the overtaken as dropped."""
+    """How many slots can be read. Slots that the producer has overwritten are counted as dropped.
+
+    With `afresh` the number is exact; otherwise the producer's index may be an older value, and only 0 is exact.
+    """
     if private[_DROPPING]:
         # Claim before head: then head + 1 >= claim, and the oldest whole slot is never beyond head.
         oldest = load_acquire(words, CLAIM) - private[_SLOTS]
@@ -73,7 +79,7 @@ def _unread(words, private, afresh):  # type: ignore[no-untyped-def]
             store_release(words, DROPPED, words[DROPPED] + oldest - tail)
             tail = oldest
         return private[_HEAD_SEEN] - tail
-    if afresh or words[CONSUMED] >= private[_HEAD_SEEN]:  # greater: another consumer was here before this one
+    if afresh or words[CONSUMED] >= private[_HEAD_SEEN]:  # it is greater if an earlier consumer process has read further
         private[_HEAD_SEEN] = load_acquire(words, HEAD)
     return private[_HEAD_SEEN] - words[CONSUMED]
 
@@ -87,13 +93,13 @@ def _front(words, private):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _release(words, private, count):  # type: ignore[no-untyped-def]
-    """How many of the oldest `count` slots had been overtaken; -1 where there were fewer than `count`."""
+    """Release the oldest `count` slots. Returns how many of them had been overwritten, -1 if fewer than `count` were read."""
     tail = words[CONSUMED] + words[DROPPED]
     if tail + count > private[_HEAD_SEEN]:
         return -1
     overtaken = 0
     if private[_DROPPING]:
-        fence()  # everything was read before this look at the claim
+        fence()  # the records were read before CLAIM is
         overtaken = min(max(load_acquire(words, CLAIM) - private[_SLOTS] - tail, 0), count)
         store_release(words, DROPPED, words[DROPPED] + overtaken)
     store_release(words, CONSUMED, words[CONSUMED] + count - overtaken)
@@ -101,23 +107,23 @@ def _release(words, private, count):  # type: ignore[no-untyped-def]
 
 
 class Ring:
-    """Slots of a declared layout that travel from one producer to one consumer, in order, without a copy.
+    """A ring buffer with slots of a declared layout, from one producer to one consumer, in order, without copies.
 
-    The producer fills the views that `reserve` gives and calls `publish`; the consumer reads the views that `front`
-    gives and calls `release`. Both sides make a Ring from the same arrays; one thread per side.
+    The producer fills the views that `reserve` returns and calls `publish`; the consumer reads the views that `front`
+    returns and calls `release`. Both sides construct a Ring from the same arrays; each side is one thread.
 
-    Writers:  ``words[:8]`` and the slots between reserve and publish: the producer. ``words[8:]``: the consumer.
-              After a confirmed death, whoever takes that side's place.
-    Readers:  the two sides; the counts are for everybody.
-    Stale:    each side keeps the other's last index and looks again only when that says full or empty. With "wait" and
-              "refuse" a slot in the consumer's hands is never written. With "drop_oldest" it may be overwritten while
-              it is read: what was read counts only once `release` has returned True. `pop` and `drain` see to that.
+    Writers:  the producer writes ``words[:8]`` and the slot between reserve and publish; the consumer writes ``words[8:]``.
+              After a confirmed death, the process that replaces that side.
+    Readers:  the two sides; every process may read the counts.
+    Stale:    each side reads the other's index only when the value it read last says full or empty. With "wait" and
+              "refuse" a slot is never written while the consumer reads it. With "drop_oldest" it may be: what was read is
+              valid only if `release` returns True. `pop` and `drain` check that.
     When full: "wait": `reserve` sleeps until there is room. "refuse": `reserve` returns None. "drop_oldest": `reserve`
-              takes the slot of the oldest record; the consumer finds out by position, skips to the oldest whole record
-              and counts what it skipped: published == consumed + dropped + len, always.
-    Crash:    at any instruction of either side. What was reserved and not published is not there (with "drop_oldest"
-              the record in its slot is gone, and counted), and the next `reserve` gives the same slot. What was not
-              released is read again. Every index is one word, moved by one store.
+              returns the slot of the oldest record; the consumer notices by its position, skips to the oldest complete
+              record and counts the skipped ones, so that published == consumed + dropped + len always holds.
+    Crash:    safe at any instruction of either side. A slot that was reserved and not published holds no record (with
+              "drop_oldest" the record that was in it is lost, and counted), and the next `reserve` returns it again. A
+              record that was not released is read again. Every index is one word, changed by one store.
     """
 
     def __init__(
@@ -146,7 +152,7 @@ class Ring:
 
     @staticmethod
     def layout(slots: int, fields: Layout) -> Layout:
-        """`fields`: name -> (shape, dtype) of one slot, in any units; at least one."""
+        """Layout of a ring; `fields`: name -> (shape, dtype) of one slot's fields, at least one."""
         if slots < 1 or not fields:
             raise ValueError(f"a ring needs at least one slot and one field, got {slots} slots and {len(fields)} fields")
         stacked = {name: ((slots, *shape), dtype) for name, (shape, dtype) in fields.items()}
@@ -155,8 +161,10 @@ class Ring:
     # The producer's side.
 
     def reserve(self, seconds: float | None = None, unless: Callable[[], Any] | None = None) -> Slot | None:
-        """Views of the next slot, to be filled. None where the ring is full: at once with "refuse"; with "wait" after
-        `seconds`, or as soon as `unless()` holds."""
+        """Views of the next slot's fields, to be filled; None if the ring is full.
+
+        With "refuse" that is at once; with "wait" after `seconds`, or as soon as `unless()` is true.
+        """
         index = _reserve(self.words, self._private)
         if index < 0 and self.when_full == "wait":
             waited_for(self._parking, self._places[0], lambda: _reserve(self.words, self._private) >= 0, seconds, unless)
@@ -164,7 +172,7 @@ class Ring:
         return self._views[index] if index >= 0 else None
 
     def publish(self) -> None:
-        """Hand the reserved slot over."""
+        """Publish the reserved slot to the consumer. Raises RuntimeError if none was reserved."""
         outcome = _publish(self.words, self._private, self._sleeping)
         if outcome < 0:
             raise RuntimeError("publish without reserve")
@@ -172,7 +180,7 @@ class Ring:
             self._parking.wake(self._places[1])
 
     def push(self, **values: Any) -> bool:
-        """Reserve, copy `values` (one per field), publish. False where `reserve` gave nothing."""
+        """Reserve a slot, copy `values` (one per field) into it and publish it. Returns False if `reserve` returned None."""
         if values.keys() != self._fields.keys():
             raise ValueError(f"fields given: {sorted(values)}, fields of the ring: {sorted(self._fields)}")
         slot = self.reserve()
@@ -186,16 +194,16 @@ class Ring:
     # The consumer's side.
 
     def front(self) -> Slot | None:
-        """Views of the oldest unread slot; None where there is none. Never waits."""
+        """Views of the oldest unread slot's fields; None if there is none. Never waits."""
         index = _front(self.words, self._private)
         return self._views[index] if index >= 0 else None
 
     def release(self) -> bool:
-        """Be done with the slot that `front` gave. False where the producer had overtaken it: what was read is void."""
+        """Release the slot that `front` returned. False if the producer has overwritten it: then what was read is invalid."""
         return self._release(1) == 0
 
     def pop(self) -> dict[str, Any] | None:
-        """A copy of the oldest record, scalars as numpy scalars; None where there is none."""
+        """Remove the oldest record and return a copy, with numpy scalars for fields of shape (); None if there is none."""
         while (slot := self.front()) is not None:
             record = {name: view[()] if view.ndim == 0 else view.copy() for name, view in slot.items()}
             if self.release():
@@ -203,7 +211,7 @@ class Ring:
         return None
 
     def drain(self, limit: int | None = None) -> dict[str, NDArray[Any]]:
-        """Copies of all unread records (at most `limit`), oldest first: field -> array with a leading axis of records."""
+        """Remove all unread records (at most `limit`) and return copies, oldest first: field -> array [records, *shape of the field]."""
         count = int(_unread(self.words, self._private, True))
         count = count if limit is None else min(count, limit)
         first = int(self.words[CONSUMED] + self.words[DROPPED])
@@ -213,7 +221,7 @@ class Ring:
         return {name: record[overtaken:] for name, record in records.items()}
 
     def wait(self, seconds: float | None = None, unless: Callable[[], Any] | None = None) -> bool:
-        """The consumer sleeps until something is unread; False after `seconds`, or once `unless()` holds."""
+        """Sleep until there is an unread record; False after `seconds`, or once `unless()` is true. For the consumer."""
         waited_for(self._parking, self._places[1], lambda: _unread(self.words, self._private, False) > 0, seconds, unless)
         return bool(_unread(self.words, self._private, False) > 0)
 
@@ -225,26 +233,26 @@ class Ring:
             self._parking.wake(self._places[0])
         return int(overtaken)
 
-    # For everybody.
+    # For any process.
 
     @property
     def published(self) -> int:
-        """How many records were ever published."""
+        """How many records were published so far."""
         return int(load_acquire(self.words, HEAD))
 
     @property
     def consumed(self) -> int:
-        """How many records were ever released whole."""
+        """How many records were released so far without having been overwritten."""
         return int(load_acquire(self.words, CONSUMED))
 
     @property
     def dropped(self) -> int:
-        """How many records were ever overwritten unread, whether or not the consumer has noticed."""
+        """How many records were overwritten before they were read, whether or not the consumer has noticed."""
         counted = load_acquire(self.words, DROPPED)
         return int(counted + self._overtaken(self.consumed + counted))
 
     def __len__(self) -> int:
-        """How many records are unread and whole."""
+        """How many records are unread and not overwritten."""
         tail = self.consumed + load_acquire(self.words, DROPPED)
         return max(self.published - tail - self._overtaken(tail), 0)
 
@@ -253,14 +261,14 @@ class Ring:
 
 
 def sleeping_words(parking: Parking | None) -> NDArray[np.int64]:
-    """The announcements of a parking, for kernels."""
+    """The array [places * WORDS_PER_LINE] in which the waiters of `parking` announce that they sleep, for compiled functions."""
     return np.zeros(WORDS_PER_LINE, np.int64) if parking is None else parking._sleeping
 
 
 def waited_for(
     parking: Parking | None, place: int, ready: Callable[[], Any], seconds: float | None, unless: Callable[[], Any] | None
 ) -> None:
-    """Sleep at `place` until `ready()` or `unless()` holds or `seconds` are over."""
+    """Sleep at `place` until `ready()` or `unless()` is true or `seconds` are over. Raises RuntimeError if there is no place."""
     if parking is None or place < 0:
         raise RuntimeError("this side of the ring has no place to sleep")
     parking.wait(place, ready if unless is None else lambda: ready() or unless(), seconds)

@@ -1,4 +1,4 @@
-"""Running mean and variance that many writers feed and any reader merges exactly."""
+"""Running mean and variance of rows [D]: each writer keeps its own, and a reader merges them exactly."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from asyncrl.shared.compiled import njit
 
 @njit(cache=True)
 def fold(count, mean, square, rows):  # type: ignore[no-untyped-def]
-    """Fold rows[N, D] into (mean[D], square[D]), the sum of squared deviations, in place; returns the new count.
+    """Add rows[N, D] to mean[D] and square[D], the sum of squared deviations, in place; returns the new count.
 
-    Chan, Golub and LeVeque's pairwise update, one row at a time (Welford), in float64.
+    Welford's update, one row at a time, in float64.
     """
     for n in range(rows.shape[0]):
         count += 1.0
@@ -24,9 +24,9 @@ def fold(count, mean, square, rows):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def merge(counts, means, squares, mean, square):  # type: ignore[no-untyped-def]
-    """Merge the statistics of all writers (counts[W], means[W, D], squares[W, D]) into mean[D], square[D], in writer order.
+    """Merge the statistics of W writers (counts[W], means[W, D], squares[W, D]) into mean[D] and square[D], in their order.
 
-    Exact: equal to the statistics of all rows together, up to rounding. Returns the count of all.
+    Equal to the statistics of all rows together, up to rounding (Chan, Golub and LeVeque). Returns the total count.
     """
     total = 0.0
     mean[:] = 0.0
@@ -45,7 +45,7 @@ def merge(counts, means, squares, mean, square):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def merge_one(count, mean, square, more, more_mean, more_square):  # type: ignore[no-untyped-def]
-    """Merge statistics (more, more_mean[D], more_square[D]) into (count[1], mean[D], square[D]), in place."""
+    """Merge the statistics (more, more_mean[D], more_square[D]) into (count[1], mean[D], square[D]), in place."""
     if more == 0.0:
         return
     both = count[0] + more
@@ -58,7 +58,10 @@ def merge_one(count, mean, square, more, more_mean, more_square):  # type: ignor
 
 @njit(cache=True)
 def standardise(count, mean, square, shift, scale):  # type: ignore[no-untyped-def]
-    """shift = mean, scale = 1 / sqrt(variance + 1e-8) as float32; the identity while fewer than two rows are known."""
+    """Write the float32 numbers of (x - shift) * scale: shift[D] = mean[D] and scale[D] = 1 / sqrt(square[D] / count + 1e-8).
+
+    With a count below 2 they are the identity: shift 0, scale 1.
+    """
     for d in range(mean.size):
         if count < 2.0:
             shift[d] = np.float32(0.0)

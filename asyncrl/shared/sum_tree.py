@@ -1,8 +1,8 @@
-"""A sum tree: draw leaves with probability proportional to their weight, in compiled passes over one float64 array.
+"""A sum tree: samples leaves with probability proportional to their weights, by compiled passes over one float64 array.
 
-The array has 2 P numbers, P the number of leaves rounded up to a power of two: node 1 is the root, node i has the children
-2 i and 2 i + 1, leaf j is node P + j. Every node is the sum of its children, computed anew when one of them changes and
-never by adding a difference, so that no error builds up: the tree depends on the leaves alone.
+The array is tree[2 P], where P is the number of leaves rounded up to a power of two: node 1 is the root, node i has the
+children 2 i and 2 i + 1, leaf j is node P + j. When a child changes, its parent is computed as the sum of both children
+and not by adding the difference, so that rounding errors do not accumulate and the sums depend on the leaves alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asyncrl.shared.compiled import njit
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_leaf(tree, leaf, weight):  # type: ignore[no-untyped-def]
-    """Set one leaf, and the sums above it."""
+    """Set the weight of one leaf of tree[2 P] and update the sums above it."""
     node = tree.size // 2 + leaf
     tree[node] = weight
     node //= 2
@@ -27,31 +27,31 @@ def set_leaf(tree, leaf, weight):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_leaves(tree, leaves, weights):  # type: ignore[no-untyped-def]
-    """Set leaves[n] to weights[n]; of a leaf that comes twice, the later weight stays."""
+    """Set the leaves leaves[n] of tree[2 P] to weights[n]; if a leaf occurs twice, the later weight remains."""
     for i in range(leaves.size):
         set_leaf(tree, leaves[i], weights[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def rebuild(tree):  # type: ignore[no-untyped-def]
-    """Compute all sums from the leaves."""
+    """Compute all sums of tree[2 P] from its leaves."""
     for node in range(tree.size // 2 - 1, 0, -1):
         tree[node] = tree[2 * node] + tree[2 * node + 1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_stratified(tree, uniform, leaves, weights):  # type: ignore[no-untyped-def]
-    """Draw one leaf from each of n equal parts of the total; uniform[n] in [0, 1). Writes leaves[n] and their weights[n].
+    """Stratified sampling: draw one leaf of tree[2 P] from each of n equal parts of the total, by uniform[n] in [0, 1).
 
-    A leaf of weight 0 is never drawn: rounding may carry the search past the end of a node, and then the rest of it is
-    empty. The total must be > 0.
+    Writes leaves[n] and their weights[n]. A leaf of weight 0 is never drawn, also not if rounding carries the search past
+    the end of a node: the right child is entered only if its sum is positive. The total must be > 0.
     """
     count = uniform.size
     first = tree.size // 2
     for i in range(count):
         leaves[i] = 1
         weights[i] = tree[1] * ((i + uniform[i]) / count)
-    # Level by level, so that the draws wait for memory together and not one after another.
+    # All draws descend level by level, so that their memory accesses overlap.
     level = 1
     while level < first:
         for i in range(count):
@@ -68,29 +68,29 @@ def draw_stratified(tree, uniform, leaves, weights):  # type: ignore[no-untyped-
 
 
 class SumTree:
-    """See the module. The weights are finite and >= 0.
+    """A sum tree over leaves with finite weights >= 0; the module's docstring describes the array.
 
-    Writers:  one, which is also the only reader (the learner).
+    Writers:  one process (the learner), which is also the only reader.
     Stale:    not applicable.
-    When full: it has as many leaves as it was laid out with; those beyond them keep the weight 0.
-    Crash:    a writer that died may have left sums that are not those of the leaves: whoever takes its place calls `rebuild`.
+    When full: the number of leaves is fixed; the padding up to P keeps the weight 0.
+    Crash:    a writer that died may have left sums that do not match the leaves: its replacement calls `rebuild`.
     """
 
     def __init__(self, array: NDArray[np.float64], leaves: int):
-        """`array`: of `layout(leaves)`, zeroed or as a former writer left it."""
+        """`array` [2 P]: of `layout(leaves)`, zeroed or as an earlier writer left it."""
         self.array = array
         self.leaves = leaves
 
     @staticmethod
     def layout(leaves: int) -> Layout:
-        """The one array that it needs."""
+        """Layout of the array ``tree`` for so many leaves. Raises ValueError for less than one."""
         if leaves < 1:
             raise ValueError(f"a sum tree needs at least one leaf, got {leaves}")
         return {"tree": ((2 * max(1 << (leaves - 1).bit_length(), 2),), np.float64)}
 
     @classmethod
     def empty(cls, leaves: int) -> SumTree:
-        """A private one."""
+        """A tree in this process's own memory, with all weights 0."""
         shape, dtype = cls.layout(leaves)["tree"]
         return cls(np.zeros(shape, dtype), leaves)
 
@@ -101,12 +101,15 @@ class SumTree:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """The leaves' weights, a view; after writing there, `rebuild`."""
+        """View [leaves] of the weights; after writing there, call `rebuild`."""
         first = self.array.size // 2
         return self.array[first : first + self.leaves]
 
     def set(self, leaves: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
-        """Set many. Raises ValueError, changing nothing, for a leaf that is not there or a weight that is no weight."""
+        """Set the leaves leaves[n] to weights[n].
+
+        Raises ValueError, before anything is changed, if a leaf is out of range or a weight is negative or not finite.
+        """
         if leaves.size and not (leaves.min() >= 0 and leaves.max() < self.leaves):
             raise ValueError(f"leaves {leaves.min()}..{leaves.max()} are not all within 0..{self.leaves - 1}")
         if not (np.isfinite(weights).all() and (weights >= 0).all()):
@@ -118,7 +121,10 @@ class SumTree:
         rebuild(self.array)
 
     def draw(self, generator: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """`count` leaves, one from each of as many equal parts of the total, and their weights. The total must be > 0."""
+        """Draw leaves [count], one from each of `count` equal parts of the total, and return them with their weights [count].
+
+        Raises ValueError if the total is 0.
+        """
         leaves, weights = np.empty(count, np.int64), np.empty(count)
         if not self.total > 0:
             raise ValueError("nothing can be drawn from a sum tree without weight")

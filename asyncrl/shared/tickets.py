@@ -1,4 +1,4 @@
-"""Tickets: numbered jobs that many workers claim, do and hand in, and that one consumer uses once each. No lock, no queue."""
+"""Tickets: numbered jobs that many workers claim and finish, and that one consumer uses once each, without locks and queues."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from asyncrl.shared.atomics import compare_and_swap, fence, load_acquire, store_
 from asyncrl.shared.compiled import njit
 
 STRIDE = 4096
-"""A slot's word is ``number * STRIDE + holder``: the ticket that it stands for, and who has it."""
-FREE, DONE = 0, STRIDE - 1  # holders; worker i is i + 1
+"""A slot's word is ``number * STRIDE + holder``: the ticket in the slot, and who holds it."""
+FREE, DONE = 0, STRIDE - 1  # values of `holder`; worker i is i + 1
 MOST_WORKERS = STRIDE - 2
 
-FIRST, LIMIT = 0, 1  # words of `window`: the oldest ticket that may not be used up yet; claimable are tickets below LIMIT
+FIRST, LIMIT = 0, 1  # words of `window`: no ticket before FIRST is left to use; tickets below LIMIT may be claimed
 
 
 @njit(cache=True)
 def _claim(states, window, worker):  # type: ignore[no-untyped-def]
-    """The oldest free ticket below the limit, now the worker's; -1 where there is none."""
+    """Claim the oldest free ticket below the limit for `worker`; returns its number, -1 if there is none."""
     slots = states.size
     for number in range(load_acquire(window, FIRST), load_acquire(window, LIMIT)):
         free = number * STRIDE + FREE
         slot = number % slots
         if load_acquire(states, slot) == free and compare_and_swap(states, slot, free, free + worker + 1) == free:
-            fence()  # the claim is visible before the limit is looked at again
+            fence()  # the claim must be visible before the limit is read again
             if number < load_acquire(window, LIMIT):
                 return number
             store_release(states, slot, free)  # the limit was lowered meanwhile
@@ -54,7 +54,7 @@ def _all_done(states, start, stop):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _done(states, start, stop, most, out):  # type: ignore[no-untyped-def]
-    """Numbers of finished tickets in [start, stop), the oldest first, at most `most`, into out; returns how many."""
+    """Write the numbers of finished tickets in start..stop - 1, oldest first and at most `most`, to out[slots]; returns how many."""
     found = 0
     for number in range(start, stop):
         if found == most:
@@ -68,7 +68,7 @@ def _done(states, start, stop, most, out):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _hand_in(states, number):  # type: ignore[no-untyped-def]
     store_release(states, number % states.size, number * STRIDE + DONE)
-    fence()  # visible before anybody looks whether this was the last one
+    fence()  # must be visible before the worker checks whether this was the last one
 
 
 @njit(cache=True)
@@ -84,7 +84,7 @@ def _release(states, worker):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _newest_begun(states):  # type: ignore[no-untyped-def]
-    """The newest ticket that is held, done or used up; the one before the first where none is."""
+    """The newest ticket that is held, done or used up; if there is none, the number before the first ticket."""
     newest = -1
     for slot in range(states.size):
         state = load_acquire(states, slot)
@@ -104,60 +104,61 @@ def _use_up(states, window, numbers):  # type: ignore[no-untyped-def]
 
 
 class Tickets:
-    """A window of `slots` consecutive tickets, each with a record (its slot of the arrays in `fields`).
+    """A window of `slots` consecutive tickets, each with a record: row ``slot(number)`` of the arrays in `records`.
 
-    Writers:  ``window``: the consumer. Word and record of a ticket: whoever has it. A free one belongs to whoever swaps its
-              own name in (the one word that several may write: compare and swap lets one of them win); a held one to that
-              worker, until it is handed in; a done one to the consumer, until it is used up: then the slot is the free
-              ticket ``number + slots``.
-    Readers:  everybody.
-    Stale:    FIRST may be seen late: tickets that are used up are no longer free, so nobody takes them twice. A claimer
-              looks at LIMIT after its claim is visible, and gives back what is no longer to be done; so a consumer that
-              lowers LIMIT and then looks sees every claim that stands (`newest_begun`).
-    When full: LIMIT is at most FIRST + slots; nobody can claim until the consumer uses something up.
-    Crash:    `release` makes free what a dead worker held. What it had done stays done; each counts once.
+    Writers:  the consumer writes ``window``. The word and the record of a ticket are written by its holder. A free ticket
+              is claimed by compare and swap (its word is the only one that several processes may write, and one of them
+              wins); a held ticket is written by that worker until it is handed in; a done one by the consumer until it
+              is used up. Then the slot holds the free ticket ``number + slots``.
+    Readers:  every process.
+    Stale:    an old value of FIRST is harmless: tickets that are used up are not free, so none is claimed twice. A worker
+              reads LIMIT again after its claim is visible and releases a ticket beyond it; so a consumer that lowers
+              LIMIT and then calls `newest_begun` sees every claim that remains.
+    When full: LIMIT is at most FIRST + slots; no ticket can be claimed until the consumer uses one up.
+    Crash:    `release` frees the tickets that a dead worker held. Those it had finished stay done; each is used once.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]):
-        self.states: NDArray[np.int64] = arrays["states"]
-        self.window: NDArray[np.int64] = arrays["window"]
+        """`arrays`: those of `layout`."""
+        self.states: NDArray[np.int64] = arrays["states"]  # [slots]
+        self.window: NDArray[np.int64] = arrays["window"]  # [WORDS_PER_LINE]
         self.records = {name.removeprefix("records/"): arrays[name] for name in arrays if name.startswith("records/")}
         self.slots = self.states.size
         self._found = np.zeros(self.slots, np.int64)
 
     @staticmethod
     def layout(slots: int, fields: Mapping[str, Any]) -> Layout:
-        """`fields`: name -> (shape, dtype) of a record's part."""
+        """Layout for `slots` tickets; `fields`: name -> (shape, dtype) of one record's fields."""
         records = {name: ((slots, *shape), dtype) for name, (shape, dtype) in fields.items()}
         return {"states": ((slots,), np.int64), "window": ((WORDS_PER_LINE,), np.int64), **prefixed("records", records)}
 
     def begin(self, first: int = 0) -> None:
-        """Every slot free, from ticket `first` on. Before anybody claims."""
+        """Make every slot free, with ticket `first` as the oldest, before any worker claims."""
         numbers = first + (np.arange(self.slots) - first) % self.slots
         self.states[:] = numbers * STRIDE + FREE
         self.begin_at(first)
 
     def begin_at(self, first: int) -> None:
-        """The window begins with ticket `first`, and none may be claimed yet; the slots are as they are. While nobody claims."""
+        """Let the window begin with ticket `first`, with none to be claimed yet; the slots do not change. While no worker claims."""
         store_release(self.window, FIRST, first)
         store_release(self.window, LIMIT, first)
 
     # For workers.
 
     def claim(self, worker: int) -> int:
-        """The oldest free ticket, now this worker's; -1 where there is none."""
+        """Claim the oldest free ticket for `worker`; returns its number, -1 if there is none."""
         return _claim(self.states, self.window, worker)
 
     def any_free(self) -> bool:
-        """Whether there is something to claim."""
+        """Whether there is a ticket to claim."""
         return bool(_any_free(self.states, self.window))
 
     def hand_in(self, number: int) -> None:
-        """The record is written: the ticket is the consumer's."""
+        """Mark a held ticket as done, after its record was written."""
         _hand_in(self.states, number)
 
     def slot(self, number: int) -> int:
-        """Where the record of a ticket lies."""
+        """Row of a ticket's record in the arrays `records`."""
         return number % self.slots
 
     # For the consumer.
@@ -169,40 +170,40 @@ class Tickets:
 
     @property
     def limit(self) -> int:
-        """Tickets below it may be claimed."""
+        """Tickets below this number may be claimed."""
         return load_acquire(self.window, LIMIT)
 
     def set_limit(self, limit: int) -> None:
-        """Let tickets below `limit` be claimed."""
+        """Let tickets below `limit` be claimed. Raises ValueError if it is beyond the window."""
         if limit > self.first + self.slots:
             raise ValueError(f"limit {limit} is more than {self.slots} slots beyond ticket {self.first}")
         store_release(self.window, LIMIT, limit)
-        fence()  # visible before claims are looked at
+        fence()  # must be visible before the consumer reads the claims
 
     def all_done(self, start: int, stop: int) -> bool:
-        """Whether all of [start, stop) have been handed in."""
+        """Whether all tickets in start..stop - 1 were handed in."""
         return bool(_all_done(self.states, start, stop))
 
     def done(self, most: int) -> NDArray[np.int64]:
-        """Finished tickets, the oldest first, at most so many. A view, overwritten by the next call."""
+        """Numbers [n] of finished tickets, oldest first, n <= `most`. A view that the next call overwrites."""
         first = self.first
         count = _done(self.states, first, first + self.slots, most, self._found)
         return self._found[:count]
 
     def newest_begun(self) -> int:
-        """The newest ticket that is held, done or used up; the one before the first where none is."""
+        """The newest ticket that is held, done or used up; if there is none, the number before the first ticket."""
         return int(_newest_begun(self.states))
 
     def reissue(self, number: int) -> None:
-        """A finished ticket is to be done again."""
+        """Make a finished ticket free, so that it is done again."""
         store_release(self.states, number % self.slots, number * STRIDE + FREE)
 
     def use_up(self, numbers: NDArray[np.int64]) -> None:
-        """These finished tickets have been used: their slots are free for later ones."""
+        """Mark the finished tickets numbers[n] as used up, and make their slots free for later tickets."""
         _use_up(self.states, self.window, numbers)
 
-    # For whoever settles a dead worker's estate.
+    # For the recovery after a worker's death.
 
     def release(self, worker: int) -> int:
-        """Make free what a dead worker held; returns how many."""
+        """Make the tickets free that a dead worker held; returns how many."""
         return int(_release(self.states, worker))

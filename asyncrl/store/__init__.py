@@ -1,8 +1,8 @@
-"""Files: checkpoints, JSON, reports; whole ones or none.
+"""Files of a run: checkpoints, JSON and reports. A file is written completely or not at all.
 
-    checkpoint      a folder of arrays and JSON, with its manifest
-    array_files     safetensors, written and read without a copy in memory
-    json_files      standard JSON, replaced at once
-    growing_files   files that grow by whole pieces
-    durable_files   a file is there with its whole content, or not at all
+    checkpoint      a folder of arrays and JSON, with a manifest
+    array_files     safetensors files, written and read without a copy in memory
+    json_files      standard JSON, replaced atomically
+    growing_files   files to which complete pieces are appended
+    durable_files   writing a file atomically and syncing it to disk
 """

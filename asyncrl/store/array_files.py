@@ -1,8 +1,8 @@
-"""Files of arrays in safetensors' format, written and read without a copy of them in memory.
+"""Files of arrays in the safetensors format, written and read without a copy of them in memory.
 
-The library's own writer makes none either, but works out of sight (a file without a name, unsynced, until all is there) and does not
-say which error the disk gave; its reader copies. The format is simple: the header's size in 8 bytes, the header in JSON, the arrays.
-Whether a file is sound is the library's to say (`safe_open`), before anything of it is used.
+The library's own writer copies nothing either, but it cannot report progress, does not sync, and hides the disk's error; its reader
+copies. The format is simple: the header's size in 8 bytes, the header as JSON, the arrays. Reading first has the library check the
+file (`safe_open`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ KINDS = {
 NAMES = {np.dtype(kind): name for name, kind in KINDS.items()}
 
 PIECE = 2**24
-"""Bytes that are handed on at a time."""
+"""Largest number of bytes in one piece."""
 
 
 def pieces(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
-    """The bytes of the file, in order. Only an array that does not lie in one piece is copied, when its turn comes."""
+    """The bytes of a file with these arrays, in order. An array that is not contiguous is copied, one at a time."""
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # so that every array is aligned
     header, end = {}, 0
     for name in order:
@@ -46,11 +46,11 @@ def pieces(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
 
 
 def mapped(path: Path) -> dict[str, NDArray[Any]]:
-    """The file's arrays: the caller's own to write to, but memory is taken only for what is written.
+    """The arrays of a file, mapped into memory privately: the caller may write to them, and only written pages take memory.
 
-    Raises OSError, SafetensorError, or KeyError for a kind of number that we do not write.
+    Raises OSError, SafetensorError, or KeyError for an element type that `pieces` does not write.
     """
-    with safe_open(path, framework="np"):  # the header is sound, and the arrays are all there
+    with safe_open(path, framework="np"):  # raises if the header is invalid or arrays are missing
         pass
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")

@@ -1,14 +1,14 @@
-"""Checkpoints: a folder is whole or it does not count, and reading one never executes code.
+"""Checkpoints: folders that are complete or ignored. Reading one never executes code.
 
     RUN/checkpoints/step-N/<part>.safetensors   arrays of a part
-                           <part>.json          everything else of it; written after the arrays, so it marks the part as complete
+                           <part>.json          its other values; written after the arrays, so it marks the part as complete
                            done                 the manifest: format, size and checksum of every file; written last
 
-Writers: each worker its own part, the launcher the part "run"; then the launcher seals the folder.
-Readers: resume, evaluate and play, of sealed folders only.
-After a crash: a folder without `done` is ignored, and removed by `prune` once a newer one is whole. Every file is written under another
-name, synced to disk and renamed, and the folder is synced before and after `done` appears: neither a killed process nor a lost machine
-leaves a folder that looks whole and is not.
+Writers: each worker writes its own part, the launcher the part "run"; then the launcher writes `done` (it seals the folder).
+Readers: resume, evaluate and play read sealed folders only.
+After a crash: a folder without `done` is ignored, and removed by `prune` once a newer one is sealed. Every file is written under
+another name, synced to disk and renamed, and the folder is synced before and after `done` appears. So neither a killed process nor a
+power failure leaves a sealed folder that is incomplete.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from asyncrl.store.array_files import mapped, pieces
 from asyncrl.store.durable_files import digest, fingerprint, sync_folder, write_file
 
 FORMAT = 1
-"""Version of this layout; a checkpoint of a larger one is refused."""
+"""Version of this layout; checkpoints with a larger number are refused."""
 
 DONE = "done"
 PREFIX = "step-"
 
 
 def folder_of(run: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Path of the checkpoint of a step."""
     return Path(run) / "checkpoints" / f"{PREFIX}{step}"
 
 
@@ -42,7 +42,7 @@ def begin(run: Path, step: int) -> Path:
     """Make an empty folder for the checkpoint of a step; leftovers of an interrupted write are removed.
 
     Raises:
-        FileExistsError: the step has a whole checkpoint already, which is never overwritten.
+        FileExistsError: the step has a sealed checkpoint already, which is never overwritten.
     """
     folder = folder_of(run, step)
     if is_sealed(folder):
@@ -69,9 +69,9 @@ def write_part(
     Args:
         folder: what `begin` returned.
         name: e.g. ``"worker-3"`` or ``"run"``.
-        state: JSON values with string keys; integers of any size; tuples come back as lists.
-        arrays: name -> numeric or boolean array of any shape. They are not copied: nobody may write to them meanwhile.
-        beat: called after every piece that the disk has: a sign of life.
+        state: JSON values with string keys; integers of any size; tuples are read back as lists.
+        arrays: name -> numeric or boolean array of any shape. They are not copied, so they must not change meanwhile.
+        beat: called after every piece that was synced, so that the caller can update its heartbeat.
 
     Raises:
         OSError: the disk is full or unwritable. Other checkpoints are not touched.
@@ -87,12 +87,12 @@ def parts(folder: Path) -> list[str]:
 
 
 def seal(folder: Path, manifest_extra: Mapping[str, Any]) -> None:
-    """Declare a folder whole: write `done` with size and checksum of every complete part, and sync all of it to disk.
+    """Write the manifest `done`, with the size and checksum of every complete part, and sync the folder to disk.
 
-    Files of incomplete parts (their writer was killed) are removed: whether a part is missing is for the caller to judge, by `parts`.
+    Files of incomplete parts (their writer was killed) are removed; the caller checks by `parts` whether one is missing.
 
     Args:
-        manifest_extra: JSON values to find again in `check`, such as the environment's id and the algorithm.
+        manifest_extra: further JSON values for the manifest, such as the environment's id and the algorithm.
     """
     folder = Path(folder)
     names = [file for name in parts(folder) for file in (f"{name}.json", f"{name}.safetensors")]
@@ -108,14 +108,14 @@ def seal(folder: Path, manifest_extra: Mapping[str, Any]) -> None:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether a folder claims to be whole; `check` finds out."""
+    """Whether a folder has the file `done`; `check` verifies its content."""
     return (Path(folder) / DONE).is_file()
 
 
 def read_part(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """State and arrays of a part, as `write_part` got them. The arrays are the caller's own.
+    """State and arrays of a part, as they were given to `write_part`. The caller may write to the arrays.
 
-    They take memory only where they are written to: else the file is read when they are.
+    They are mapped into memory: the file is read when they are, and only written pages take memory of their own.
 
     Raises:
         UserError: the part is missing or cannot be decoded.
@@ -135,7 +135,7 @@ def check(folder: Path) -> dict[str, Any]:
     """Check every file of a sealed checkpoint against its manifest, and return the manifest.
 
     Raises:
-        UserError: it is not whole, damaged (the text names the file), or written by a newer version.
+        UserError: it is incomplete, damaged (the text names the file), or written by a newer version.
     """
     folder = Path(folder)
     if not is_sealed(folder):
@@ -157,13 +157,13 @@ def check(folder: Path) -> dict[str, Any]:
 
 
 def newest(run: Path, part: str | None = None) -> Path:
-    """Folder of a run's newest whole checkpoint, checked. Folders without `done` (interrupted writes) are passed over.
+    """Folder of a run's newest sealed checkpoint, checked. Folders without `done` (interrupted writes) are ignored.
 
     Args:
-        part: those that were sealed without this part are passed over too.
+        part: checkpoints that were sealed without this part are ignored too.
 
     Raises:
-        UserError: no such run, no checkpoint, or the newest sealed one is damaged: falling back to an older one is the user's decision.
+        UserError: no such run, no checkpoint, or the newest sealed one is damaged: the user decides whether to use an older one.
     """
     run = Path(run)
     if not run.is_dir():
@@ -186,7 +186,7 @@ def step_of(folder: Path) -> int:
 
 
 def prune(run: Path, keep: int, best: Path | None = None) -> None:
-    """Remove old checkpoints: all but the newest `keep` (at least one) and the best, and leftovers older than the newest whole one."""
+    """Remove all checkpoints but the newest `keep` (at least one) and `best`, and incomplete folders older than the newest sealed one."""
     folders = _folders(Path(run))
     sealed = [folder for folder in folders if is_sealed(folder)]
     if not sealed:
@@ -194,13 +194,13 @@ def prune(run: Path, keep: int, best: Path | None = None) -> None:
     kept = {folder.resolve() for folder in sealed[-max(keep, 1) :]} | ({Path(best).resolve()} if best else set())
     for folder in folders:
         if folder.resolve() not in kept and step_of(folder) < step_of(sealed[-1]):
-            # Without `done` first: a removal that is cut short must not look like damage.
+            # `done` is removed first, so that an interrupted removal leaves an ignored folder and not a damaged checkpoint.
             (folder / DONE).unlink(missing_ok=True)
             shutil.rmtree(folder)
 
 
 def drop_after(run: Path, steps: int) -> None:
-    """Remove checkpoints of later steps: a run that went on from an older one will not come to them."""
+    """Remove the checkpoints of steps after `steps`, which belong to an earlier session when a run continues from an older one."""
     for folder in _folders(Path(run)):
         if step_of(folder) > steps:
             (folder / DONE).unlink(missing_ok=True)
@@ -208,7 +208,7 @@ def drop_after(run: Path, steps: int) -> None:
 
 
 def _folders(run: Path) -> list[Path]:
-    """Checkpoint folders of a run, whole or not, by step."""
+    """Checkpoint folders of a run, sealed or not, in the order of their steps."""
     found = [path for path in (run / "checkpoints").glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
     return sorted(found, key=step_of)
 
@@ -235,7 +235,7 @@ def _decode_json(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a sealed checkpoint; its files are not looked at. Raises UserError where it is damaged."""
+    """The manifest of a sealed checkpoint, without a check of the other files. Raises UserError if the manifest is damaged."""
     path = folder / DONE
     document = _decode_json(path)
     version, manifest = document.get("format"), document.get("manifest")

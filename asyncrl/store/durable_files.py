@@ -1,4 +1,4 @@
-"""Files that are on the disk when we say so: there with their whole content, or not there."""
+"""Writing files so that they are on disk with their complete content or not at all, also after a crash or a power failure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, BinaryIO
 
 UNFINISHED = ".unfinished"
 SYNC_BYTES = 2**24
-"""A file is synced whenever so much has been written: what a slow disk still owes is never more."""
+"""A file is synced after every so many bytes, which limits the time of one sync on a slow disk."""
 
 
 def write_file(path: Path, content: Iterable[bytes | memoryview], beat: Callable[[], None] = lambda: None) -> None:
-    """Write, sync and rename: the name appears, or changes, with the whole content or not at all. `sync_folder` makes the name last.
+    """Write a file under a temporary name, sync and rename it, so that `path` has the old content or all of the new.
 
-    `beat` is called after every piece that the disk has. Raises OSError (a full disk, say): what was there stands, nothing else is left.
+    `sync_folder` makes the new name durable. `beat` is called after every sync. Raises OSError (a full disk, for example);
+    then the old file remains, and the temporary one is removed.
     """
     temporary = path.with_name(path.name + UNFINISHED)
     try:
@@ -37,7 +38,7 @@ def write_file(path: Path, content: Iterable[bytes | memoryview], beat: Callable
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk know the names in a folder."""
+    """Sync a folder, so that new and changed names in it are on disk."""
     if os.name == "nt":  # a folder cannot be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -48,7 +49,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def digest(content: bytes) -> str:
-    """Checksum of bytes."""
+    """Checksum of `content`: BLAKE2b of 16 bytes in hexadecimal."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Files that grow by whole pieces: reports and event files."""
+"""Files to which complete pieces are appended: reports and event files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from asyncrl.store.durable_files import sync_folder, write_file
 
 
 def keep_lines_to(path: str | os.PathLike[str], step: int) -> None:
-    """Make a file of JSON lines, each with a "step", one without those of later steps; replaced at once, and as whole as before if not.
+    """Remove the lines of steps after `step` from a file of JSON lines, each with a "step". The file is replaced atomically.
 
-    A line that cannot be read (the torn last one of a writer that was killed) is left out too. The file may be missing.
-    Raises OSError where there is no room for the new one beside the old.
+    A line that cannot be read (the incomplete last one of a writer that was killed) is removed too. The file may be missing.
+    Raises OSError if there is no room for the new file beside the old one, which then remains.
     """
     path = Path(path)
     if not path.exists():
@@ -28,7 +28,7 @@ def keep_lines_to(path: str | os.PathLike[str], step: int) -> None:
 
 
 def _is_of(line: bytes, step: int) -> bool:
-    """Whether a whole line is a report of `step` or an earlier one."""
+    """Whether `line` is complete and reports `step` or an earlier step."""
     if not line.endswith(b"\n"):
         return False
     try:
@@ -38,15 +38,15 @@ def _is_of(line: bytes, step: int) -> bool:
 
 
 class GrowingFile:
-    """A file that grows by whole pieces: `write` appends all of its bytes or, raising OSError, none of them.
+    """A file to which `write` appends all bytes or, with OSError, none.
 
-    Without this a disk that is full for a moment would leave a torn record, at which readers of event files stop for ever.
-    One writer. A writer killed inside `write` can leave a torn last piece: whoever goes on knows how many bytes were confirmed, or
-    repairs a file of lines.
+    Otherwise a disk that is full for a moment would leave an incomplete record, at which readers of event files stop for good.
+    One writer. A writer killed inside `write` can leave an incomplete last piece; its replacement cuts it off, by the number
+    of confirmed bytes (`keep`) or in a file of lines by the last line's end (`whole_lines`).
     """
 
     def __init__(self, path: str | os.PathLike[str], whole_lines: bool = False, keep: int | None = None):
-        """What was left beyond the first `keep` bytes is cut off; with `whole_lines`, so is a last line without its end."""
+        """Open or create the file; cut off what is beyond the first `keep` bytes and, with `whole_lines`, an incomplete last line."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = os.fstat(self._descriptor).st_size
         if keep is not None and keep < self._size:
@@ -57,11 +57,11 @@ class GrowingFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the file in bytes."""
         return self._size
 
     def write(self, data: bytes) -> None:
-        """Append `data`; raises OSError and leaves the file as it was where there is no room."""
+        """Append `data`. Raises OSError and leaves the file as it was if there is no room."""
         rest = memoryview(data)
         try:
             while rest:
@@ -72,7 +72,7 @@ class GrowingFile:
         self._size += len(data)
 
     def close(self) -> None:
-        """Give back the descriptor; all bytes are with the operating system already."""
+        """Close the file; all bytes were already passed to the operating system."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -91,6 +91,6 @@ class GrowingFile:
             self._truncate()
 
     def _truncate(self) -> None:
-        # A device such as /dev/full has no length to cut; the error that led here is the one to report.
+        # A device such as /dev/full cannot be truncated; the earlier error is the one to report.
         with suppress(OSError):
             os.ftruncate(self._descriptor, self._size)

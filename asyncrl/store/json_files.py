@@ -1,4 +1,4 @@
-"""JSON files that are whole at every moment, in standard JSON."""
+"""Files in standard JSON that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncrl.store.durable_files import sync_folder, write_file
 
 
 def standard_json(data: Any) -> Any:
-    """The same data as standard JSON knows it: numpy numbers become plain ones, NaN and infinity become None."""
+    """The same data in types of standard JSON: numpy numbers and arrays become numbers and lists, NaN and infinity become None."""
     if isinstance(data, np.generic | np.ndarray):
         data = data.tolist()
     if isinstance(data, dict):
@@ -27,9 +27,9 @@ def standard_json(data: Any) -> Any:
 
 
 def write_json_atomically(path: str | os.PathLike[str], data: Any) -> None:
-    """Make `path` hold `data` as JSON; a reader sees the old file or the new one, never a part.
+    """Write `data` to `path` as JSON; readers see the old file or the new one, never a part.
 
-    Raises OSError when it cannot be written (a full disk, say): the old file stands, and no temporary file is left.
+    Raises OSError if it cannot be written (a full disk, for example); then the old file remains, and no temporary one is left.
     """
     path = Path(path)
     text = json.dumps(standard_json(data), indent=2, allow_nan=False) + "\n"

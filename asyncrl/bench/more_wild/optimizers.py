@@ -1,7 +1,7 @@
-"""The searches that are compared. None is tuned to a problem: each keeps its own defaults, scaled to the same sigma0.
+"""The searches that are compared. None is tuned to a problem: each has its own defaults, scaled to the same sigma0.
 
-Where an algorithm has a step size in units of parameters, its default ratio of step to sigma is kept. Weight decay is off: it
-would pull towards 0, which is no better a place than any other here.
+If an algorithm's step size is in units of parameters, its default ratio of step to sigma is kept. Weight decay is off, since the
+point 0 has no special role in these problems.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SIGMA_RULE = "0.1 max(1, largest component of abs(x0))"
 
 
 def sigma0_of(start: NDArray[np.float64]) -> float:
-    """First deviation, from a problem's start [n]; the same for every search."""
+    """Initial standard deviation, from a problem's start [n]; the same for every search."""
     return 0.1 * max(1.0, float(np.abs(start).max()))
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A search, as the study names and makes it."""
+    """A search of the study: its description and its constructor."""
 
     description: str
     make: Factory
@@ -36,7 +36,7 @@ class Optimizer:
 
 
 def _es(directions: Any, pairs: float = 1.0) -> Factory:
-    """ES with `pairs` antithetic pairs for each parameter: with one, orthogonal directions span the space, once."""
+    """ES with `pairs` antithetic pairs per parameter; with 1, orthogonal directions are a basis of the space."""
 
     def make(n: int, sigma0: float, seed: int) -> Search:
         from asyncrl.algos.es import Es, EsOptions

@@ -15,7 +15,7 @@ def plot_profiles(result: dict[str, Any], file: str, group: str = "all") -> None
 
     Args:
         result: of `bench_more_wild`, also after a round trip through JSON.
-        file: image to write; its ending says the format (.png, .svg, .pdf).
+        file: image to write, in the format of its suffix (.png, .svg, .pdf).
         group: a type of objective, or "all".
 
     Raises:
@@ -42,13 +42,13 @@ def plot_profiles(result: dict[str, Any], file: str, group: str = "all") -> None
 
 
 def check_plots() -> None:
-    """Raise UserError where matplotlib is missing: to be asked before the work, not after it."""
+    """Raise UserError if matplotlib is missing; to be called before the study is run."""
     if find_spec("matplotlib") is None:
         raise UserError("plots need matplotlib: pip install 'asyncrl[plots]'")
 
 
 def _steps(result: dict[str, Any], name: str, tau: str, group: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Where the profile rises, and to what share."""
+    """The budgets [k] at which a profile rises, and the shares [k] solved from there on."""
     size = {problem["problem"]: problem["n"] for problem in result["problems"]}
     rows = [row for row in result["rows"] if row["optimizer"] == name and group in (row["type"], "all")]
     counts = [(count, size[row["problem"]]) for row in rows for count in row["evaluations"][tau]]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def evaluations_to_solve(best: NDArray[np.float64], start: float, least: float, tolerance: float) -> int | None:
-    """Evaluations until f <= fL + tau (f0 - fL), or None where that isn't reached, or where nobody found anything below f0.
+    """Evaluations until f <= fL + tau (f0 - fL); None if that is not reached, or if no search found a value below f0.
 
     Args:
         best: [evaluations] of the least value so far, after each evaluation.

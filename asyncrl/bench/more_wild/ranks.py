@@ -1,5 +1,5 @@
-"""Average ranks over many problems and what they prove: Demšar, "Statistical comparisons of classifiers over multiple data
-sets" (JMLR 7, 2006)."""
+"""Average ranks over many problems and tests of their significance, after Demšar, "Statistical comparisons of classifiers over
+multiple data sets" (JMLR 7, 2006)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Friedman:
     statistic: float
     """Chi-squared with k - 1 degrees of freedom."""
     p: float
-    """Chance of a statistic at least as large when all are equal."""
+    """The p-value: the probability of a statistic at least as large if all methods are equally good."""
     f: float
-    """Iman and Davenport's less conservative form, F-distributed with (k - 1, (k - 1)(N - 1)) degrees of freedom; infinite
-    where all problems order the methods alike."""
+    """Iman and Davenport's less conservative statistic, F-distributed with (k - 1, (k - 1)(N - 1)) degrees of freedom; infinite
+    if all problems rank the methods in the same order."""
 
 
 def ranks_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -53,7 +53,7 @@ def friedman(average: NDArray[np.float64], problems: int) -> Friedman:
 
 
 def critical_difference(methods: int, problems: int, alpha: float = 0.05) -> float:
-    """Average ranks of two methods that lie at least so far apart differ significantly: the Nemenyi test, Demšar (2006), 3.2.2.
+    """The difference from which two average ranks differ significantly, by the Nemenyi test: Demšar (2006), 3.2.2.
 
     Raises:
         UserError: alpha is not 0.05 or 0.10, or methods is not 2 to 10.
@@ -66,7 +66,10 @@ def critical_difference(methods: int, problems: int, alpha: float = 0.05) -> flo
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Chance that two equally good methods differ at least so much in wins, two-sided; ties are left out. Demšar, 3.1.4."""
+    """Two-sided p-value of the sign test: the probability that two equally good methods differ at least so much in wins.
+
+    Ties are not counted. Demšar (2006), section 3.1.4.
+    """
     total, fewer = wins + losses, min(wins, losses)
     tail = sum(math.comb(total, i) for i in range(fewer + 1)) / 2**total
     return min(1.0, 2.0 * tail)

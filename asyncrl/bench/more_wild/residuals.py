@@ -150,7 +150,7 @@ def _cube(x: Matrix, m: int) -> Matrix:
 
 
 def mancino_sum(x: Matrix) -> Matrix:
-    """What Mancino's function adds up for each component: sum over j of v (sin^5 log v + cos^5 log v), v^2 = x_i^2 + i/j."""
+    """The sums in Mancino's function at points x [k, n], [k, n]: over j of v (sin^5 log v + cos^5 log v), v^2 = x_i^2 + i/j."""
     i = np.arange(1.0, x.shape[1] + 1)
     v = np.sqrt(x[:, :, None] ** 2 + i[:, None] / i)
     log = np.log(v)

@@ -11,23 +11,23 @@ from asyncrl.bench.more_wild.problems import Problem
 from asyncrl.blackbox.search import Evaluations, Search
 
 WORST = 1e100
-"""Objectives above this, and those that are not numbers, are handed in as this: the search sees a very bad point, not a gap."""
+"""Objectives above this, and those that are not numbers, are replaced by this, so that the search gets a very bad value."""
 
 
 def run(search: Search, problem: Problem, kind: str, budget: int, seed: int) -> NDArray[np.float64]:
     """Minimise one problem within a budget of evaluations.
 
-    A generation evaluates the incumbent (what the search would give as its answer) and then its tickets; both are paid
-    for, so the first evaluation is the starting point. The last generation is cut where the budget ends.
+    A generation evaluates the incumbent (the search's present answer) and then its tickets. All of these count towards the
+    budget, so the first evaluation is at the starting point. The last generation is cut off at the end of the budget.
 
     Args:
-        search: just made; it is begun at the problem's start, and is given returns = -f.
+        search: a new one; it begins at the problem's start, and gets returns = -f.
         kind: type of objective, of TYPES.
         seed: of the noise of noisy3; the same for all searches means the same draws in the same order.
 
     Returns:
-        [budget], the least value so far after each evaluation. For noisy3 the search sees noisy values, but is judged
-        by the values without noise at the same points: a lucky draw is no progress.
+        [budget], the least value so far after each evaluation. For noisy3 the search gets noisy values, but this result
+        has the values without noise at the same points.
     """
     search.begin(problem.start.astype(np.float32))
     tickets, n = search.tickets, problem.n
@@ -51,7 +51,7 @@ def run(search: Search, problem: Problem, kind: str, budget: int, seed: int) -> 
 
 
 def _evaluate(problem: Problem, kind: str, points: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
-    """What the search sees, and what it is judged by."""
+    """The objective that the search gets, and the one by which it is judged, [k] each, at points [k, n]."""
     exact = points.astype(np.float64)
     seen = _bounded(problem.values(exact, kind, rng))
     return seen, _bounded(problem.values(exact)) if kind == "noisy3" else seen

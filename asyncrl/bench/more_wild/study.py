@@ -1,4 +1,4 @@
-"""`asyncrl bench more-wild`: searches against each other on the 53 problems, by data profiles and average ranks."""
+"""`asyncrl bench more-wild`: compares searches on the 53 problems, by data profiles and average ranks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asyncrl.bench.more_wild.runner import Factory, run
 from asyncrl.errors import UserError, unknown
 
 TOLERANCES = (1e-1, 1e-3, 1e-5)
-"""tau: coarse, middling and good solutions."""
+"""tau: for coarse, medium and accurate solutions."""
 KAPPAS = (1, 2, 5, 10, 20, 30, 50, 70, 100, 200, 500, 1000)
 """Budgets at which the data profile is tabulated, in units of n + 1 evaluations; those above the study's budget are left out."""
 SAME = 1e-7
@@ -36,7 +36,7 @@ def bench_more_wild(
 ) -> dict[str, Any]:
     """Run every optimizer on every problem, type and seed; the same arguments give the same result.
 
-    No optimizer is tuned to a problem: the first deviation follows one rule (`sigma0_of`), step sizes are multiples of it.
+    No optimizer is tuned to a problem: the initial sigma follows one rule (`sigma0_of`), and step sizes are multiples of it.
 
     Args:
         optimizers: names, of OPTIMIZERS; at least two.
@@ -46,7 +46,7 @@ def bench_more_wild(
         progress: called with a line of text before each optimizer and type.
 
     Returns:
-        settings; problems (f0 and fL, the least value that anyone found); rows (optimizer, type, problem; for each seed
+        settings; problems (f0 and fL, the least value that any search found); rows (optimizer, type, problem; for each seed
         the best value and, per tolerance, the evaluations to solve it or None); profiles; ranks; duels.
 
     Raises:
@@ -76,7 +76,7 @@ def _check(optimizers: Sequence[str], types: Sequence[str], budget_factor: int, 
     if budget_factor < 1 or not seeds or not types:
         raise UserError(f"budget_factor must be at least 1, with one seed and one type or more; got {budget_factor}, {seeds}, {types}")
     for name in optimizers:
-        OPTIMIZERS[name].make(2, 1.0, 0)  # what cannot be made, for lack of a library, says so before the work of minutes
+        OPTIMIZERS[name].make(2, 1.0, 0)  # raises now, not after minutes, if a library is missing
 
 
 def _trace(make: Factory, problem: Problem, kind: str, budget_factor: int, seed: int) -> NDArray[np.float64]:
@@ -123,8 +123,8 @@ def _quality(best: NDArray[np.float64], start: float, least: float) -> float:
 
 
 def _ranks(quality: NDArray[np.float64], types: list[str], names: list[str]) -> dict[str, Any]:
-    """For each type and for "all". Types share their functions, so "all" averages the ranks within a problem first, and counts
-    each problem once: its Friedman statistic and critical difference are on the careful side."""
+    """Ranks for each type and for "all". Types share their functions, so "all" averages the ranks within a problem first and counts
+    each problem once, which makes its Friedman statistic and critical difference conservative."""
     ranks = np.stack([ranks_of(of_type) for of_type in quality])
     groups = {kind: ranks[i].mean(0) for i, kind in enumerate(types)} | {"all": ranks.mean((0, 1))}
     cases = quality.shape[1]
@@ -140,9 +140,9 @@ def _ranks(quality: NDArray[np.float64], types: list[str], names: list[str]) -> 
 
 
 def _duels(quality: NDArray[np.float64], names: list[str]) -> list[dict[str, Any]]:
-    """Each search with other directions against the same search with Gaussian ones: everything else is equal.
+    """Pairwise comparisons of each search with the same search with Gaussian directions, with all else equal.
 
-    A problem is won by who is better in more of its types, and counts once: types share their functions.
+    A problem is won by the search that is better in more of its types, and counts once, since types share their functions.
     """
     duels = []
     for first in names:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def print_more_wild(result: dict[str, Any]) -> None:
-    """Average ranks with the critical difference, shares solved, and the duels of the study."""
+    """Print the average ranks with the critical difference, the shares solved, and the pairwise comparisons of a study."""
     show = Console().print
     show(_rank_table(result))
     show(_profile_table(result))
