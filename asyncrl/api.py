@@ -17,6 +17,7 @@ from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_named
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
 from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.tables import kept_tables
 from asyncrl.session.folder import other_environment, read_experiment
 from asyncrl.session.session import Session
 from asyncrl.shared.parameters import FLOATS_PER_LINE
@@ -182,4 +183,4 @@ def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[T
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
     limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
-    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit)
+    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))

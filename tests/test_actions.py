@@ -14,6 +14,7 @@ import asyncrl
 from asyncrl.actors.episodes import EpisodeRunner
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import CheckedEnvironment, GymnasiumStepping, make_env, spec_of
+from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.search_policy import SearchPolicy
@@ -67,7 +68,7 @@ def policies(name: str) -> list[Any]:
     found: list[Any] = [Policy(spec, "auto", plain), Policy(spec, "auto", NetworkOptions(recurrent=4)), SearchPolicy(spec, "linear", plain)]
     found.append(SearchPolicy(spec, "toeplitz", NetworkOptions(hidden=(1024, 1024))))  # so wide that it acts by FFT
     if spec.action_kind == "discrete":
-        found.append(Policy(spec, "auto", plain, values=True))
+        found.append(Policy(spec, "auto", plain, role=Role.ACTION_VALUES))
     if spec.action_kind == "box":
         found.append(Policy(spec, "auto", NetworkOptions(squash=True)))
     if spec.action_kind == "box" and np.isfinite(spec.action_low).all():

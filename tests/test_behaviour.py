@@ -163,8 +163,8 @@ def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, sp
     vector, outputs = policy.initial(0), policy.head.policy_outputs
     vector[:] = 0.0
     vector[outputs : 2 * outputs] = np.linspace(-0.5, 0.4, outputs)  # the biases, after weights [1, P]
-    if policy.head.extra.size:
-        vector[-policy.head.extra.size :] = -0.4
+    if policy.head.extra_size:
+        vector[-policy.head.extra_size :] = -0.4
     stepping = GymnasiumStepping([Earning(space)], policy.spec)  # type: ignore[list-item]
     actor = Actor(stepping, policy, vector, steps, [EXPLORATIONS[kind](value)], np.random.default_rng(2))
     actor.reset([0])
@@ -172,7 +172,7 @@ def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, sp
     trajectory.reward -= trajectory.reward.mean()
     learner = WrittenGradient(policy, vector, steps, 1, A3COptions(gamma=0.0), A3C)
     learner(trajectory, 0.0)
-    biases, log_std = vector[outputs : 2 * outputs].astype(np.float64), vector[vector.size - policy.head.extra.size :].astype(np.float64)
+    biases, log_std = vector[outputs : 2 * outputs].astype(np.float64), vector[vector.size - policy.head.extra_size :].astype(np.float64)
     share = 1 - value if kind == "epsilon" else 1.0
 
     def slope(of: Any, i: int) -> float:
@@ -184,7 +184,7 @@ def test_the_gradient_is_that_of_what_the_exploring_policy_earns(kind, value, sp
         return share * (ends[0] - ends[1]) / 2e-3
 
     first = policy.spec.action_sizes[0] if policy.spec.action_kind != "box" else 1
-    found = [*-learner.gradient[outputs : outputs + first], *(-learner.gradient[-policy.head.extra.size :][:1] if log_std.size else [])]
+    found = [*-learner.gradient[outputs : outputs + first], *(-learner.gradient[-policy.head.extra_size :][:1] if log_std.size else [])]
     expected = [*(slope(biases, i) for i in range(first)), *([slope(log_std, 0)] if log_std.size else [])]
     np.testing.assert_allclose(found, expected, atol=0.08)
     assert np.abs(expected).max() > 0.1

@@ -14,8 +14,9 @@ from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec, spec_of
 from asyncrl.errors import UserError
+from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.policy import COMPACT_HEADS, Policy
+from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import WrittenGradient
 
 BOX = EnvSpec((5,), "float32", "box", (), (2,), (-1.0,) * 2, (1.0,) * 2, ())
@@ -41,7 +42,7 @@ def rolled(policy, seed=1):
     return trajectory
 
 
-@pytest.mark.parametrize("head", COMPACT_HEADS)
+@pytest.mark.parametrize("head", ACTOR_CRITIC_LAYERS)
 @pytest.mark.parametrize("trunk", ["separate", "shared"])
 @pytest.mark.parametrize("spec", [BOX, DISCRETE], ids=["box", "discrete"])
 def test_the_gradient_is_the_dense_ones_pulled_back(head, trunk, spec):
@@ -90,7 +91,7 @@ class Sides(gymnasium.Env[Any, Any]):
         return self._seen
 
 
-@pytest.mark.parametrize("head", COMPACT_HEADS)
+@pytest.mark.parametrize("head", ACTOR_CRITIC_LAYERS)
 def test_a_compact_head_learns_under_a3c(head):
     policy = Policy(spec_of(Sides()), head, NetworkOptions(hidden=None if head == "linear" else (8,)))
     vector = policy.initial(0)

@@ -1,4 +1,4 @@
-"""What every policy head must hold: a contract over `HEADS`, so that a new head is tested by its registry line."""
+"""Heads of actor-learners in detail; `test_head_contract.py` has what every head of the registry must hold."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
-from asyncrl.heads import HEADS
+from asyncrl.heads import HEADS as ALL_HEADS
+from asyncrl.heads.head import Role
 from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows
 
+HEADS = {name: head for name, head in ALL_HEADS.items() if head.roles & {Role.ACTOR_CRITIC, Role.ACTION_VALUES}}
 INFINITE = spaces.Box(np.array([-np.inf, -1.0, 0.0], np.float32), np.array([np.inf, np.inf, 1.0], np.float32))
 ODD = spaces.Box(np.array([-0.1, 0.2, -3e3], np.float32), np.array([0.3, 0.7, 1e-3], np.float32))
 SPACES = {
@@ -267,7 +269,7 @@ def torchs(policy, output, extra, action):
 @distributions
 def test_log_prob_and_entropy_are_those_of_torch(head, space, squash):
     policy = policy_of(space, head, squash, initial_log_std=-0.3)
-    rows, extra = rows_of(policy, 9), torch.tensor(policy.head.extra)
+    rows, extra = rows_of(policy, 9), torch.tensor(policy.head.initial(np.random.default_rng(0)))
     numbers = torch.tensor(rows.policy_output), extra, torch.tensor(rows.action)
     log_prob, entropy = policy.head.log_prob_and_entropy(*numbers)
     expected = torchs(policy, *numbers)
@@ -282,7 +284,8 @@ def test_log_prob_and_entropy_are_those_of_torch(head, space, squash):
 def test_output_gradient_is_autograd(head, space, squash):
     policy = policy_of(space, head, squash, initial_log_std=-0.3)
     rows, vector = rows_of(policy, 9), policy.initial(0)
-    gradient, extra = np.full(policy.size, np.nan, np.float32), torch.tensor(policy.head.extra).double().requires_grad_()
+    gradient = np.full(policy.size, np.nan, np.float32)
+    extra = torch.tensor(policy.head.initial(np.random.default_rng(0))).double().requires_grad_()
     weighted, entropies = policy.head.output_gradient(rows, vector, 0.7, gradient)
     output = torch.tensor(rows.policy_output).double().requires_grad_()
     log_prob, entropy = torchs(policy, output, extra, torch.tensor(rows.action))
@@ -290,7 +293,7 @@ def test_output_gradient_is_autograd(head, space, squash):
     (part + 0.7 * entropy.sum()).backward()
     np.testing.assert_allclose(rows.d_policy, output.grad.numpy(), rtol=1e-4, atol=1e-5)
     assert weighted == pytest.approx(part.item(), rel=1e-4) and entropies == pytest.approx(entropy.sum().item(), rel=1e-5)
-    size = policy.head.extra.size
+    size = policy.head.extra_size
     assert np.isnan(gradient[: policy.size - size]).all()  # the network's part is not the head's to write
     if size:
         np.testing.assert_allclose(gradient[-size:], extra.grad.numpy(), rtol=1e-4, atol=1e-5)

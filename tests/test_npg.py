@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from asyncrl.heads.categorical import kl_categorical
+from asyncrl.heads.gaussian import kl_gaussian
 from asyncrl.learners.natural import (
     backtrack,
     conjugate_gradient,
     fisher_product,
-    kl_categorical,
-    kl_gaussian,
     natural_step,
     surrogate,
 )

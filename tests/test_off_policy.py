@@ -22,8 +22,10 @@ from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.choice import REPLAY_ROLES, with_role
+from asyncrl.heads.networks.kernels import policy_forward, workspace_size
 from asyncrl.heads.networks.towers import noise
-from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.heads.tower import TowerPolicy
 from asyncrl.replay.records import Batch
 
 S, A, B, HIDDEN = 3, 2, 16, (24, 20)
@@ -301,7 +303,7 @@ def test_the_best_action_is_found_where_nothing_follows(name):
     vector = np.zeros(learner.published_size, np.float32)
     learner.published(vector)
     states = np.linspace(-0.7, 0.7, 15, dtype=np.float32)[:, None]
-    assert np.abs(policy.act(vector, states) - states).max() < 0.15
+    assert np.abs(greedy_action(policy, vector, states) - states).max() < 0.15
 
 
 def test_the_squashed_density_integrates_to_one_and_never_overflows():
@@ -332,6 +334,14 @@ def test_the_temperature_rises_while_the_entropy_is_short_and_falls_while_it_is_
 # Acting.
 
 
+def greedy_action(policy, vector, observation):
+    """The action [E, C] in [-1, 1] at observation[E, D], without noise, by the compiled network: tanh of the mean."""
+    output = np.zeros((len(observation), policy.head.policy_outputs), np.float32)
+    work = np.zeros(workspace_size(policy.plan, len(observation)), np.float32)
+    policy_forward(policy.plan, vector, observation, work, output)
+    return np.tanh(output[:, : policy.head.components])
+
+
 def head_of(name):
     return "squashed" if name == "sac" else "deterministic"
 
@@ -346,7 +356,7 @@ def test_acting_equals_the_learners_network(name):
     observation = 3 * np.random.default_rng(0).standard_normal((9, S)).astype(np.float32)
     with torch.no_grad():
         expected = torch.tanh(torch_network(vector, learner.policy.shapes)(torch.tensor(observation))[:, :A]).numpy()
-    np.testing.assert_allclose(policy.act(vector, observation), expected, atol=1e-6)
+    np.testing.assert_allclose(greedy_action(policy, vector, observation), expected, atol=1e-6)
 
 
 def play(head, exploration, steps=50, temperature=None, scale=1.0):
@@ -362,7 +372,7 @@ def play(head, exploration, steps=50, temperature=None, scale=1.0):
 
 def greedy(policy, vector, trajectory):
     seen = trajectory.observation[:-1]
-    return policy.act(vector, seen.reshape(-1, 3)).reshape(*seen.shape[:2], 1)
+    return greedy_action(policy, vector, seen.reshape(-1, 3)).reshape(*seen.shape[:2], 1)
 
 
 def test_without_noise_the_deterministic_action_is_taken():
@@ -415,7 +425,7 @@ def test_the_squashed_head_draws_from_the_learners_distribution():
 def test_what_does_not_fit_is_refused(spec, head, text):
     with pytest.raises(UserError, match=text):
         TowerPolicy(spec, head)
-    assert set(TOWER_HEADS) == {"deterministic", "squashed"}
+    assert set(with_role(*REPLAY_ROLES)) == {"deterministic", "squashed"}
 
 
 def test_options_can_be_read_without_torch():

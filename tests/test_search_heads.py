@@ -8,10 +8,11 @@ from gymnasium import spaces
 
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
+from asyncrl.heads.networks.compact import LAYERS
 from asyncrl.heads.networks.wide import WideNetwork
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.search_policy import SEARCH_HEADS, SearchPolicy
+from asyncrl.heads.search_policy import SearchPolicy
 
 SPACES = {
     "discrete from 5": spaces.Discrete(4, start=5),
@@ -65,7 +66,7 @@ def by_numpy(policy, vector, x, activation=np.tanh):
 # The network.
 
 
-@pytest.mark.parametrize("head", SEARCH_HEADS)
+@pytest.mark.parametrize("head", LAYERS)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_scores_are_the_networks(head, activation):
     policy = SearchPolicy(spec_of("discrete from 5"), head, NetworkOptions(activation=activation))
@@ -215,7 +216,7 @@ def test_starts():
         assert not bias.any()
 
 
-@pytest.mark.parametrize("head", [head for head in SEARCH_HEADS if head != "linear"])
+@pytest.mark.parametrize("head", [head for head in LAYERS if head != "linear"])
 def test_starts_depend_on_the_seed_alone_and_begin_with_small_actions(head):
     policy = SearchPolicy(spec_of("box"), head, NetworkOptions())
     np.testing.assert_array_equal(policy.initial(1), policy.initial(1))
@@ -284,5 +285,5 @@ def test_what_is_refused():
 
 
 def test_every_head_has_a_line():
-    assert {"linear", "mlp", "toeplitz", "hankel", "circulant", "vandermonde", "cauchy", "low-displacement"} == set(SEARCH_HEADS)
-    assert all(line and len(line) < 80 for line in SEARCH_HEADS.values())
+    assert {"linear", "mlp", "toeplitz", "hankel", "circulant", "vandermonde", "cauchy", "low-displacement"} == set(LAYERS)
+    assert all(line and len(line) < 80 for line in LAYERS.values())

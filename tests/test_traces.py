@@ -308,7 +308,7 @@ def test_the_policy_stays_within_its_divergence_when_values_are_fitted(network):
     """KL between the versions, and not only after the policy's own step; with every kind of trunk."""
     import torch
 
-    from asyncrl.learners.natural import kl_categorical
+    from asyncrl.heads.categorical import kl_categorical
 
     spec = spec_of(make_env("CartPole-v1"))
     trunk = "separate" if network == "own" else network

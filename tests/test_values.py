@@ -20,6 +20,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
+from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.estimators import best_values, n_step_targets, one_step_targets, taken_values
@@ -150,7 +151,7 @@ cases = pytest.mark.parametrize(("algo", "changes"), CASES, ids=lambda one: "dou
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hidden", [(16, 8), ()])
 def test_the_gradient_is_the_algorithms(algo, changes, kind, hidden):
-    policy = Policy(DISCRETE, "auto", NetworkOptions(hidden=hidden), values=True)
+    policy = Policy(DISCRETE, "auto", NetworkOptions(hidden=hidden), role=Role.ACTION_VALUES)
     vector, target, options = sharpened(policy, 0), sharpened(policy, 1), options_of(algo, **changes)
     for steps, envs in ((7, 2), (1, 1)):
         trajectory = value_rollout(policy, algo, steps, envs)
@@ -167,7 +168,8 @@ def test_the_gradient_is_the_algorithms(algo, changes, kind, hidden):
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("head", ["auto", "toeplitz", "linear"])
 def test_written_is_autograd(head, activation):
-    policy = Policy(DISCRETE, head, NetworkOptions(hidden=None if head == "linear" else (12, 9, 7), activation=activation), values=True)
+    options = NetworkOptions(hidden=None if head == "linear" else (12, 9, 7), activation=activation)
+    policy = Policy(DISCRETE, head, options, role=Role.ACTION_VALUES)
     vector, target, options = sharpened(policy, 0), sharpened(policy, 1), options_of("nq", double=True)
     trajectory = value_rollout(policy, "nq", 5, 3)
     written, by_torch = (kind(policy, vector, target, (5, 3), options, ALGORITHMS["nq"].implementation) for kind in KINDS)
@@ -177,7 +179,7 @@ def test_written_is_autograd(head, activation):
 
 @cases
 def test_images_go_through_torch(algo, changes):
-    policy = Policy(IMAGE, "auto", SMALL, values=True)
+    policy = Policy(IMAGE, "auto", SMALL, role=Role.ACTION_VALUES)
     vector, target, options = policy.initial(0), policy.initial(1), options_of(algo, **changes)
     learner = value_gradient_of(policy, vector, target, (3, 2), options, ALGORITHMS[algo].implementation)
     assert isinstance(learner, AutogradValueGradient)
@@ -188,7 +190,7 @@ def test_images_go_through_torch(algo, changes):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_sees_what_changes_in_place_and_is_overwritten(kind):
-    policy = Policy(DISCRETE, "auto", SMALL, values=True)
+    policy = Policy(DISCRETE, "auto", SMALL, role=Role.ACTION_VALUES)
     vector, target, options = sharpened(policy, 0), sharpened(policy, 1), options_of("q1")
     learner, trajectory = kind(policy, vector, target, (4, 1), options, ALGORITHMS["q1"].implementation), value_rollout(policy, "q1", 4, 1)
     learner(trajectory, 0.0)
@@ -206,14 +208,14 @@ def test_a_gradient_sees_what_changes_in_place_and_is_overwritten(kind):
 
 
 def test_a_head_of_values_has_no_tower_for_states():
-    policy = Policy(DISCRETE, "auto", SMALL, values=True)
+    policy = Policy(DISCRETE, "auto", SMALL, role=Role.ACTION_VALUES)
     assert policy.name == "action-values" and policy.size == (5 * 16 + 16) + (16 * 8 + 8) + (8 * 3 + 3)
     plain = Policy(DISCRETE, "auto", SMALL)
     assert policy.size < plain.size
 
 
 def test_a_committed_action_is_the_next_rounds_first():
-    policy = Policy(spec_of(BanditEnv()), "auto", SMALL, values=True)
+    policy = Policy(spec_of(BanditEnv()), "auto", SMALL, role=Role.ACTION_VALUES)
     from asyncrl.actors.exploration import Epsilon
 
     def actor_of():
@@ -272,7 +274,7 @@ def test_a_truncated_step_of_sarsa_is_followed_by_what_the_worker_would_have_don
         return Net()
 
     own = network if network_kind == "torch" else None
-    policy = Policy(spec_of(Cut()), "auto", NetworkOptions(hidden=()), own, values=True)
+    policy = Policy(spec_of(Cut()), "auto", NetworkOptions(hidden=()), own, role=Role.ACTION_VALUES)
     weights = np.array([[2.0, 0.0], [0.0, 3.0]], np.float32)  # Q(s, a) = s . weights[:, a]: action 0 is best at first, 1 at last
     weights_of_target = np.array([[0.0, 1.0], [4.0, -1.0]], np.float32)  # and the other way round
     vector, target = (np.zeros(policy.size, np.float32) for _ in range(2))
@@ -471,4 +473,4 @@ def test_what_does_not_fit_is_refused(tmp_path):
     assert "recurrent 8 does not go with" in refusal("CartPole-v1", algo="sarsa", recurrent=8)
     assert "target_every = 0 cannot be used" in refusal("CartPole-v1", algo="q1", target_every=0)
     with pytest.raises(UserError, match="needs Discrete actions"):
-        Policy(MULTI, "auto", SMALL, values=True)
+        Policy(MULTI, "auto", SMALL, role=Role.ACTION_VALUES)

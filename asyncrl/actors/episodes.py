@@ -30,7 +30,7 @@ class Episode(NamedTuple):
 
 
 class Acting(Protocol):
-    """As `asyncrl.heads.search_policy.Player`."""
+    """As `asyncrl.heads.search_player.Player`."""
 
     seen: NDArray[Any]
     """[n, D]: the observations that were acted on, until they are folded into the statistics."""

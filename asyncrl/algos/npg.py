@@ -26,7 +26,7 @@ from asyncrl.heads.policy import Policy
 from asyncrl.learners.estimators import generalised_advantages, standardised
 from asyncrl.learners.gradients import feed_forward
 from asyncrl.learners.hyperparameters import StepOptions
-from asyncrl.learners.natural import backtrack, fisher_product, kl_categorical, kl_gaussian, natural_step, surrogate
+from asyncrl.learners.natural import backtrack, fisher_product, natural_step, surrogate
 from asyncrl.learners.updater import OnPolicyUpdater, draws
 from asyncrl.shared.optimizers import Adam
 from asyncrl.trajectory import Trajectory
@@ -154,7 +154,7 @@ class NpgUpdater(OnPolicyUpdater):
         if not np.isfinite(gradient).all():
             return {**figures, "skipped": 1.0}
         output, _ = self._module(observation)
-        product = fisher_product(self._divergence(output, self._extra, old, old_extra), parameters, options.damping)
+        product = fisher_product(head.divergence(output, self._extra, old, old_extra), parameters, options.damping)
         step, more = natural_step(product, gradient, options.max_kl, options.conjugate_steps)
         start = [parameter.detach().clone() for parameter in parameters]
 
@@ -170,7 +170,7 @@ class NpgUpdater(OnPolicyUpdater):
             with torch.no_grad():
                 output, _ = self._module(observation)
                 log_prob, _ = head.log_prob_and_entropy(output, self._extra, action)
-                divergence = self._divergence(output, self._extra, old, old_extra)
+                divergence = head.divergence(output, self._extra, old, old_extra)
                 return surrogate(log_prob, before, advantage).item(), divergence.item()
 
         taken, judged = backtrack(judge, step, loss.item(), options.max_kl, options.backtracks)
@@ -194,18 +194,6 @@ class NpgUpdater(OnPolicyUpdater):
             parameter.grad.fill_(1.0)  # a view of the flat vector
         self._policys[:] = self._gradient > 0.0
         self._statistics[:, self._policys] = 0.0
-
-    def _divergence(self, output: Any, extra: Any, old: Any, old_extra: Any) -> Any:
-        """Mean over states of KL[old || new], as a torch scalar."""
-        if extra.numel():
-            head = self._policy.head
-            return kl_gaussian(output, head.log_std(extra), old, head.log_std(old_extra))
-        total: Any = 0.0
-        start = 0
-        for size in self._policy.head.sizes.tolist():
-            total = total + kl_categorical(output[:, start : start + size], old[:, start : start + size])
-            start += size
-        return total
 
     def _fit_values(self, observation: Any, target: Any) -> float:
         """Adam on minibatches of the squared error, but for the policy's parameters; returns the mean error of the last pass."""

@@ -10,11 +10,12 @@ import numpy as np
 from rich.table import Table
 
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.heads.networks.compact import LAYERS
 from asyncrl.heads.networks.layers import dense
 from asyncrl.heads.networks.structures import STRUCTURES
 from asyncrl.heads.networks.structures.fast import FAST_STRUCTURES, FastProduct, pays
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.search_policy import SEARCH_HEADS, SearchPolicy
+from asyncrl.heads.search_policy import SearchPolicy
 
 SIZES = (41, 256, 512, 1024)
 HALF_CHEETAH = EnvSpec((17,), "float32", "box", (), (6,), (-1.0,) * 6, (1.0,) * 6, ())
@@ -63,7 +64,7 @@ def _row(structure: str, size: int, seconds: float) -> dict[str, Any]:
 def bench_heads(spec: EnvSpec = HALF_CHEETAH, seconds: float = 0.05) -> list[dict[str, Any]]:
     """Rows {"head", "parameters", "act", "set"}: microseconds of a step, called from Python, and of setting a candidate's parameters."""
     rows = []
-    for head in SEARCH_HEADS:
+    for head in LAYERS:
         policy = SearchPolicy(spec, head, NetworkOptions())
         player, vector = policy.player(), policy.initial(0)
         player.normaliser[:] = 1.0

@@ -24,8 +24,7 @@ def list_parts(args: list[str]) -> int:
     from asyncrl.algos import ALGORITHMS
     from asyncrl.blackbox.settings import SETTINGS
     from asyncrl.heads import HEADS
-    from asyncrl.heads.search_policy import SEARCH_HEADS
-    from asyncrl.heads.tower import TOWER_HEADS
+    from asyncrl.heads.networks.compact import LAYERS
     from asyncrl.scheduler import MODES
 
     def described(parts: Mapping[str, Any]) -> dict[str, str]:
@@ -33,7 +32,7 @@ def list_parts(args: list[str]) -> int:
 
     _print_section("algorithms", described(ALGORITHMS).items())
     _print_section("modes", described(MODES).items())
-    _print_section("heads", {**described(HEADS), **described(TOWER_HEADS), **SEARCH_HEADS}.items())
+    _print_section("heads", {**described(HEADS), **LAYERS}.items())
     _print_section("explorations", {**described(EXPLORATIONS), **SETTINGS}.items())
     title = f"environments, {len(gymnasium.registry)} ids registered here (older versions not shown; others as module:id)"
     _print_section(title, environments())

@@ -1,28 +1,30 @@
 """Policy heads: what turns an observation into an action. One head is one file, and its line in `HEADS`.
 
-    options      what the user may choose of a network
-    layers       layers as compiled functions of arrays
-    kernels      the MLP actor-critic, made of them: forward and written-out gradient
-    rounds       the arrays that a worker acts and learns in
-    networks     the same and others as torch modules over the same memory
-    actions      what a head has decided, as the environment wants it
-    categorical, gaussian   the heads of policies
-    behaviour    what exploration makes of a policy
+    head         the contract: roles, own parameters, tables in shared memory, acting and learning
+    categorical, gaussian   heads of stochastic policies
     action_values           the head of value learning
-    squashed                the heads of policies that learn from a replay
-    policy       network and head over one flat vector
-    tower        the acting side of algorithms with a replay: a policy network alone
-    structures, compact   layers of few parameters, and the dense vector that they stand for
-    deterministic   policies of black-box search, over any structure of layers
-    decisions       one step of such a policy as one compiled call
-    virtual_batch   normalisation by a fixed batch, for them
-    wide            networks with layers so wide that FFT is faster
+    squashed                heads of policies that learn from a replay
+    choice       which head a name of the command line stands for, and the errors where it does not fit
+    policy       a network and a head over one flat vector: what acts and learns
+    tower        the same without v(s), for algorithms with a replay
+    search_policy           greedy policies of black-box search, over any kind of layers
+    search_player           what plays them
+    decisions    one step of such a policy as one compiled call
+    rounds       the arrays that a worker acts and learns in
+    tables       the shared arrays of heads: in memory, in a checkpoint, in an evaluation
+    actions      what a head has decided, as the environment wants it
+    behaviour    what exploration makes of a policy
+    options      what the user may choose of a network
+    networks     layers and networks, compiled and as torch modules over the same memory
 """
-
-from typing import Any
 
 from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.categorical import CategoricalHead
 from asyncrl.heads.gaussian import GaussianHead
+from asyncrl.heads.head import Head
+from asyncrl.heads.squashed import DeterministicHead, SquashedHead
 
-HEADS: dict[str, Any] = {head.name: head for head in (CategoricalHead, GaussianHead, ActionValueHead)}
+HEADS: dict[str, type[Head]] = {
+    head.name: head for head in (CategoricalHead, GaussianHead, ActionValueHead, DeterministicHead, SquashedHead)
+}
+"""All heads. What `--head` can name besides are kinds of layers, `asyncrl.heads.networks.compact.LAYERS`."""

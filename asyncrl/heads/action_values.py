@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.actions import EnvironmentActions
+from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import NetworkOptions
@@ -40,53 +39,39 @@ def _act(plan, vector, work, normaliser, raw, observation, value, knobs, noise, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _output_gradient(weight, action, d_value):  # type: ignore[no-untyped-def]
+def _output_gradient(weight, value, action, d_value):  # type: ignore[no-untyped-def]
+    """Write d_value[N, A] of the sum over n of weight[n] * value[n, action[n, 0]]; returns that sum."""
+    total = 0.0
     d_value[:] = np.float32(0.0)
     for n in range(weight.size):
         d_value[n, action[n, 0]] = weight[n]
+        total += weight[n] * value[n, action[n, 0]]
+    return total
 
 
-class ActionValueHead:
-    """See the module. `policy_output` holds Q(s, .). Temperature means nothing here: the choice is greedy but for epsilon."""
+class ActionValueHead(Head):
+    """The outputs are Q(s, .), one for each choice. Temperature means nothing here: the choice is greedy but for epsilon."""
 
     name: ClassVar[str] = "action-values"
     description: ClassVar[str] = "one value per action, the best one but for epsilon: Discrete actions"
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTION_VALUES})
+    action_kinds: ClassVar[tuple[str, ...]] = ("discrete",)
     action_dtype: ClassVar[type] = np.int64
-    needs_value: ClassVar[bool] = False
-    """Whether the network has the output v(s) besides."""
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
-        if spec.action_kind != "discrete":
-            kind, fitting = ("a Box", "gaussian") if spec.action_kind == "box" else (spec.action_kind, "categorical")
-            raise UserError(f"head 'action-values' needs Discrete actions, this environment's are {kind}; use '{fitting}'")
         if options.recurrent:
             raise UserError(f"recurrent {options.recurrent} does not go with head 'action-values', whose target network keeps no memory")
-        self.policy_outputs = int(spec.action_sizes[0])
-        self.components = 1
-        self.extra = np.zeros(0, np.float32)
-        self._actions = EnvironmentActions(spec)
+        super().__init__(spec, options)
 
-    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
-        """Fill the random numbers of a round: uniform, and only where epsilon is on."""
-        if rounds.knobs[EPSILON] > 0:
-            generator.random(out=rounds.noise[1])
-
-    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
-        """Choose action[t] from rounds.policy_output, the outputs of any network."""
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         _choose(rounds.policy_output, rounds.knobs, rounds.noise[:, t], rounds.action[t])
 
-    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        """(kernel, its arguments but for the last, the step): normalise, run the MLP and choose, in one compiled call."""
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         return _act, (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output, r.knobs, r.noise, r.action)
 
-    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
-        """What environment e is given for action[t, e]."""
-        return self._actions.number(rounds.action[t, e, 0])
-
-    def output_gradient(self, rows: LossRows) -> None:
-        """Write rows.d_policy [N, A] of the sum over n of log_prob_weight[n] * Q(s_n, a_n): a weight for each chosen output."""
-        _output_gradient(rows.log_prob_weight, rows.action, rows.d_policy)
+    def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
+        """As `Head.output_gradient`, of the chosen values; a choice that is greedy has no entropy, so its weight is not read."""
+        return _output_gradient(rows.log_prob_weight, rows.policy_output, rows.action, rows.d_policy), 0.0
 
     def chosen(self, policy_output: Any, action: Any) -> Any:
-        """torch: Q(s_n, a_n) [N] of policy_output[N, A], action[N, 1]."""
         return policy_output.gather(1, action).squeeze(1)

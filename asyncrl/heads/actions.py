@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 
 
+def float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The widest float32 numbers within bounds[2, C] = (low, high), as float64 [2, C], in which kernels scale exactly."""
+    rounded = bounds.astype(np.float32)
+    inward = np.array([[np.inf], [-np.inf]], np.float32)
+    outside = np.stack([rounded[0] < bounds[0], rounded[1] > bounds[1]])
+    return np.where(outside, np.nextafter(rounded, inward), rounded).astype(np.float64)
+
+
 class EnvironmentActions:
     """Makes an environment's actions: each a number, or an array that the environment may keep."""
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.heads.head import Head
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE
 
 
 def own_share(
-    head: Any, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, temperature: float, epsilon: float
+    head: Head, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, temperature: float, epsilon: float
 ) -> NDArray[np.float32]:
     """The share [N] of action[N, C] that was drawn from policy_output[N, P]; vector: the head's own parameters end it."""
     if epsilon >= 1.0:

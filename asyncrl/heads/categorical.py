@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError
-from asyncrl.heads.actions import EnvironmentActions
+from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import FAST, normalise
-from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit
+
+if TYPE_CHECKING:
+    import torch
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -119,64 +119,32 @@ def _log_prob(policy_output, sizes, action, temperature, epsilon, out):  # type:
         out[n] = total
 
 
-class CategoricalHead:
-    """See the module. `policy_output` holds the logits of all components, one after another."""
+class CategoricalHead(Head):
+    """Draws each component from a softmax of its own part of the outputs, by inverting it at a uniform random number."""
 
     name: ClassVar[str] = "categorical"
     description: ClassVar[str] = "one softmax per component: Discrete and MultiDiscrete actions"
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.SEARCH})
+    action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "multidiscrete")
     action_dtype: ClassVar[type] = np.int64
+    noise: ClassVar[str] = "uniform"
+    decides: ClassVar[bool] = True
 
-    def __init__(self, spec: EnvSpec, options: NetworkOptions):
-        if spec.action_kind == "box":
-            raise UserError("head 'categorical' needs Discrete or MultiDiscrete actions, this environment's are a Box; use 'gaussian'")
-        self.sizes = np.array(spec.action_sizes, np.int64)
-        self.policy_outputs = int(self.sizes.sum())
-        self.components = len(self.sizes)
-        self.extra = np.zeros(0, np.float32)
-        self._actions = EnvironmentActions(spec)
-        self._single = spec.action_kind == "discrete"
-
-    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
-        """Fill the random numbers of a round: uniform; those for epsilon only where it is on."""
-        generator.random(out=rounds.noise[0])
-        if rounds.knobs[EPSILON] > 0:
-            generator.random(out=rounds.noise[1])
-
-    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
-        """Draw action[t] from rounds.policy_output, the outputs of any network."""
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         _choose(rounds.policy_output, self.sizes, rounds.knobs, rounds.noise[:, t], rounds.action[t])
 
-    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        """(kernel, its arguments but for the last, the step): normalise, run the MLP and draw, in one compiled call."""
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         return _act, (*inputs, self.sizes, r.knobs, r.noise, r.action)
 
-    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
-        """What environment e is given for action[t, e]."""
-        if self._single:
-            return self._actions.number(rounds.action[t, e, 0])
-        return self._actions.numbers(rounds.action[t, e])
-
-    def output_gradient(
-        self,
-        rows: LossRows,
-        vector: NDArray[np.float32],
-        entropy_coefficient: float,
-        gradient: NDArray[np.float32],
-        temperature: float = 1.0,
-    ) -> tuple[float, float]:
-        """Write rows.d_policy; see `_output_gradient`."""
-        numbers = np.float32(entropy_coefficient), float(temperature)
+    def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
+        numbers = np.float32(entropy_weight), float(temperature)
         return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, *numbers, rows.d_policy)
 
-    def log_prob(
-        self, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, knobs: Any, out: NDArray[np.float32]
-    ) -> None:
-        """out[N] = log-probability of action[N, C] as it was drawn from policy_output[N, P] with these knobs."""
+    def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
         _log_prob(policy_output, self.sizes, action, knobs[TEMPERATURE], knobs[EPSILON], out)
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
-        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, P], action[N, C], at that temperature."""
         import torch
 
         log_prob: Any = 0.0
@@ -189,3 +157,17 @@ class CategoricalHead:
             entropy = entropy - (log_p.exp() * finite).sum(-1)
             start += size
         return log_prob, entropy
+
+    def divergence(self, policy_output: Any, extra: Any, old_output: Any, old_extra: Any) -> Any:
+        total: Any = 0.0
+        start = 0
+        for size in self.sizes.tolist():
+            total = total + kl_categorical(policy_output[:, start : start + size], old_output[:, start : start + size])
+            start += size
+        return total
+
+
+def kl_categorical(logits: torch.Tensor, from_logits: torch.Tensor) -> torch.Tensor:
+    """Mean over states of KL[softmax(from_logits) || softmax(logits)]; logits [B, K]."""
+    logarithm, from_logarithm = logits.log_softmax(-1), from_logits.log_softmax(-1)
+    return (from_logarithm.exp() * (from_logarithm - logarithm)).sum(-1).mean()

@@ -65,7 +65,7 @@ def _dense(x, vector, outputs, y):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _score(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write the scores; False for a useless observation."""
+    """Write scores[P]; returns False if observation[D] has the wrong size or contains a non-finite value."""
     plan = orders[PLAN]
     inputs = orders[plan + INPUTS]
     if not see(observation, at, inputs, numbers, seen):
@@ -88,7 +88,7 @@ def _score(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_choice(scores):  # type: ignore[no-untyped-def]
-    """Index of the highest score, of equal ones the first."""
+    """The index of the highest of scores[P], of equal ones the first."""
     best = 0
     for k in range(1, scores.size):
         if scores[k] > scores[best]:
@@ -98,7 +98,7 @@ def take_choice(scores):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_choices(scores, orders, numbers):  # type: ignore[no-untyped-def]
-    """Write the best choice of each component."""
+    """Write choices[C] in `orders`: of each component the index of its highest score in scores[P], counted from 0."""
     at, count = 0, orders[COMPONENTS]
     sizes, choices = orders[CHOICES:], orders[CHOICES + count :]
     for c in range(count):
@@ -108,7 +108,7 @@ def take_choices(scores, orders, numbers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_values(scores, orders, numbers):  # type: ignore[no-untyped-def]
-    """Write the action within its bounds: where both are finite, scores in [-1, 1] are scaled to them."""
+    """Write action[C] in `numbers`, scores[C] within their bounds: where both are finite, scores in [-1, 1] are scaled to them."""
     count = orders[COMPONENTS]
     lows, highs, action = numbers[orders[BOUNDS] :], numbers[orders[BOUNDS] + count :], numbers[orders[ACTION] :]
     for c in range(count):
@@ -122,7 +122,7 @@ def take_values(scores, orders, numbers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_bins(scores, orders, numbers):  # type: ignore[no-untyped-def]
-    """Write the action: of so many values from bound to bound, evenly spaced, the one with the best score."""
+    """Write action[C] in `numbers`: of b evenly spaced values from bound to bound, the one with the highest of scores[C * b]."""
     count, bins = orders[COMPONENTS], orders[KNOB]
     lows, highs, action = numbers[orders[BOUNDS] :], numbers[orders[BOUNDS] + count :], numbers[orders[ACTION] :]
     for c in range(count):
@@ -133,7 +133,7 @@ def take_bins(scores, orders, numbers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_choice(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """The best choice, or -1 for a useless observation."""
+    """The best choice at observation[D], or -1 if it has the wrong size or contains a non-finite value."""
     if not _score(observation, at, orders, numbers, seen):
         return -1
     return take_choice(numbers[orders[SCORES] : orders[BOUNDS]])
@@ -141,7 +141,7 @@ def act_choice(observation, at, orders, numbers, seen):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_choices(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write the action; False for a useless observation."""
+    """Write choices[C] at observation[D]; returns False if it has the wrong size or contains a non-finite value."""
     if not _score(observation, at, orders, numbers, seen):
         return False
     take_choices(numbers[orders[SCORES] :], orders, numbers)
@@ -150,7 +150,7 @@ def act_choices(observation, at, orders, numbers, seen):  # type: ignore[no-unty
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_values(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write the action; False for a useless observation."""
+    """Write action[C] at observation[D]; returns False if it has the wrong size or contains a non-finite value."""
     if not _score(observation, at, orders, numbers, seen):
         return False
     take_values(numbers[orders[SCORES] :], orders, numbers)
@@ -159,7 +159,7 @@ def act_values(observation, at, orders, numbers, seen):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_bins(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write the action; False for a useless observation."""
+    """Write action[C] at observation[D]; returns False if it has the wrong size or contains a non-finite value."""
     if not _score(observation, at, orders, numbers, seen):
         return False
     take_bins(numbers[orders[SCORES] :], orders, numbers)

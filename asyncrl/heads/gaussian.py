@@ -7,19 +7,21 @@ has the gradient of the nearest bound as far as that leads back in: without it, 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError
-from asyncrl.heads.actions import EnvironmentActions
+from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import FAST, normalise
 from asyncrl.heads.options import LOG_STD, NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit
+
+if TYPE_CHECKING:
+    import torch
 
 LOG_STD_LOW, LOG_STD_HIGH = LOG_STD
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -120,83 +122,54 @@ def _log_prob(policy_output, log_std, action, bounds, squash, temperature, epsil
         out[n] = own
 
 
-def float32_within(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The widest float32 numbers within bounds[2, C] = (low, high), as float64, in which the kernel scales exactly."""
-    rounded = bounds.astype(np.float32)
-    inward = np.array([[np.inf], [-np.inf]], np.float32)
-    outside = np.stack([rounded[0] < bounds[0], rounded[1] > bounds[1]])
-    return np.where(outside, np.nextafter(rounded, inward), rounded).astype(np.float64)
-
-
-class GaussianHead:
-    """See the module. `policy_output` is the mean; the logarithm of the deviation ends the parameter vector.
+class GaussianHead(Head):
+    """The outputs are the mean [C]; the head's own parameters are the logarithm of the deviation [C].
 
     Log-probability and entropy are those of the normal distribution before bounding. Under `squash` the change of
     variables would add a term that does not depend on the parameters for a given action, so gradients of log pi agree;
-    the entropy is that of the unsquashed distribution.
+    the entropy is that of the unsquashed distribution. Under epsilon the density is a mixture: (1 - epsilon) times the normal
+    density, epsilon times 2^-C within [-1, 1] (before `squash`).
     """
 
     name: ClassVar[str] = "gaussian"
     description: ClassVar[str] = "diagonal normal, clipped or squashed into the bounds: Box actions"
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.SEARCH})
+    action_kinds: ClassVar[tuple[str, ...]] = ("box",)
     action_dtype: ClassVar[type] = np.float32
+    noise: ClassVar[str] = "normal"
+    decides: ClassVar[bool] = True
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
-        if spec.action_kind != "box":
-            raise UserError(f"head 'gaussian' needs Box actions, this environment's are {spec.action_kind}; use 'categorical'")
-        self.components = self.policy_outputs = spec.action_size
-        self.extra = np.full(self.components, options.initial_log_std, np.float32)
-        self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
-        self.squash = bool(options.squash)
-        self._actions = EnvironmentActions(spec)
+        super().__init__(spec, options)
+        self.extra_size, self.squash = self.components, bool(options.squash)
+        self._initial_log_std = options.initial_log_std
 
-    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
-        """Fill the random numbers of a round: normal; uniform ones for epsilon only where it is on."""
-        generator.standard_normal(out=rounds.noise[0])
-        if rounds.knobs[EPSILON] > 0:
-            generator.random(out=rounds.noise[1])
+    def initial(self, generator: np.random.Generator) -> Floats:
+        """The option `initial_log_std` for every component [C]."""
+        return np.full(self.extra_size, self._initial_log_std, np.float32)
 
-    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
-        """Draw action[t] from rounds.policy_output, the outputs of any network."""
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, log_std = rounds, vector[vector.size - self.components :]
         _choose(r.policy_output, log_std, self.bounds, self.squash, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
 
-    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        """(kernel, its arguments but for the last, the step): normalise, run the MLP and draw, in one compiled call."""
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         log_std = vector[vector.size - self.components :]
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         return _act, (*inputs, log_std, self.bounds, self.squash, r.knobs, r.noise, r.extra_noise, r.action, r.bounded)
 
-    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
-        """What environment e is given for action[t, e]: its own copy, since environments may keep it."""
-        return self._actions.values(rounds.bounded[t, e])
-
-    def output_gradient(
-        self,
-        rows: LossRows,
-        vector: NDArray[np.float32],
-        entropy_coefficient: float,
-        gradient: NDArray[np.float32],
-        temperature: float = 1.0,
-    ) -> tuple[float, float]:
-        """Write rows.d_policy and the end of `gradient`; see `_output_gradient`."""
+    def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
         at, r = vector.size - self.components, rows
-        numbers = np.float32(entropy_coefficient), float(temperature)
+        numbers = np.float32(entropy_weight), float(temperature)
         return _output_gradient(r.policy_output, vector[at:], r.action, r.log_prob_weight, *numbers, r.d_policy, gradient[at:])
 
-    def log_prob(
-        self, policy_output: NDArray[np.float32], vector: NDArray[np.float32], action: Any, knobs: Any, out: NDArray[np.float32]
-    ) -> None:
-        """out[N] = log density of action[N, C], before bounding, as it was drawn around policy_output[N, C] with these knobs.
-
-        Under epsilon a mixture: (1 - epsilon) times the normal density, epsilon times 2^-C within [-1, 1] (before `squash`).
-        """
+    def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
         log_std = vector[vector.size - self.components :]
         _log_prob(policy_output, log_std, action, self.bounds, self.squash, knobs[TEMPERATURE], knobs[EPSILON], out)
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
-        """torch: (log pi(action) [N], entropy [N]) for policy_output[N, C], extra[C] = log deviation, action[N, C], at that temperature.
+        """torch: (log pi(action) [N], entropy [N]) of the mean policy_output[N, C], the log deviation extra[C] and action[N, C].
 
-        What is made of them is a loss to descend, as in `_output_gradient`.
+        What is made of them is a loss to descend, as in `output_gradient`.
         """
         import torch
 
@@ -207,6 +180,16 @@ class GaussianHead:
         normal = torch.distributions.Normal(policy_output, temperature * log_std.exp(), validate_args=False)
         return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
 
+    def divergence(self, policy_output: Any, extra: Any, old_output: Any, old_extra: Any) -> Any:
+        return kl_gaussian(policy_output, self.log_std(extra), old_output, self.log_std(old_extra))
+
     def log_std(self, extra: Any) -> Any:
         """torch: the logarithm of the deviation [C] that extra[C] stands for; derivatives are those of the nearest one that it can be."""
         return extra.detach().clamp(LOG_STD_LOW, LOG_STD_HIGH) + (extra - extra.detach())
+
+
+def kl_gaussian(mean: torch.Tensor, log_std: torch.Tensor, from_mean: torch.Tensor, from_log_std: torch.Tensor) -> torch.Tensor:
+    """Mean over states of KL[N(from_mean, from_std) || N(mean, std)]; means [B, C], logarithms of deviations [C] or [B, C]."""
+    variance, from_variance = (2 * log_std).exp(), (2 * from_log_std).exp()
+    apart = (from_variance + (from_mean - mean).square()) / (2 * variance)
+    return (log_std - from_log_std + apart - 0.5).sum(-1).mean()

@@ -10,80 +10,78 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.generators import kept_generators, seed_generators
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError, unknown
-from asyncrl.heads import HEADS
-from asyncrl.heads.action_values import ActionValueHead
-from asyncrl.heads.networks.compact import GAINS, LINEAR, CompactNetwork, actor_critic, check_network, hidden_of
+from asyncrl.errors import UserError
+from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS, REPLAY_ROLES, actor_learner_head, made
+from asyncrl.heads.head import Head, Role
+from asyncrl.heads.networks.compact import GAINS, CompactNetwork, actor_critic, check_network, hidden_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
-from asyncrl.heads.networks.structures import STRUCTURES
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import KNOBS, TEMPERATURE, RoundArrays
+
+OWN_PARAMETERS = 0x4EAD
+"""What a stream of random numbers is for, part of its key: the start of a head's own parameters, and of its tables."""
 
 NetworkFunction = Callable[[EnvSpec, int], Any]
 """A network of the user's own: (spec, policy outputs) -> torch module, observation[N, ...] -> (policy_output[N, P], value[N])."""
 
 
-COMPACT_HEADS = (LINEAR, *STRUCTURES)
-"""Heads that say what the layers are made of; the distribution is then the action space's."""
-
-
-def head_name(given: str, spec: EnvSpec, values: bool = False) -> str:
-    """Resolve ``auto`` and compact heads; raises UserError for an unknown name. `values`: see `Policy`."""
-    if values and given in HEADS and given != ActionValueHead.name:
-        allowed = ", ".join(("auto", ActionValueHead.name, *COMPACT_HEADS))
-        raise UserError(f"head {given!r} cannot be used for action values (allowed: {allowed})")
-    if given == "auto" or given in COMPACT_HEADS:
-        if values:
-            return ActionValueHead.name
-        return "gaussian" if spec.action_kind == "box" else "categorical"
-    if given not in HEADS:
-        raise unknown("head", given, ("auto", *HEADS, *COMPACT_HEADS))
-    return given
-
-
 class Policy:
-    """What every process knows of the policy: sizes and layout. The numbers are in a vector that is passed in.
+    """What every process knows of a policy: its head, its network, sizes and layout. The numbers are in a vector that is passed in.
 
-    The vector holds the network's layers, then the head's own parameters (`head.extra`). Under a compact head the kernels work
-    on a dense vector, which `expand` writes from it, and `pull_back` takes gradients of to those of the vector; for other
-    heads the two are one array, and nothing is done.
+    An actor needs of it: `spec`; `head`; `memory_size`; `round_arrays`; `dense` and `expand`; and to act, where it is `light`, `plan`
+    for `Head.light_kernel`, otherwise `module` and `Head.choose`. Learners need `pull_back` besides.
+
+    The vector [size] holds the network's layers, then the head's own parameters [head.extra_size]. Under compact layers the
+    kernels work on a dense vector, which `expand` writes from it, and `pull_back` takes gradients of to those of the vector; for
+    other layers the two are one array, and nothing is done.
     """
 
-    _compact: CompactNetwork | None = None
-    _compact_head = ""
-
     def __init__(
-        self, spec: EnvSpec, head: str, options: NetworkOptions, network: NetworkFunction | None = None, values: bool = False
+        self,
+        spec: EnvSpec,
+        head: str,
+        options: NetworkOptions,
+        network: NetworkFunction | None = None,
+        role: Role = Role.ACTOR_CRITIC,
     ):
-        """`values`: what the network gives are action values, and not a distribution's parameters."""
+        """`head`: the name of a head or of layers, or auto. `role`: what the network learns; only actor-critics have v(s).
+
+        Raises UserError for names, actions, observations or options that do not go together.
+        """
         self.spec = spec
         self.options = options
-        self.head = HEADS[head_name(head, spec, values)](spec, options)
-        if network is not None and options.recurrent:
-            raise UserError(f"recurrent {options.recurrent} needs the built-in network; a network function's own keeps no memory")
+        self.head = made(head if role in REPLAY_ROLES else actor_learner_head(head, spec, role), spec, options)
+        self._check(head, network)
+        self.name = head if head in ACTOR_CRITIC_LAYERS else self.head.name
         self.memory_size = options.recurrent
         self._network = network
-        if options.virtual_batch:
-            raise UserError(f"virtual_batch = {options.virtual_batch} cannot be used: it is for black-box search (allowed: 0)")
-        if head in COMPACT_HEADS:
-            check_network(spec, head, options)
-            self._compact_head = head
-            if network is not None:
-                raise UserError(f"head {head!r} brings its own network and cannot be used with a network function; use 'auto'")
+        self._compact: CompactNetwork | None = None
         self.plan: NDArray[np.int64] | None = None
         if network is None and not options.recurrent and not spec.is_image:
-            hidden = hidden_of(head, options)
-            shared = int(options.trunk == "shared") if getattr(self.head, "needs_value", True) else POLICY_ALONE
-            self.plan = make_plan(spec.observation_size, hidden, self.head.policy_outputs, options.hidden_activation, shared)
+            valued = role is Role.ACTOR_CRITIC and role in self.head.roles
+            trunk = int(options.trunk == "shared") if valued else POLICY_ALONE
+            outputs, activation = self.head.policy_outputs, options.hidden_activation
+            self.plan = make_plan(spec.observation_size, hidden_of(head, options), outputs, activation, trunk)
             self._network_size = vector_size(self.plan)
-            if head in COMPACT_HEADS:
+            if head in ACTOR_CRITIC_LAYERS:
                 self._compact = actor_critic(self.plan, head, options)
                 self._network_size = self._compact.size
         else:
             from asyncrl.heads.networks.modules import flatten
 
             self._network_size = flatten(self._fresh_module(0)).size
-        self.size = self._network_size + self.head.extra.size
+        self.size = self._network_size + self.head.extra_size
+
+    def _check(self, head: str, network: NetworkFunction | None) -> None:
+        options = self.options
+        if network is not None and options.recurrent:
+            raise UserError(f"recurrent {options.recurrent} needs the built-in network; a network function's own keeps no memory")
+        if options.virtual_batch:
+            raise UserError(f"virtual_batch = {options.virtual_batch} cannot be used: it is for black-box search (allowed: 0)")
+        if head in ACTOR_CRITIC_LAYERS:
+            check_network(self.spec, head, options)
+            if network is not None:
+                raise UserError(f"head {head!r} brings its own network and cannot be used with a network function; use 'auto'")
 
     @property
     def light(self) -> bool:
@@ -100,23 +98,19 @@ class Policy:
             from asyncrl.heads.networks.modules import flatten
 
             network = flatten(self._fresh_module(seed))
-        return np.concatenate([network, self.head.extra]).astype(np.float32)
+        own = self.head.initial(np.random.default_rng((seed, OWN_PARAMETERS)))
+        return np.concatenate([network, own]).astype(np.float32)
 
-    @property
-    def name(self) -> str:
-        """The head's name: of a compact head its own, not the distribution's."""
-        return self._compact_head or str(self.head.name)
-
-    # Compact heads.
+    # Compact layers.
 
     def dense(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the kernels work on instead of vector[size]: the same array, or under a compact head one of their own, to be filled."""
+        """What the kernels work on instead of vector[size]: the same array, or under compact layers one of their own, to be filled."""
         if self._compact is None:
             return vector
-        return np.zeros(self._compact.dense_size + self.head.extra.size, np.float32)
+        return np.zeros(self._compact.dense_size + self.head.extra_size, np.float32)
 
     def expand(self, vector: NDArray[np.float32], dense: NDArray[np.float32]) -> None:
-        """Fill what `dense` gave; once after every change of the vector."""
+        """Fill what `dense` gave from vector[size]; to be called after every change of the vector."""
         if self._compact is not None:
             self._compact.expand(vector[: self._network_size], dense[: self._compact.dense_size])
             dense[self._compact.dense_size :] = vector[self._network_size :]
@@ -144,7 +138,10 @@ class Policy:
         return module
 
     def module(self, vector: NDArray[np.float32], gradient: NDArray[np.float32] | None) -> tuple[Any, Any]:
-        """(torch module, the head's own parameters as a tensor), views of a `dense` vector with gradients in `gradient`, likewise dense."""
+        """(torch module, the head's own parameters [extra_size] as a tensor): views of vector[N], with gradients in gradient[N].
+
+        Both are what `dense` gives, of the parameters and of their gradient; without `gradient` there are none.
+        """
         import torch
 
         from asyncrl.heads.networks.modules import MlpActorCritic, bind
@@ -156,25 +153,35 @@ class Policy:
             extra.grad = torch.from_numpy(gradient)[at:]
         return module, extra
 
+    def fill_tables(self, seed: int) -> None:
+        """Write the first contents of the head's tables; see `Head.fill`."""
+        self.head.fill(np.random.default_rng((seed, OWN_PARAMETERS, 1)))
+
     def round_arrays(self, steps: int, envs: int, ahead: int = 0) -> RoundArrays:
         """Arrays for acting, T = `steps`, E = `envs`; room for `ahead` actions after the last step."""
-        shape = (steps + 1, envs, *self.spec.observation_shape)
-        components = self.head.components
-        raw = np.zeros(shape, self.spec.observation_dtype)
-        knobs = np.zeros(KNOBS)
-        knobs[TEMPERATURE] = 1.0
-        return RoundArrays(
-            raw=raw,
-            observation=raw if self.spec.is_image else np.zeros(shape, np.float32),
-            policy_output=np.zeros((envs, self.head.policy_outputs), np.float32),
-            action=np.zeros((steps + ahead, envs, components), self.head.action_dtype),
-            bounded=np.zeros((steps + ahead, envs, components), np.float32),
-            noise=np.zeros((2, steps + ahead, envs, components + 1)),
-            extra_noise=np.zeros((steps + ahead, envs, components)),
-            knobs=knobs,
-            normaliser=np.zeros((3, self.spec.observation_size), np.float32),
-            work=np.zeros(workspace_size(self.plan, envs) if self.plan is not None else 0, np.float32),
-        )
+        return round_arrays(self.spec, self.head, self.plan, (steps, envs), ahead)
+
+
+def round_arrays(spec: EnvSpec, head: Head, plan: NDArray[np.int64] | None, shape: tuple[int, int], ahead: int = 0) -> RoundArrays:
+    """Arrays for `shape` = (T, E), and for `ahead` actions after the last step; scratch for the network of plan[4 + layers], if any."""
+    steps, envs = shape
+    raw = np.zeros((steps + 1, envs, *spec.observation_shape), spec.observation_dtype)
+    actions = (steps + ahead, envs, head.components)
+    knobs = np.zeros(KNOBS)
+    knobs[TEMPERATURE] = 1.0
+    return RoundArrays(
+        raw=raw,
+        observation=raw if spec.is_image else np.zeros(raw.shape, np.float32),
+        policy_output=np.zeros((envs, head.policy_outputs), np.float32),
+        action=np.zeros(actions, head.action_dtype),
+        bounded=np.zeros(actions, np.float32),
+        noise=np.zeros((2, steps + ahead, envs, head.components + 1)),
+        extra_noise=np.zeros(actions),
+        knobs=knobs,
+        normaliser=np.zeros((3, spec.observation_size), np.float32),
+        work=np.zeros(workspace_size(plan, envs) if plan is not None else 0, np.float32),
+        scratch={name: np.zeros(shape, dtype) for name, (shape, dtype) in head.workspace(envs).items()},
+    )
 
 
 def _orthogonal(plan: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ class RoundArrays:
     knobs          [KNOBS]            float64
     normaliser     [3, D]             shift, scale, and in [2, 0] whether it is on
     work                              scratch of the light network
+    scratch                           the head's own scratch arrays, see `Head.workspace`
     """
 
     raw: NDArray[Any]
@@ -38,6 +39,7 @@ class RoundArrays:
     knobs: NDArray[np.float64]
     normaliser: NDArray[np.float32]
     work: NDArray[np.float32]
+    scratch: dict[str, NDArray[Any]]
 
 
 @dataclass

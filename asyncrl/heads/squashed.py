@@ -12,15 +12,13 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.actions import EnvironmentActions
-from asyncrl.heads.gaussian import float32_within
+from asyncrl.heads.head import Floats, Head, Role
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
-from asyncrl.heads.options import SQUASHED_LOG_STD
+from asyncrl.heads.options import SQUASHED_LOG_STD, NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.shared.compiled import njit
 
@@ -58,50 +56,43 @@ def _act(plan, vector, work, normaliser, raw, observation, policy_output, stocha
     return sound
 
 
-class DeterministicHead:
-    """See the module."""
+class ReplayHead(Head):
+    """Base of the two heads: actions are stored within [-1, 1] and scaled to finite bounds for the environment."""
 
-    name: ClassVar[str] = "deterministic"
-    description: ClassVar[str] = "one action, within its bounds by tanh: Box actions with finite bounds"
-    stochastic: ClassVar[bool] = False
+    stochastic: ClassVar[bool]
+    """Whether the outputs are mean and logarithm of the deviation, [2 C]; otherwise the mean alone, [C]."""
+    action_kinds: ClassVar[tuple[str, ...]] = ("box",)
     action_dtype: ClassVar[type] = np.float32
 
-    def __init__(self, spec: EnvSpec):
-        if spec.action_kind != "box":
-            raise UserError(f"head {self.name!r} needs Box actions, this environment's are {spec.action_kind}")
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
         if not all(map(math.isfinite, (*spec.action_low, *spec.action_high))):
             raise UserError(f"head {self.name!r} needs Box actions with finite bounds; this environment's reach to infinity")
-        self.components = spec.action_size
+        super().__init__(spec, options)
         self.policy_outputs = self.components * (2 if self.stochastic else 1)
-        self.extra = np.zeros(0, np.float32)
-        self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, self.components))
-        self._actions = EnvironmentActions(spec)
 
-    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
-        """Fill the random numbers of a round, only those that are needed."""
-        if self.stochastic:
-            generator.standard_normal(out=rounds.noise[0])
-        if rounds.knobs[EPSILON] > 0:
-            generator.random(out=rounds.noise[1])
-
-    def choose(self, rounds: RoundArrays, vector: NDArray[np.float32], t: int) -> None:
-        """Draw action[t] from rounds.policy_output."""
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r = rounds
         _choose(r.policy_output, self.stochastic, self.bounds, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
 
-    def light_kernel(self, plan: Any, vector: NDArray[np.float32], r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        """(kernel, its arguments but for the last, the step): normalise, run the MLP and draw, in one compiled call."""
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         return _act, (*inputs, self.stochastic, self.bounds, r.knobs, r.noise, r.extra_noise, r.action, r.bounded)
 
-    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
-        """What environment e is given for action[t, e]: its own copy, since environments may keep it."""
-        return self._actions.values(rounds.bounded[t, e])
+
+class DeterministicHead(ReplayHead):
+    """The action is tanh of the outputs [C], and noise of the exploration setting is added to it."""
+
+    name: ClassVar[str] = "deterministic"
+    description: ClassVar[str] = "one action, within its bounds by tanh: Box actions with finite bounds"
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY})
+    stochastic: ClassVar[bool] = False
 
 
-class SquashedHead(DeterministicHead):
-    """See the module."""
+class SquashedHead(ReplayHead):
+    """The action is tanh of a normal variable, whose mean [C] and log deviation [C] the network gives for each observation."""
 
     name: ClassVar[str] = "squashed"
     description: ClassVar[str] = "normal, squashed by tanh, deviation by the network: Box actions with finite bounds"
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.SOFT_REPLAY})
+    noise: ClassVar[str] = "normal"
     stochastic: ClassVar[bool] = True

@@ -60,7 +60,7 @@ def fisher_product(distance: torch.Tensor, parameters: list[Any], damping: float
     """v[N] -> (F + damping * identity) v, by Pearlmutter's rule: the gradient of (gradient of `distance`) . v.
 
     `distance` is the mean over states of KL[p_theta0 || p_theta] as a torch scalar in `parameters`, with theta0 held constant and
-    theta = theta0 (`kl_gaussian`, `kl_categorical`): its second derivative there is F.
+    theta = theta0 (see `asyncrl.heads.head.Head.divergence`): its second derivative there is F.
     """
     import torch
 
@@ -74,19 +74,6 @@ def fisher_product(distance: torch.Tensor, parameters: list[Any], damping: float
         return image + damping * vector
 
     return product
-
-
-def kl_gaussian(mean: torch.Tensor, log_std: torch.Tensor, from_mean: torch.Tensor, from_log_std: torch.Tensor) -> torch.Tensor:
-    """Mean over states of KL[N(from_mean, from_std) || N(mean, std)]; means [B, C], logarithms of deviations [C] or [B, C]."""
-    variance, from_variance = (2 * log_std).exp(), (2 * from_log_std).exp()
-    apart = (from_variance + (from_mean - mean).square()) / (2 * variance)
-    return (log_std - from_log_std + apart - 0.5).sum(-1).mean()
-
-
-def kl_categorical(logits: torch.Tensor, from_logits: torch.Tensor) -> torch.Tensor:
-    """Mean over states of KL[softmax(from_logits) || softmax(logits)]; logits [B, K]."""
-    logarithm, from_logarithm = logits.log_softmax(-1), from_logits.log_softmax(-1)
-    return (from_logarithm.exp() * (from_logarithm - logarithm)).sum(-1).mean()
 
 
 def surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:

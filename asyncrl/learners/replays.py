@@ -131,7 +131,10 @@ class ReplayUpdater(Updater):
         replay.cut(0)
 
     def published(self, out: NDArray[np.float32]) -> None:
-        self._learner.published(out)
+        size = self._learner.published_size
+        self._learner.published(out[:size])
+        if out.size > size:  # of a head that acts with the critic
+            self._learner.critics.numbers.copy_to(out[size:])
 
     def explores(self, steps: int) -> bool:
         """Until the warm-up is over."""

@@ -119,7 +119,7 @@ class OnPolicyUpdater(Updater):
         return False
 
     def state(self) -> dict[str, NDArray[Any]]:
-        own = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
+        own: dict[str, NDArray[Any]] = {"vector": self._vector, "statistics": self._statistics, "counts": self._counts}
         return own if self._returns is None else {**own, **self._returns.state()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:

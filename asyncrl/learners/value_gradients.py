@@ -185,7 +185,7 @@ class WrittenValueGradient:
         policy_forward(self._plan, self._dense, observation, self._work, rows.policy_output)
         squares = _errors(rows.policy_output, rows.action, target.reshape(count), self._error)
         rows.log_prob_weight[:] = output_weights(self._error, self._options)
-        self._policy.head.output_gradient(rows)
+        self._policy.head.output_gradient(rows, self._dense, 0.0, self._dense_gradient)
         policy_backward(self._plan, self._dense, observation, self._work, rows.d_policy, self._dense_gradient)
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         return Losses(0.0, squares / count if self._options.reduction == "mean" else squares, 0.0)

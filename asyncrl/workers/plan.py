@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError
-from asyncrl.heads.action_values import ActionValueHead
+from asyncrl.heads.choice import refuse_action_values
+from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.processes.parcels import Parcel
@@ -62,15 +62,13 @@ class Task:
         return self.env_spec
 
     def policy(self) -> Policy:
-        """The policy, without numbers."""
+        """The policy, without numbers; its head has tables of its own until `attach_tables` gives it those of the run."""
         function: Callable[..., Any] | None = None if self.network_function is None else self.network_function.unpack()
-        values = ALGORITHMS[self.algo].learns_values
-        if values:
+        if ALGORITHMS[self.algo].learns_values:
             check_actions(self.algo, self.spec.action_kind)
-        elif self.head == ActionValueHead.name:
-            fitting = ", ".join(name for name, entry in ALGORITHMS.items() if entry.learns_values)
-            raise UserError(f"head {self.head!r} does not go with {self.algo} (algorithms that learn action values: {fitting})")
-        return Policy(self.spec, self.head, self.network, function, values)
+            return Policy(self.spec, self.head, self.network, function, Role.ACTION_VALUES)
+        refuse_action_values(self.head, self.algo, [name for name, entry in ALGORITHMS.items() if entry.learns_values])
+        return Policy(self.spec, self.head, self.network, function)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.heads.tables import Tables, set_tables
 from asyncrl.workers.plan import Task
 
 
@@ -26,6 +27,8 @@ class Snapshot:
     steps: int
     limit: int = 0
     """Steps of a training episode, where a search cuts them; 0: none."""
+    tables: Tables = field(default_factory=dict)
+    """Copies of the tables of the policy's head, by name."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class PolicyPlayer(GreedyPlayer):
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         self._vector[:] = snapshot.vector
         self._actor.rounds.normaliser[:] = snapshot.normaliser
+        set_tables(self._actor.policy.head, snapshot.tables)
         self._done.clear()
         actor, stepping = self._actor, self._stepping
         stepping.episode_returns[0], stepping.episode_lengths[0] = 0.0, 0

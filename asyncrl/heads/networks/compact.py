@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError, unknown
+from asyncrl.errors import UserError
 from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.networks.structures import STRUCTURES
 from asyncrl.heads.networks.structures.dense import Dense
@@ -17,11 +17,12 @@ from asyncrl.heads.networks.structures.structure import Numbers, Structure
 from asyncrl.heads.options import NetworkOptions
 
 LINEAR, MLP = "linear", "mlp"
-DESCRIPTIONS: dict[str, str] = {
+LAYERS: dict[str, str] = {
     LINEAR: "no hidden layers, no biases",
     MLP: "dense hidden layers with biases",
     **{name: family.description for name, family in STRUCTURES.items()},
 }
+"""Kinds of layers that `--head` can name, with a line for each. What is drawn from their outputs is the action space's own head."""
 COMPACT_HIDDEN = (41, 41)
 """Hidden layers of compact networks by default: those of the table in the source of `structures`."""
 
@@ -87,17 +88,13 @@ class CompactNetwork:
                 gradient[bias] = dense_gradient[dense_bias]
 
 
-def structure_of(head: str, options: NetworkOptions) -> Structure:
-    """What a head's matrices are. Raises UserError for an unknown name."""
-    if head in (LINEAR, MLP):
-        return Dense()
-    if head not in STRUCTURES:
-        raise unknown("head", head, DESCRIPTIONS)
-    return STRUCTURES[head](options.rank)
+def structure_of(layers: str, options: NetworkOptions) -> Structure:
+    """What the matrices of a kind of layers are, a name of LAYERS."""
+    return Dense() if layers in (LINEAR, MLP) else STRUCTURES[layers](options.rank)
 
 
 def hidden_of(head: str, options: NetworkOptions) -> tuple[int, ...]:
-    """Units of the hidden layers of a head."""
+    """Units of the hidden layers under a name of layers or of a head."""
     if head == LINEAR:
         return ()
     if options.hidden is not None:
@@ -106,7 +103,7 @@ def hidden_of(head: str, options: NetworkOptions) -> tuple[int, ...]:
 
 
 def check_network(spec: EnvSpec, head: str, options: NetworkOptions) -> None:
-    """Raise UserError for observations or options that a compact or deterministic network can't use."""
+    """Raise UserError for observations or options that compact layers, or the networks of a search, cannot use; `head`: as it was named."""
     if spec.is_image:
         raise UserError(
             f"head {head!r} needs observations that are one flat vector, this environment's are images {spec.observation_shape}"
@@ -118,9 +115,10 @@ def check_network(spec: EnvSpec, head: str, options: NetworkOptions) -> None:
 
 
 def actor_critic(plan: NDArray[np.int64], head: str, options: NetworkOptions) -> CompactNetwork:
-    """The network of a plan: hidden layers with biases, the policy's output without, the value's output dense with one.
+    """The network of plan[4 + hidden layers], see `kernels.make_plan`.
 
-    A value is a number of any size, which a small output without bias is ill suited to.
+    Hidden layers have biases, the policy's output has none. The value's output is dense and has one: a value is a number of any
+    size, for which a small output without bias is ill suited.
     """
     structure = structure_of(head, options)
     return CompactNetwork(

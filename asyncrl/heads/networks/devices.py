@@ -56,12 +56,12 @@ class HostNumbers:
         self.tensors[1].lerp_(self.tensors[0], tau)
 
     def copy_to(self, out: FloatArray) -> None:
-        """out[N] = vector"""
-        out[:] = self.vector
+        """out[n] = the first n numbers of vector [N]"""
+        out[:] = self.vector[: out.size]
 
 
 class DeviceNumbers:
-    """The same as tensors on a device. See `HostNumbers`."""
+    """The same as tensors on a device: vector, target, gradient [N] and statistics [2, N], with the methods of `HostNumbers`."""
 
     def __init__(self, vector: torch.Tensor):
         self.vector = vector
@@ -70,12 +70,12 @@ class DeviceNumbers:
         self.tensors = (self.vector, self.target, self.gradient)
 
     def clear(self) -> None:
-        """See `HostNumbers`."""
+        """gradient = 0"""
         self.gradient.zero_()
 
     @torch.no_grad()
     def descend(self, rate: float, count: int, longest: float) -> float:
-        """See `HostNumbers`. Waits for the device once, for the norm; Adam then runs there while we go on."""
+        """As `HostNumbers.descend`. Waits for the device once, for the norm; Adam then runs there while we go on."""
         length = torch.linalg.vector_norm(self.gradient)
         told = float(length)
         if not told < STEEPEST:
@@ -91,12 +91,12 @@ class DeviceNumbers:
         return told
 
     def follow(self, tau: float) -> None:
-        """See `HostNumbers`."""
+        """target += tau * (vector - target)"""
         self.target.lerp_(self.vector, tau)
 
     def copy_to(self, out: FloatArray) -> None:
-        """See `HostNumbers`."""
-        torch.from_numpy(out).copy_(self.vector)
+        """out[n] = the first n numbers of vector [N], copied to the host"""
+        torch.from_numpy(out).copy_(self.vector[: out.size])
 
 
 class Host:
@@ -107,11 +107,11 @@ class Host:
         return HostNumbers(vector)
 
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        """The array for torch: here its memory, on a device a copy."""
+        """The array as a tensor of the same shape: on the host over the same memory, on a device a copy."""
         return torch.from_numpy(array)
 
     def array(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """The tensor for numpy: here its memory, on a device a copy."""
+        """The tensor as an array of the same shape: on the host over the same memory, from a device a copy."""
         return tensor.numpy()
 
 
@@ -127,15 +127,15 @@ class Device:
             raise Hopeless(f"learner_device = {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
 
     def numbers(self, vector: FloatArray) -> DeviceNumbers:
-        """See `Host`."""
+        """A tower's, from its parameters [N], which are copied to the device."""
         return DeviceNumbers(self.tensor(vector))
 
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        """See `Host`."""
+        """A copy of the array on the device, of the same shape."""
         return torch.from_numpy(array).to(self.device, copy=True)
 
     def array(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """See `Host`."""
+        """A copy of the tensor on the host, of the same shape."""
         return tensor.to("cpu", copy=True).numpy()
 
 
@@ -149,12 +149,12 @@ def place_of(name: str) -> Place:
 
 
 def saved(kept: Mapping[str, NDArray[Any] | torch.Tensor]) -> dict[str, NDArray[Any]]:
-    """What a learner keeps, as arrays: those on the host themselves, of tensors copies."""
+    """What a learner keeps, as arrays of the same shapes: arrays on the host are not copied, tensors are."""
     return {name: one.to("cpu", copy=True).numpy() if isinstance(one, torch.Tensor) else one for name, one in kept.items()}
 
 
 def put_back(kept: Mapping[str, NDArray[Any] | torch.Tensor], state: Mapping[str, NDArray[Any]]) -> None:
-    """Overwrite what a learner keeps, wherever it lives."""
+    """Overwrite what a learner keeps, on the host or a device, with the arrays of the same names and shapes in `state`."""
     for name, one in kept.items():
         if isinstance(one, torch.Tensor):
             one.copy_(torch.tensor(state[name]))

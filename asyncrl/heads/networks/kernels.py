@@ -1,8 +1,8 @@
 """The MLP actor-critic on flat float32 vectors: forward and written-out gradient, compiled.
 
 The vector holds, one after another, every layer's weight [in, out] and bias [out], of a policy tower and then of a
-value tower; with a shared trunk, of the trunk and then of the two output layers. A head without need of v(s) has the policy
-tower alone, and only the functions that are named after it. `plan` describes it (see `make_plan`).
+value tower; with a shared trunk, of the trunk and then of the two output layers. Where nothing needs v(s) there is the policy
+tower alone, and only the functions that are named after it are used. `plan` describes it (see `make_plan`).
 Rows are independent, so that one function serves acting (N environments) and learning (N = T x environments).
 """
 
@@ -27,7 +27,7 @@ def make_plan(inputs: int, hidden: tuple[int, ...], policy_outputs: int, activat
 
 
 def layer_sizes(plan: NDArray[np.int64]) -> list[tuple[str, int, int]]:
-    """(name, inputs, outputs) of every layer, in the order of the vector."""
+    """(name, inputs, outputs) of every layer of plan[4 + hidden layers], in the order of the vector."""
     hidden = [int(size) for size in plan[HIDDEN:]]
     sizes = [int(plan[INPUTS]), *hidden]
     outputs = int(plan[POLICY_OUTPUTS])
@@ -43,12 +43,12 @@ def layer_sizes(plan: NDArray[np.int64]) -> list[tuple[str, int, int]]:
 
 
 def vector_size(plan: NDArray[np.int64]) -> int:
-    """How many numbers the layers take."""
+    """How many numbers the layers of plan[4 + hidden layers] take."""
     return sum(inputs * outputs + outputs for _, inputs, outputs in layer_sizes(plan))
 
 
 def workspace_size(plan: NDArray[np.int64], rows: int) -> int:
-    """Floats of scratch that `forward` and `backward` need for so many rows."""
+    """Floats of scratch that `forward` and `backward` need for so many rows, with plan[4 + hidden layers]."""
     widest = int(max(plan[HIDDEN:], default=1))
     towers = 1 if plan[SHARED] else 2
     return rows * (towers * int(plan[HIDDEN:].sum()) + 2 * widest) + 1

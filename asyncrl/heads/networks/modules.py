@@ -120,7 +120,7 @@ def initialise(module: nn.Module, seed: int) -> None:
 
 
 def bind(module: nn.Module, vector: NDArray[np.float32], gradient: NDArray[np.float32] | None) -> int:
-    """Make the module's parameters views of `vector` and their gradients views of `gradient`; returns how many numbers.
+    """Make the module's parameters views of vector[N] and their gradients views of gradient[N]; returns how many numbers they take.
 
     The gradients must be zeroed through the flat vector; `zero_grad` would cut the views off.
     """

@@ -48,13 +48,14 @@ class Towers:
         return [forward(layers, x) for layers in self.layers]
 
     def run_targets(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The same for the copies that follow; without gradients."""
+        """x[B, inputs] -> [B, outputs] of the copies that follow each tower; without gradients."""
         return [forward(layers, x) for layers in self._target_layers]
 
     def step(self, loss: torch.Tensor, rate: float, count: int, longest: float = 0.0) -> float:
-        """One Adam step, the count-th, of these towers alone; returns the gradient's norm, before it is clipped to `longest`.
+        """One Adam step, the count-th, of these towers alone, down the scalar `loss` [].
 
-        Infinity where the gradient was not finite: then no step was made (see `left_out`).
+        Returns the gradient's norm, before it is clipped to `longest`; infinity where the gradient was not finite: then no step
+        was made (see `left_out`).
         """
         self.numbers.clear()
         loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
@@ -70,7 +71,7 @@ class Towers:
 
 
 def forward(layers: Layers, x: torch.Tensor) -> torch.Tensor:
-    """Run one MLP: relu between layers."""
+    """Run one MLP, with relu between layers: x[B, inputs] -> [B, outputs]."""
     last = len(layers) - 1
     for i, (weight, bias) in enumerate(layers):
         x = torch.addmm(bias, x, weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncrl.heads.policy import Policy
+from asyncrl.heads.tables import tables_layout
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.progress import COLUMNS
@@ -37,13 +39,14 @@ def target_every(task: Task) -> int:
     return int(task.options.target_every)
 
 
-def memory_layout(task: Task, policy_size: int) -> Layout:
+def memory_layout(task: Task, policy: Policy) -> Layout:
     """Everything that the workers of a run share."""
     private = task.options.statistics == "private"
     kept = optimizer_of(task.options).statistics
     return {
         **common_layout(ledger_columns(task), task.workers, task.workers),
-        **prefixed("parameters", SharedParameters.layout(policy_size, kept, task.workers, private, target_every(task) > 0)),
+        **prefixed("parameters", SharedParameters.layout(policy.size, kept, task.workers, private, target_every(task) > 0)),
+        **tables_layout(policy.head),
     }
 
 

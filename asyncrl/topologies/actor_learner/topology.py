@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.experiment.experiment import Experiment
+from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
@@ -37,7 +38,8 @@ class ActorLearnerTopology(Topology):
         if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)
         self.size, self.head_name = self._policy.size, self._policy.name
-        self.memory, parking = allocate(memory_layout(self.task, self.size))
+        self.memory, parking = allocate(memory_layout(self.task, self._policy))
+        attach_tables(self._policy.head, self.memory)
         self._pipes = parking.carried()
         self.ground = ground_of(self.task, self.size, self.memory, self._pipes)
         self.estate = RoundsEstate(self.ground)
@@ -64,6 +66,7 @@ class ActorLearnerTopology(Topology):
         vector = self._policy.initial(self._experiment.seed)
         for buffers in (self.ground.parameters.vectors, self.ground.parameters.targets):
             buffers[:, : vector.size] = vector
+        self._policy.fill_tables(self._experiment.seed)
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
         parameters, ledger, board = self.ground.parameters, self.ground.ledger, self.ground.board
@@ -80,6 +83,7 @@ class ActorLearnerTopology(Topology):
         parameters.own_statistics[:] = arrays["own_statistics"]
         if len(parameters.targets):
             parameters.targets[current] = arrays["target"]
+        restore_tables(self.memory, arrays)
         board.applied[::WORDS_PER_LINE] = state["rounds"]
         ledger.restore(arrays["ledger"])
 
@@ -93,6 +97,7 @@ class ActorLearnerTopology(Topology):
             "own_statistics": parameters.own_statistics,
             "ledger": ledger.read_all(),
             "normaliser": self.snapshot().normaliser,
+            **tables_to_keep(self.memory),
         }
         if len(parameters.targets):
             arrays["target"] = parameters.targets[rounds & 1]
@@ -115,4 +120,4 @@ class ActorLearnerTopology(Topology):
         normaliser = np.zeros((3, self.task.spec.observation_size), np.float32)
         if normalises(self.task):
             Standardiser(self.ground.ledger, normaliser).refresh(list(self.ground.ledger.read_all()))
-        return Snapshot(self.current()[: self.size], normaliser, self.steps)
+        return Snapshot(self.current()[: self.size], normaliser, self.steps, tables=copied_tables(self.memory))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import entropy_weight
 from asyncrl.algos import ALGORITHMS
+from asyncrl.heads.tables import attach_tables
 from asyncrl.learners.gradients import gradient_of
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.value_gradients import value_gradient_of
@@ -38,6 +39,7 @@ class ActorLearner(ActingWorker):
 
     def __init__(self, plan: WorkerPlan):
         task, policy = plan.task, plan.task.policy()
+        attach_tables(policy.head, plan.memory)
         entry = ALGORITHMS[task.algo]
         algorithm = entry.implementation
         self._ground = ground_of(task, policy.size, plan.memory, plan.pipes)

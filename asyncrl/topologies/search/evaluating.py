@@ -14,6 +14,7 @@ from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
 from asyncrl.blackbox.space import Points
 from asyncrl.envs import CheckedEnvironment, make_env, unship
 from asyncrl.errors import Hopeless
+from asyncrl.heads.tables import attach_tables
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.atomics import store_release
 from asyncrl.topologies.search.plan import Function, Objective, Published, SearchPlan, SearchTask, search_policy
@@ -52,10 +53,11 @@ class CandidateEvaluator(Protocol):
 class PolicyEvaluator(CandidateEvaluator):
     """Candidates are policies: they play whole episodes."""
 
-    def __init__(self, task: SearchTask, beat: Callable[[], None]):
-        """`beat`: updates the worker's heartbeat."""
+    def __init__(self, task: SearchTask, memory: SharedArrays, beat: Callable[[], None]):
+        """`memory`: with the tables of the policy's head; `beat`: updates the worker's heartbeat."""
         common = task.common
         policy = search_policy(common)
+        attach_tables(policy.head, memory)
         self._seed, self._options, self._observes = common.seed, common.options, task.observed > 0
         self._player = policy.player()
         environment = CheckedEnvironment(make_env(unship(common.env)), common.spec)
@@ -159,7 +161,7 @@ class FunctionEvaluator(CandidateEvaluator):
 def evaluator_of(plan: SearchPlan, beat: Callable[[], None]) -> CandidateEvaluator:
     """What evaluates this task's candidates, as worker `plan.worker`; `beat`: updates the worker's heartbeat."""
     if plan.task.function is None:
-        return PolicyEvaluator(plan.task, beat)
+        return PolicyEvaluator(plan.task, plan.memory, beat)
     return FunctionEvaluator(plan.task.function, plan.task.common.options.episodes, Best(plan.memory, plan.worker))
 
 

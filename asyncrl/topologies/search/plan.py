@@ -13,6 +13,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.heads.tables import tables_layout
 from asyncrl.processes.parcels import Parcel
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays
@@ -168,6 +169,8 @@ def memory_layout(task: SearchTask, search: Search) -> Layout:
         **common_layout(ledger_columns(search), task.common.workers + 1, task.common.workers),
         **SearchGround.layout(search.tickets, record_fields(task.observed), published, learner_state(task, search), task.space.dtype),
     }
+    if task.function is None:
+        layout |= tables_layout(search_policy(task.common).head)
     if task.space.of_function:  # row i is worker i's: two places, and last which of them counts (1 or 2; 0: none yet)
         rows = task.common.workers
         layout |= {

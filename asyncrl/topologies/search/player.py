@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.episodes import EpisodeRunner
 from asyncrl.envs import CheckedEnvironment, make_env, seed_generators, unship
 from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.heads.tables import set_tables
 from asyncrl.topologies.search.limits import evaluation_limit
 from asyncrl.workers.plan import Task
 from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
@@ -24,7 +25,7 @@ class SearchPlayer(GreedyPlayer):
     def __init__(self, task: Task, policy: SearchPolicy, seed: int, render_mode: str | None = None, environment: Any = None):
         """`environment`: used instead of one that it makes."""
         self.environment = make_env(unship(task.env), render_mode) if environment is None else environment
-        self._player = policy.player()
+        self._head, self._player = policy.head, policy.player()
         self._reference = None
         if task.network.virtual_batch:
             self._reference = reference_observations(task, CheckedEnvironment(make_env(unship(task.env)), task.spec))
@@ -34,6 +35,7 @@ class SearchPlayer(GreedyPlayer):
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         """The same seed gives the same episodes; where training cuts its episodes, much later these are cut too (`evaluation_limit`)."""
         self._player.normaliser[:] = snapshot.normaliser
+        set_tables(self._head, snapshot.tables)
         if self._reference is not None:
             self._player.reference(self._reference)
         self._player.set(snapshot.vector)

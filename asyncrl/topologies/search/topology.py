@@ -16,6 +16,7 @@ from asyncrl.blackbox.settings import label, parse_settings
 from asyncrl.blackbox.space import Space
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
+from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.processes.parcels import pack
 from asyncrl.scheduler.modes import Async
 from asyncrl.shared.arrays import free_bytes
@@ -34,6 +35,7 @@ from asyncrl.topologies.search.plan import (
     learner_record,
     memory_layout,
     record_fields,
+    search_policy,
 )
 from asyncrl.topologies.search.worker import run_search_worker
 from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes, task_of, task_without_environment
@@ -80,11 +82,19 @@ class SearchTopology(Topology):
 
     def begin(self) -> None:
         self._state.begin()
+        self._fill_tables()
         published = Published.empty(self._search, self._state.search)
         self._state.publish(published)
         self.ground.snapshots.restore(published.vector, 0)
         self.ground.states.save(0, self._state.arrays)
         self.ground.tickets.begin()
+
+    def _fill_tables(self) -> None:
+        """Write the first contents of the tables of the policy's head."""
+        if self._search.function is None:
+            policy = search_policy(self.task)
+            attach_tables(policy.head, self.memory)
+            policy.fill_tables(self.task.seed)
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
         ground, tickets = self.ground, self.ground.tickets
@@ -100,6 +110,7 @@ class SearchTopology(Topology):
         check_shapes(arrays, {**{name: target.shape for name, target in targets.items()}, "ledger": ledger})
         for name, target in targets.items():
             target[...] = arrays[name]
+        restore_tables(self.memory, arrays)
         version = state["version"]
         published = Published.empty(self._search, self._state.search)
         if version:
@@ -123,6 +134,7 @@ class SearchTopology(Topology):
             "ledger": ledger,
             "parameters": snapshot.vector,
             "normaliser": snapshot.normaliser,
+            **tables_to_keep(self.memory),
         }
         return {"version": version}, arrays
 
@@ -144,7 +156,8 @@ class SearchTopology(Topology):
         self.ground.snapshots.copy(published.vector)
         normaliser = np.zeros((3, 0 if self.spec is None else self.spec.observation_size), np.float32)
         published.normaliser(normaliser)
-        return Snapshot(published.search[: self.size].copy(), normaliser, self.steps, int(published.limit[0]))
+        vector, limit = published.search[: self.size].copy(), int(published.limit[0])
+        return Snapshot(vector, normaliser, self.steps, limit, copied_tables(self.memory))
 
     def best(self) -> tuple[float, NDArray[np.float64]] | None:
         """The best of a function that any worker has seen: what is maximised, and the point; None without any."""

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from asyncrl.heads.tables import attach_tables
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
@@ -29,6 +30,7 @@ class StreamActor(ActingWorker):
 
     def __init__(self, plan: WorkerPlan):
         task, policy = plan.task, stream_policy(plan.task)
+        attach_tables(policy.head, plan.memory)
         self._ground = ground_of(task, plan.memory, plan.pipes)
         self._observed = observed_size(task)
         self._needs_log_prob = bool(updater_type(task).needs_log_prob)

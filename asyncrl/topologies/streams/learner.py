@@ -64,7 +64,7 @@ class StreamLearner:
         plan, task = share.process, share.process.task
         self._plan, self._task = plan, task
         self._limit_threads()
-        self._state = StreamState(task, share.store.part("store"))
+        self._state = StreamState(task, share.store.part("store"), plan.memory)
         self._ground = ground_of(task, plan.memory, plan.pipes)
         self._keeper = Keeper(self._state, share.store, self._ground.streams, units_at_once(task))
         layout = unit_layout(task, stream_policy(task))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.heads.tables import attach_tables
 from asyncrl.learners.updater import Updater
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.atomics import load_acquire, store_release
@@ -30,9 +31,11 @@ KEEP_SHARE = 0.02
 class StreamState:
     """The algorithm's learner, and what is kept beside it."""
 
-    def __init__(self, task: Task, store: Mapping[str, NDArray[Any]] | None = None):
-        """`store`: the arrays of the updater's `layout`; without them it has its own."""
+    def __init__(self, task: Task, store: Mapping[str, NDArray[Any]] | None = None, memory: SharedArrays | None = None):
+        """`store`: the arrays of the updater's `layout`; `memory`: with the tables of the policy's head; without them it has its own."""
         policy, observed = stream_policy(task), observed_size(task)
+        if memory is not None:
+            attach_tables(policy.head, memory)
         self.updater: Updater = updater_of(task, policy, store)
         self.published = PublishedPolicy.empty(policy.size, observed)
         self._own = {

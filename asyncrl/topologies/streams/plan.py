@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.errors import UserError
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, with_role
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.tower import TOWER_HEADS, TowerPolicy
+from asyncrl.heads.tables import tables_layout
+from asyncrl.heads.tower import TowerPolicy, check_replay_network
 from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
@@ -45,25 +46,14 @@ def stream_policy(task: Task) -> Policy:
     """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
     check_actions(task.algo, task.spec.action_kind)
     own = ALGORITHMS[task.algo].head
-    if own not in TOWER_HEADS:
-        if task.head in TOWER_HEADS:
-            fitting = ", ".join(name for name, one in ALGORITHMS.items() if one.head == task.head)
-            raise UserError(f"head {task.head!r} cannot be used with {task.algo} (it is that of {fitting})")
+    if own not in with_role(*REPLAY_ROLES):
+        refuse_replay_head(task.head, task.algo, {name: one.head for name, one in ALGORITHMS.items()})
         return task.policy()
-    if task.head not in ("auto", own):
-        raise UserError(f"head {task.head!r} cannot be used with {task.algo} (allowed: auto, {own})")
-    _check_network(task)
+    head = replay_head(task.head, task.algo, own)
+    check_replay_network(task.network, task.algo)
     if task.network_function is not None:
         raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")
-    return TowerPolicy(task.spec, own, task.network.hidden or HIDDEN)
-
-
-def _check_network(task: Task) -> None:
-    """Raise UserError for what the networks of algorithms with a replay, relu layers of their own, have no use for."""
-    for field in fields(NetworkOptions):
-        value, allowed = getattr(task.network, field.name), ("auto", "relu") if field.name == "activation" else (field.default,)
-        if field.name != "hidden" and value not in allowed:
-            raise UserError(f"{field.name} = {value} cannot be used with {task.algo} (allowed: {', '.join(map(str, allowed))})")
+    return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN)
 
 
 def updater_type(task: Task) -> type[Updater]:
@@ -190,6 +180,7 @@ def memory_layout(task: Task, policy: Policy) -> Layout:
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
         **prefixed("snapshots", Snapshots.layout(size)),
         **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
+        **tables_layout(policy.head),
     }
 
 

@@ -14,6 +14,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.store.checkpoint import parts, read_part, write_part
 from asyncrl.topologies.streams.actor import run_stream_actor
@@ -61,7 +62,8 @@ class StreamTopology(Topology):
         self._state: StreamState | None  # until it is kept in shared memory
         self._store, self._state = self._make_store(policy)
         self.memory, parking = allocate(layout)
-        self._pipes = parking.carried()
+        attach_tables(policy.head, self.memory)
+        self._policy, self._pipes = policy, parking.carried()
         self.ground = ground_of(self.task, self.memory, self._pipes)
         self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
 
@@ -74,9 +76,9 @@ class StreamTopology(Topology):
         store = SharedArrays.allocate({**own, **layout}, reserve=False)
         return store, self._state_over(store)
 
-    def _state_over(self, store: SharedArrays) -> StreamState:
-        """On the host: the device is for the learner alone to touch."""
-        return StreamState(dataclasses.replace(self.task, options=self.task.options.on_host()), store.part("store"))
+    def _state_over(self, store: SharedArrays, memory: SharedArrays | None = None) -> StreamState:
+        """On the host: the device is for the learner alone to touch. `memory`: with the tables of the policy's head."""
+        return StreamState(dataclasses.replace(self.task, options=self.task.options.on_host()), store.part("store"), memory)
 
     def _keeper(self, state: StreamState) -> Keeper:
         return Keeper(state, self._store, self.ground.streams, units_at_once(self.task))
@@ -102,6 +104,7 @@ class StreamTopology(Topology):
 
     def begin(self) -> None:
         state = self._first_state()
+        self._policy.fill_tables(self._experiment.seed)
         self.ground.streams.snapshots.restore(state.publish(), 0)
         self._keeper(state).keep()
 
@@ -115,6 +118,7 @@ class StreamTopology(Topology):
         ledger, snapshots = self.ground.ledger, self.ground.streams.snapshots
         published = (PublishedPolicy.length(self.size, self._observed),)
         check_shapes(arrays, {"published": published, "ledger": (ledger.workers, ledger.width)})
+        restore_tables(self.memory, arrays)
         snapshots.restore(arrays["published"], state["version"])
         ledger.restore(arrays["ledger"])
         learned = self._first_state()
@@ -132,13 +136,14 @@ class StreamTopology(Topology):
             "ledger": ledger,
             "parameters": snapshot.vector,
             "normaliser": snapshot.normaliser,
+            **tables_to_keep(self.memory),
         }
         return {"version": version}, arrays
 
     def complete(self, folder: Path) -> None:
         """Write the learner's part, as of the newest version. The learner is at the gate, or dead."""
         if LEARNER_PART not in parts(folder):
-            state = self._state_over(self._store)
+            state = self._state_over(self._store, self.memory)
             self._keeper(state).recover()
             write_part(folder, LEARNER_PART, {"steps": state.steps}, state.state())
 
@@ -153,7 +158,7 @@ class StreamTopology(Topology):
         self.ground.streams.snapshots.copy(published.vector)
         normaliser = np.zeros((3, self.task.spec.observation_size), np.float32)
         published.normaliser(normaliser)
-        return Snapshot(published.parameters.copy(), normaliser, self.steps)
+        return Snapshot(published.parameters.copy(), normaliser, self.steps, tables=copied_tables(self.memory))
 
     def close(self) -> None:
         super().close()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Numbers, Structure
 from asyncrl.shared.compiled import njit
 
 GAP = 0.5
@@ -62,7 +62,7 @@ def _pull_back(parameters, dense_gradient, gradient):  # type: ignore[no-untyped
             gradient[nodes + outputs + i] += d * of_output
 
 
-class Cauchy:
+class Cauchy(Structure):
     """M[j, i] = g_j h_i / (s_j - t_i). diag(s) M - M diag(t) = g h^T: rank 1.
 
     The source has the pure matrix C(s, t)[j, i] = 1 / (s_j - t_i). All its entries have one sign as long as no s crosses a t,
@@ -74,11 +74,8 @@ class Cauchy:
     name: ClassVar[str] = "cauchy"
     description: ClassVar[str] = "inverse distances of nodes, scaled: 2 (in + out) parameters a layer"
 
-    def __init__(self, rank: int = 1):
-        pass
-
     def count(self, inputs: int, outputs: int) -> int:
-        """2 (in + out)."""
+        """The parameters of a layer: 2 (in + out)."""
         return 2 * (inputs + outputs)
 
     def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
@@ -90,9 +87,7 @@ class Cauchy:
         return parameters.astype(np.float32)
 
     def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """See `Structure`."""
         _expand(parameters, dense)
 
     def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """See `Structure`."""
         _pull_back(parameters, dense_gradient, gradient)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Repeated
 from asyncrl.shared.compiled import njit
 
 
@@ -36,7 +33,7 @@ def _pull_back(dense_gradient, gradient):  # type: ignore[no-untyped-def]
             gradient[j] += dense_gradient[i, turned + j]
 
 
-class Circulant:
+class Circulant(Repeated):
     """M[j, i] = v[(j - i) mod n] with n = max(in, out). Commutes with Z_1: Z_1 M - M Z_1 = 0.
 
     Circulants are square; a rectangle is the corner M[:out, :in], which uses all n parameters.
@@ -44,22 +41,9 @@ class Circulant:
 
     name: ClassVar[str] = "circulant"
     description: ClassVar[str] = "rows turned by one: max(in, out) parameters a layer"
-
-    def __init__(self, rank: int = 1):
-        pass
+    copies = staticmethod(_expand)
+    sums = staticmethod(_pull_back)
 
     def count(self, inputs: int, outputs: int) -> int:
-        """max(in, out)."""
+        """The parameters of a layer: max(in, out)."""
         return max(inputs, outputs)
-
-    def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
-        """Normal with variance gain^2 / in."""
-        return (gain / inputs**0.5 * generator.standard_normal(self.count(inputs, outputs))).astype(np.float32)
-
-    def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """See `Structure`."""
-        _expand(parameters, dense)
-
-    def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """Sums along the turned diagonals."""
-        _pull_back(dense_gradient, gradient)

@@ -7,20 +7,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Numbers, Structure
 
 
-class Dense:
+class Dense(Structure):
     """Every number of the matrix is a parameter."""
 
     name: ClassVar[str] = "dense"
     description: ClassVar[str] = "every number of its own"
 
-    def __init__(self, rank: int = 1):
-        pass
-
     def count(self, inputs: int, outputs: int) -> int:
-        """in * out."""
+        """The parameters of a layer: in * out."""
         return inputs * outputs
 
     def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
@@ -30,9 +27,7 @@ class Dense:
         return weight.reshape(-1).astype(np.float32)
 
     def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """Copy."""
         dense.reshape(-1)[:] = parameters
 
     def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """Copy."""
         gradient[:] = dense_gradient.reshape(-1)

@@ -111,7 +111,7 @@ class FastProduct:
         self._scratch = np.zeros((2, 2, half), np.float32)
 
     def set(self, parameters: NDArray[np.float32]) -> None:
-        """Take on the layer's parameters."""
+        """Take on the layer's parameters [count]."""
         inputs, outputs = self.inputs, self.outputs
         diagonals = parameters  # of j - i from 1 - in to out - 1
         if self.structure == "circulant":

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Repeated
 from asyncrl.shared.compiled import njit
 
 
@@ -26,7 +23,7 @@ def _pull_back(dense_gradient, gradient):  # type: ignore[no-untyped-def]
             gradient[i + j] += dense_gradient[i, j]
 
 
-class Hankel:
+class Hankel(Repeated):
     """M[j, i] = v[i + j]: a Toeplitz matrix with its columns reversed. Rank of Z_1 M - M Z_0^T at most 2.
 
     Any rectangle is Hankel by itself, so nothing is cut off.
@@ -34,22 +31,9 @@ class Hankel:
 
     name: ClassVar[str] = "hankel"
     description: ClassVar[str] = "constant antidiagonals: in + out - 1 parameters a layer"
-
-    def __init__(self, rank: int = 1):
-        pass
+    copies = staticmethod(_expand)
+    sums = staticmethod(_pull_back)
 
     def count(self, inputs: int, outputs: int) -> int:
-        """in + out - 1."""
+        """The parameters of a layer: in + out - 1."""
         return inputs + outputs - 1
-
-    def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
-        """Normal with variance gain^2 / in."""
-        return (gain / inputs**0.5 * generator.standard_normal(self.count(inputs, outputs))).astype(np.float32)
-
-    def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """See `Structure`."""
-        _expand(parameters, dense)
-
-    def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """Sums along the antidiagonals."""
-        _pull_back(dense_gradient, gradient)

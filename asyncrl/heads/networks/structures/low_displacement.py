@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Numbers, Structure
 from asyncrl.shared.compiled import njit
 
 
@@ -66,7 +66,7 @@ def _pull_back(parameters, rank, dense_gradient, gradient):  # type: ignore[no-u
             gradient[h + m] += total
 
 
-class LowDisplacement:
+class LowDisplacement(Structure):
     """M = sum over k of Z_1(g_k) Z_{-1}(h_k). Rank of Z_1 M - M Z_{-1} at most r, the option `rank`.
 
     Z_f(v) has the columns v, Z_f v, Z_f^2 v, ...: Z_1(v) is circulant and commutes with Z_1, Z_{-1}(v) is skew-circulant and
@@ -83,7 +83,7 @@ class LowDisplacement:
         self.rank = rank
 
     def count(self, inputs: int, outputs: int) -> int:
-        """2 rank max(in, out)."""
+        """The parameters of a layer: 2 rank max(in, out)."""
         return 2 * self.rank * max(inputs, outputs)
 
     def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
@@ -95,9 +95,7 @@ class LowDisplacement:
         return parameters.reshape(-1).astype(np.float32)
 
     def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """See `Structure`."""
         _expand(parameters, self.rank, dense)
 
     def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """See `Structure`."""
         _pull_back(parameters, self.rank, dense_gradient, gradient)

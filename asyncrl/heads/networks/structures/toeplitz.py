@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Repeated
 from asyncrl.shared.compiled import njit
 
 
@@ -30,7 +27,7 @@ def _pull_back(dense_gradient, gradient):  # type: ignore[no-untyped-def]
             row[j] += dense_gradient[i, j]
 
 
-class Toeplitz:
+class Toeplitz(Repeated):
     """M[j, i] = v[j - i + in - 1]: a one-dimensional convolution. Rank of Z_1 M - M Z_{-1} at most 2.
 
     Any rectangle is Toeplitz by itself, so nothing is cut off: in + out - 1 parameters. With hidden biases and no output
@@ -39,22 +36,9 @@ class Toeplitz:
 
     name: ClassVar[str] = "toeplitz"
     description: ClassVar[str] = "constant diagonals: in + out - 1 parameters a layer"
-
-    def __init__(self, rank: int = 1):
-        pass
+    copies = staticmethod(_expand)
+    sums = staticmethod(_pull_back)
 
     def count(self, inputs: int, outputs: int) -> int:
-        """in + out - 1."""
+        """The parameters of a layer: in + out - 1."""
         return inputs + outputs - 1
-
-    def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
-        """Normal with variance gain^2 / in."""
-        return (gain / inputs**0.5 * generator.standard_normal(self.count(inputs, outputs))).astype(np.float32)
-
-    def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """See `Structure`."""
-        _expand(parameters, dense)
-
-    def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """Sums along the diagonals."""
-        _pull_back(dense_gradient, gradient)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.networks.structures.structure import Numbers
+from asyncrl.heads.networks.structures.structure import Numbers, Structure
 from asyncrl.shared.compiled import njit
 
 LARGEST_START = 0.95
@@ -47,7 +47,7 @@ def _pull_back(parameters, dense_gradient, gradient):  # type: ignore[no-untyped
         gradient[outputs + j] = d_scale
 
 
-class Vandermonde:
+class Vandermonde(Structure):
     """M[j, i] = g_j v_j^i. Rank of diag(v) M - M Z_0 at most 1.
 
     The source has the pure matrix V(v)[j, i] = v_j^i. Its first column is fixed at 1 and its powers overflow, so here each
@@ -59,11 +59,8 @@ class Vandermonde:
     name: ClassVar[str] = "vandermonde"
     description: ClassVar[str] = "powers of one node per output, scaled: 2 out parameters a layer"
 
-    def __init__(self, rank: int = 1):
-        pass
-
     def count(self, inputs: int, outputs: int) -> int:
-        """2 out."""
+        """The parameters of a layer: 2 out."""
         return 2 * outputs
 
     def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
@@ -74,9 +71,7 @@ class Vandermonde:
         return np.concatenate([np.arctanh(node), scale]).astype(np.float32)
 
     def expand(self, parameters: Numbers, dense: Numbers) -> None:
-        """See `Structure`."""
         _expand(parameters, dense)
 
     def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
-        """See `Structure`."""
         _pull_back(parameters, dense_gradient, gradient)

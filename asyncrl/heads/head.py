@@ -1,0 +1,184 @@
+"""The contract of a head: what turns a network's outputs into actions, and actions into gradients of those outputs.
+
+A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subclasses `Head` and overrides what its roles need:
+
+    every role      choose, light_kernel
+    ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
+    ACTION_VALUES   output_gradient, chosen
+    REPLAY          the greedy action is tanh(policy_output), P = C; actions are stored within [-1, 1]; no parameters of its own
+    SOFT_REPLAY     the same of tanh(the first C outputs); the other C are logarithms of deviations, P = 2 C
+    SEARCH          at temperature 0, `light_kernel` draws no random number: it gives the greedy action
+
+Shapes: T steps, E environments, N = T x E rows, C components of an action, P outputs of the network for the policy, D numbers of
+an observation. `tests/test_head_contract.py` holds every head of the registry to this contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.envs.spec import EnvSpec
+from asyncrl.heads.actions import EnvironmentActions, float32_within
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
+from asyncrl.shared.arrays import Layout
+
+Floats = NDArray[np.float32]
+Sums = tuple[float, float]
+
+
+class Role(Enum):
+    """The families of algorithms in which a head can be used. The module says what each of them needs of a head."""
+
+    ACTOR_CRITIC = "actor-critic"
+    """Stochastic policies beside v(s), learned from log-probabilities: a3c and a2c (actor-learners), impala, appo and npg (streams)."""
+    ACTION_VALUES = "action values"
+    """Q(s, .) with a target network: q1, sarsa and nq."""
+    REPLAY = "replay"
+    """Deterministic policies that learn from a replay, by the gradient of a critic: ddpg and td3."""
+    SOFT_REPLAY = "soft replay"
+    """Stochastic policies that learn from a replay: sac."""
+    SEARCH = "search"
+    """Greedy policies whose parameters a black-box search varies: es and its kin."""
+
+
+class Head:
+    """Base class of all heads, with defaults for what most of them share. One object serves one process.
+
+    policy_outputs   P, numbers that the network computes for this head at an observation
+    components       C, components of an action as it is stored in a trajectory; 1 for Discrete
+    sizes            [C] int64, the number of choices of each component; [0] for Box
+    bounds           [2, C] float64 that float32 holds exactly, lowest and highest values of a Box; [2, 0] otherwise
+    extra_size       numbers of the head's own parameters; they end the policy's parameter vector
+    squash           whether tanh keeps a Box action within its bounds; otherwise it is clipped there
+    tables           the shared arrays of `table_layout`, see `attach`
+
+    `vector` is everywhere the policy's parameters [size], or what stands for them under compact layers (`Policy.dense`): the
+    head's own parameters are its last `extra_size` numbers, all others are the network's.
+    """
+
+    name: ClassVar[str]
+    """What the user calls it: `--head NAME`."""
+    description: ClassVar[str]
+    """One line for `asyncrl list`, below 90 characters."""
+    roles: ClassVar[frozenset[Role]]
+    """Where it may be used."""
+    action_kinds: ClassVar[tuple[str, ...]]
+    """Kinds of actions that it is made for: "discrete", "multidiscrete", "box" (see `asyncrl.envs.spec.EnvSpec`)."""
+    action_dtype: ClassVar[type]
+    """Of the actions that are stored: np.int64 for choices, counted from 0; np.float32 for Box."""
+    noise: ClassVar[str] = ""
+    """Random numbers that `choose` reads from noise[0]: "uniform" in [0, 1), "normal", or "" for none."""
+    decides: ClassVar[bool] = False
+    """Whether its greedy action is one that `asyncrl.heads.decisions` computes in one compiled call: of each component's outputs
+    the largest, or outputs within `bounds` by `squash`. Without it, searches act by `light_kernel`, and vary its own parameters too."""
+    acts_with_critic: ClassVar[bool] = False
+    """Whether acting asks the critic too, so that algorithms with a replay publish their first critic after the policy's
+    parameters (see `asyncrl.heads.tower.TowerPolicy`). Other families have v(s) in the policy's vector anyway."""
+
+    extra_size: int = 0
+    squash: bool = False
+
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
+        """Raises UserError for actions or options that this head cannot serve; `asyncrl.heads.choice` has checked the action kind."""
+        self.components = spec.action_size
+        self.sizes = np.array(spec.action_sizes, np.int64)
+        self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, -1))
+        self.policy_outputs = self.components if spec.action_kind == "box" else int(self.sizes.sum())
+        self.tables: Mapping[str, NDArray[Any]] = {}
+        self._actions = EnvironmentActions(spec)
+        self._box, self._single = spec.action_kind == "box", spec.action_kind == "discrete"
+
+    # Parameters of its own, and memory.
+
+    def initial(self, generator: np.random.Generator) -> Floats:
+        """Its own parameters [extra_size] at the start; they depend on the generator alone."""
+        return np.zeros(self.extra_size, np.float32)
+
+    def workspace(self, envs: int) -> Layout:
+        """Named scratch arrays for acting in E = `envs` environments. Each `RoundArrays` has its own of them, in `scratch`."""
+        return {}
+
+    def table_layout(self) -> Layout:
+        """Named arrays that all processes of a run share. A checkpoint keeps them, and evaluations are given a copy."""
+        return {}
+
+    def attach(self, tables: Mapping[str, NDArray[Any]]) -> None:
+        """Use these arrays of `table_layout` from now on. Called before `light_kernel`, whose arguments may hold them.
+
+        The head itself says who writes them, and what readers may see. Until this is called it has arrays of its own.
+        """
+        self.tables = tables
+
+    def fill(self, generator: np.random.Generator) -> None:
+        """Write the first contents of `tables`, which are zero before. Called once, before the processes of a new run start."""
+
+    # Acting.
+
+    def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:
+        """Fill the random numbers of a round, `rounds.noise`: noise[0] as `noise` says, noise[1] uniform, only where epsilon is above 0."""
+        if self.noise == "uniform":
+            generator.random(out=rounds.noise[0])
+        elif self.noise == "normal":
+            generator.standard_normal(out=rounds.noise[0])
+        if rounds.knobs[EPSILON] > 0:
+            generator.random(out=rounds.noise[1])
+
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
+        """Write rounds.action[t] [E, C], and for Box rounds.bounded[t] [E, C], of rounds.policy_output [E, P] of any network.
+
+        Reads rounds.knobs, rounds.noise[:, t] and rounds.extra_noise[t]. Temperature 0 gives the greedy action.
+        """
+        raise self._lacks("choose")
+
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        """(kernel, its arguments but for the last, the step t): `kernel(*arguments, t)` does a whole step on the compiled network.
+
+        It normalises r.raw[t] into r.observation[t], runs the network of `plan` (see `asyncrl.heads.networks.kernels`) into
+        r.policy_output, does what `choose` does, and returns whether all observations are finite.
+        """
+        raise self._lacks("light_kernel")
+
+    def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
+        """What environment e is given for action[t, e]: of the space's own type and shape, and the environment's to keep."""
+        if self._box:
+            return self._actions.values(rounds.bounded[t, e])
+        if self._single:
+            return self._actions.number(rounds.action[t, e, 0])
+        return self._actions.numbers(rounds.action[t, e])
+
+    # Learning.
+
+    def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
+        """Write the gradient of  sum over n of rows.log_prob_weight[n] * s_n + entropy_weight * H_n,  a loss to descend.
+
+        s_n is log pi(rows.action[n]) at this temperature and H_n the entropy there; of action values s_n is Q(s_n, a_n) and H_n is
+        0. By the network's outputs it is written to rows.d_policy [N, P], by the head's own parameters to the last `extra_size`
+        numbers of `gradient`. Returns (the sum's first part, the sum of the entropies).
+        """
+        raise self._lacks("output_gradient")
+
+    def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
+        """Write out[N], the log-probability (of Box: density) of action[N, C] as drawn from policy_output[N, P] with knobs[KNOBS]."""
+        raise self._lacks("log_prob")
+
+    def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
+        """torch: (log pi(action) [N], entropy [N]) of policy_output[N, P], its own parameters extra[extra_size] and action[N, C]."""
+        raise self._lacks("log_prob_and_entropy")
+
+    def divergence(self, policy_output: Any, extra: Any, old_output: Any, old_extra: Any) -> Any:
+        """torch: the mean over N states of KL[old || new], a scalar; outputs [N, P], its own parameters [extra_size]."""
+        raise self._lacks("divergence")
+
+    def chosen(self, policy_output: Any, action: Any) -> Any:
+        """torch: of action values, Q(s_n, a_n) [N] of policy_output[N, P] and action[N, 1]."""
+        raise self._lacks("chosen")
+
+    def _lacks(self, member: str) -> NotImplementedError:
+        roles = ", ".join(sorted(role.value for role in self.roles))
+        return NotImplementedError(f"head {self.name!r} has no {member!r}; its roles are: {roles}")
