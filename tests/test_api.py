@@ -403,7 +403,7 @@ def test_a_run_goes_on_with_another_environment_whose_spaces_fit():
         Experiment,
         RunOptions,
         NetworkOptions,
-        *{entry.options_type for entry in ALGORITHMS.values()},
+        *dict.fromkeys(entry.options_type for entry in ALGORITHMS.values()),
         Resume,
         Evaluate,
         Play,
