@@ -88,7 +88,7 @@ class Td3(OffPolicyLearner):
             return torch.addcmul(reward[:, None], discount[:, None], values.amin(1, keepdim=True))
 
     def improve(self, observation: torch.Tensor) -> dict[str, float]:
-        """At every `policy_delay`-th update only: then the policy makes a step, and all targets follow."""
+        """The policy's step at observation [B, D], at every `policy_delay`-th update only; then all targets follow as well."""
         o = self.options
         if self.counts[0] % o.policy_delay:
             return {}

@@ -30,7 +30,7 @@ kernel should know (squash: 0 or 1, or how many bins); where the plan begins in 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def see(observation, at, inputs, numbers, seen):  # type: ignore[no-untyped-def]
-    """Keep the observation in seen[at] and write what the network sees; False where it has another size or is not finite."""
+    """Keep observation[D] in seen[at, D] and write what the network sees into numbers[N]; False for another size, or non-finite values."""
     if observation.size != inputs:
         return False
     out, total, on = 3 * inputs, np.float32(0.0), numbers[2 * inputs] != np.float32(0.0)
@@ -108,7 +108,10 @@ def take_choices(scores, orders, numbers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_values(scores, orders, numbers):  # type: ignore[no-untyped-def]
-    """Write action[C] in `numbers`, scores[C] within their bounds: where both are finite, scores in [-1, 1] are scaled to them."""
+    """Write action[C] in numbers[N], scores[C] within their bounds: where both are finite, [-1, 1] is scaled to them.
+
+    orders[K]: the layout.
+    """
     count = orders[COMPONENTS]
     lows, highs, action = numbers[orders[BOUNDS] :], numbers[orders[BOUNDS] + count :], numbers[orders[ACTION] :]
     for c in range(count):
@@ -122,7 +125,10 @@ def take_values(scores, orders, numbers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_bins(scores, orders, numbers):  # type: ignore[no-untyped-def]
-    """Write action[C] in `numbers`: of b evenly spaced values from bound to bound, the one with the highest of scores[C * b]."""
+    """Write action[C] in numbers[N]: of b evenly spaced values within bounds, the one with the highest of scores[C * b].
+
+    orders[K]: the layout.
+    """
     count, bins = orders[COMPONENTS], orders[KNOB]
     lows, highs, action = numbers[orders[BOUNDS] :], numbers[orders[BOUNDS] + count :], numbers[orders[ACTION] :]
     for c in range(count):
@@ -133,7 +139,10 @@ def take_bins(scores, orders, numbers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_choice(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """The best choice at observation[D], or -1 if it has the wrong size or contains a non-finite value."""
+    """The best choice at observation[D], or -1 for a wrong size or a non-finite value.
+
+    orders[K], numbers[N], seen[S, D]: see the module.
+    """
     if not _score(observation, at, orders, numbers, seen):
         return -1
     return take_choice(numbers[orders[SCORES] : orders[BOUNDS]])
@@ -141,7 +150,10 @@ def act_choice(observation, at, orders, numbers, seen):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_choices(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write choices[C] at observation[D]; returns False if it has the wrong size or contains a non-finite value."""
+    """Write choices[C] into numbers[N] at observation[D]; False for a wrong size or a non-finite value.
+
+    orders[K], seen[S, D]: see the module.
+    """
     if not _score(observation, at, orders, numbers, seen):
         return False
     take_choices(numbers[orders[SCORES] :], orders, numbers)
@@ -150,7 +162,10 @@ def act_choices(observation, at, orders, numbers, seen):  # type: ignore[no-unty
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_values(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write action[C] at observation[D]; returns False if it has the wrong size or contains a non-finite value."""
+    """Write action[C] into numbers[N] at observation[D]; False for a wrong size or a non-finite value.
+
+    orders[K], seen[S, D]: see the module.
+    """
     if not _score(observation, at, orders, numbers, seen):
         return False
     take_values(numbers[orders[SCORES] :], orders, numbers)
@@ -159,7 +174,10 @@ def act_values(observation, at, orders, numbers, seen):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act_bins(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-def]
-    """Write action[C] at observation[D]; returns False if it has the wrong size or contains a non-finite value."""
+    """Write action[C] into numbers[N] at observation[D]; False for a wrong size or a non-finite value.
+
+    orders[K], seen[S, D]: see the module.
+    """
     if not _score(observation, at, orders, numbers, seen):
         return False
     take_bins(numbers[orders[SCORES] :], orders, numbers)

@@ -9,7 +9,8 @@ from asyncrl.shared.compiled import njit
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def generalised_advantages(reward, value, next_value, ended, gamma, lam, advantage):  # type: ignore[no-untyped-def]
-    """Write advantage[T, E] of generalised advantage estimation (Schulman and others 2016, equation 16).
+    """Write advantage[T, E] of generalised advantage estimation (Schulman and others 2016, equation 16). All arrays are [T, E]:
+    reward[T, E], value[T, E], next_value[T, E], ended[T, E].
 
         delta_t = r_t + gamma * v'_t - v_t
         A_t     = delta_t + gamma * lam * A_{t+1}      (A_{t+1} = 0 past the end of an episode or of the rollout)
@@ -32,7 +33,7 @@ def generalised_advantages(reward, value, next_value, ended, gamma, lam, advanta
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def standardised(advantage):  # type: ignore[no-untyped-def]
-    """Shift and scale to mean 0 and deviation 1 over all elements, in place."""
+    """Shift and scale advantage[T, E] to mean 0 and deviation 1 over all elements, in place."""
     # Sums in float64: rounding the mean of equal advantages would be blown up to a deviation of its own.
     mean, square = 0.0, 0.0
     for element in advantage.flat:
@@ -66,7 +67,7 @@ def taken_values(judged, action, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def one_step_targets(reward, ended, next_value, gamma, target):  # type: ignore[no-untyped-def]
-    """Write target[T, E] = r_t + gamma * next_value_t, without the second term where ended is 1 (terminated)."""
+    """Write target[T, E] = reward[T, E] + gamma * next_value[T, E], without the second term where ended[T, E] is 1 (terminated)."""
     g = np.float32(gamma)
     for t in range(reward.shape[0]):
         for e in range(reward.shape[1]):
@@ -77,7 +78,8 @@ def one_step_targets(reward, ended, next_value, gamma, target):  # type: ignore[
 def n_step_targets(reward, ended, next_value, gamma, target):  # type: ignore[no-untyped-def]
     """Write target[T, E] = R_t = r_t + gamma * R_{t+1}, each return begun where its rollout or episode ends.
 
-    It begins with 0 where ended is 1 (terminated), with next_value[t, e] where ended is 2 (truncated) and at the last step.
+    r is reward[T, E]. A return begins with 0 where ended[T, E] is 1 (terminated), with next_value[T, E] where ended is 2 (truncated) and
+    at the last step.
     """
     g = np.float32(gamma)
     last = reward.shape[0] - 1

@@ -84,7 +84,7 @@ def surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: tor
 def backtrack(
     judge: Callable[[NDArray[np.float64]], tuple[float, float]], step: NDArray[np.float64], before: float, max_kl: float, times: int
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """The longest of step, step / 2, step / 4, ... for which `judge(step)` = (loss, KL) has loss < before and KL <= 2 * max_kl.
+    """The longest of step[N], step / 2, step / 4, ... for which `judge(step)` = (loss, KL) has loss < before and KL <= 2 * max_kl.
 
     After `times` halvings without success: zeros. With times = 0 the step is taken as it is. NaN never passes.
     """

@@ -120,7 +120,7 @@ class ReplayUpdater(Updater):
         return bytes_needed(max(min(task.options.replay, steps), 1), *_kinds(task))
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
-        """Load the compiled kernels on a small replay of its own."""
+        """Load the compiled kernels on a small replay of its own; log_prob [T, E] is not needed."""
         options = self._options
         fields = _fields(self._task)
         check_batch(options.batch, free_bytes(None), fields, sum(self._task.network.hidden or HIDDEN))

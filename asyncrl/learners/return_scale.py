@@ -75,7 +75,10 @@ class SharedReturnScale:
         return {"return_moments": MOMENTS, "running_returns": envs}
 
     def begin(self, draft: NDArray[np.float64], goes_on: Sequence[bool]) -> None:
-        """Take over a ledger record: episodes that do not go on where the record ends begin with a return of 0."""
+        """Take over a ledger record, draft [columns].
+
+        Episodes that do not go on where the record ends, of goes_on [E], begin with a return of 0.
+        """
         self._ledger.column(draft, "running_returns")[~np.asarray(goes_on)] = 0.0
 
     def __call__(self, trajectory: Trajectory, draft: NDArray[np.float64], records: Sequence[NDArray[np.float64]]) -> None:

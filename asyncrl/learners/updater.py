@@ -41,7 +41,7 @@ class Updater(Protocol):
         """About how many bytes `state` has after so many steps, where that can be much; else 0."""
 
     def warm_up(self, trajectory: Trajectory, log_prob: NDArray[np.float32]) -> None:
-        """Load the compiled kernels before the clock runs, on a unit of zeros; nothing is learned from it."""
+        """Load the compiled kernels before the clock runs, on a unit of zeros, log_prob [T, E]; nothing is learned from it."""
 
     def published(self, out: NDArray[np.float32]) -> None:
         """Write the parameters that actors need into out [N]."""

@@ -250,6 +250,6 @@ def value_gradient_of(
     options: ValueOptions,
     algorithm: type[ActionValueTargets],
 ) -> WrittenValueGradient | AutogradValueGradient:
-    """The fastest of the two that serves this policy: parameters `vector`, target network `target`, `shape` = (T, E)."""
+    """The fastest of the two that serves this policy: parameters vector [N], target network target [N], `shape` = (T, E)."""
     kind = WrittenValueGradient if policy.light else AutogradValueGradient
     return kind(policy, vector, target, shape, options, algorithm)

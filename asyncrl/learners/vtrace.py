@@ -13,7 +13,8 @@ from asyncrl.shared.compiled import njit
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def vtrace(reward, value, next_value, ended, log_ratio, gamma, lam, rho_bar, c_bar, target, advantage):  # type: ignore[no-untyped-def]
-    """Write target[T, E] = v_t (equation 1) and advantage[T, E], the weight of each log pi(a_t | s_t) (section 4.2).
+    """Write target[T, E] = v_t (equation 1) and advantage[T, E], the weight of each log pi(a_t | s_t) (section 4.2), of reward[T, E],
+    value[T, E], next_value[T, E], ended[T, E] and log_ratio[T, E], log pi(a_t | s_t) - log mu(a_t | s_t).
 
         rho_t = min(rho_bar, exp(log_ratio_t)),    c_t = lam * min(c_bar, exp(log_ratio_t))
         delta_t = rho_t * (r_t + gamma * v'_t - V_t)

@@ -96,11 +96,11 @@ class Board:
         return _lowest(self.applied, self._zeros)
 
     def handed_by_all(self, clocks: NDArray[np.int64]) -> int:
-        """Rounds of this epoch that every worker has handed over."""
+        """Rounds of this epoch that every worker has handed over; clocks [W * padding] are the ledger's."""
         return _lowest(clocks, self.base)
 
     def slowest(self, clocks: NDArray[np.int64]) -> int:
-        """Rounds of this epoch that the slowest live worker has completed."""
+        """Rounds of this epoch that the slowest live worker has completed; clocks [W * padding] are the ledger's."""
         return _lowest_live(clocks, self.base, self.live)
 
     def mode(self) -> Mode:

@@ -96,19 +96,19 @@ class Pace(Protocol):
     """One worker's side of an update mode, for one epoch."""
 
     def start_round(self, local: NDArray[np.float32]) -> int | None:
-        """Wait for permission, copy the parameters into `local`; returns their version, None when it is time for the gate."""
+        """Wait for permission, copy the parameters into local [N]; returns their version, None when it is time for the gate."""
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
-        """Copy the target network that goes with the version of this round into `local`."""
+        """Copy the target network that goes with the version of this round into local [N]."""
 
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        """Hand over (rounds modes) or apply (in place) the gradient of the round, and publish the books.
+        """Hand over (rounds modes) or apply (in place) the gradient [N] of the round, and publish the books.
 
         A gradient that is not finite is left out and counted.
         """
 
     def records(self) -> Sequence[NDArray[np.float64]]:
-        """Ledger records of all workers as this round may know them: in rounds modes the same for everybody."""
+        """Ledger records [columns] of all workers as this round may know them: in rounds modes the same for everybody."""
 
     def total_steps(self) -> float:
         """Steps of all workers as this round may know them."""

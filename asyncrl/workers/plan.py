@@ -112,7 +112,7 @@ def learner_columns(figures: Sequence[str], more: Sequence[str] = ()) -> dict[st
 
 
 def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.float64]:
-    """A learner's ledger record as of `version`, the newest: it may have died between telling of the next one and announcing it.
+    """A learner's ledger record [columns] as of `version`, the newest: it may have died between telling of the next one and announcing it.
 
     Its successor goes on from that record, and publishes it first (`go_on_from`): so what was not announced is never two back.
     """
@@ -123,7 +123,7 @@ def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.
 
 
 def go_on_from(books: Books, ledger: Ledger, learner: int, record: NDArray[np.float64]) -> None:
-    """A successor's books begin with `record`; what the ledger has beyond it was not announced, and is taken back."""
+    """A successor's books begin with record [columns]; what the ledger has beyond it was not announced, and is taken back."""
     books.draft[:] = record
     if not np.array_equal(ledger.read(learner), record):
         ledger.publish(learner, books.draft)

@@ -30,7 +30,7 @@ class Standardiser:
         self._mean, self._square = np.zeros(size), np.zeros(size)
 
     def refresh(self, records: Sequence[NDArray[np.float64]]) -> None:
-        """Take shift and scale from these ledger records, one of each worker, merged in worker order."""
+        """Take shift and scale from these ledger records [columns], one of each worker, merged in worker order."""
         ledger = self._ledger
         for worker, record in enumerate(records):
             self._counts[worker] = ledger.column(record, "observation_count")[0]

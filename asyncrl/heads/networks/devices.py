@@ -107,11 +107,11 @@ class Host:
         return HostNumbers(vector)
 
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        """The array as a tensor of the same shape: on the host over the same memory, on a device a copy."""
+        """The array as a tensor of the same shape [...], over the same memory."""
         return torch.from_numpy(array)
 
     def array(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """The tensor as an array of the same shape: on the host over the same memory, from a device a copy."""
+        """The tensor as an array of the same shape [...], over the same memory."""
         return tensor.numpy()
 
 
@@ -131,11 +131,11 @@ class Device:
         return DeviceNumbers(self.tensor(vector))
 
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        """A copy of the array on the device, of the same shape."""
+        """A copy of the array on the device, of the same shape [...]."""
         return torch.from_numpy(array).to(self.device, copy=True)
 
     def array(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """A copy of the tensor on the host, of the same shape."""
+        """A copy of the tensor on the host, of the same shape [...]."""
         return tensor.to("cpu", copy=True).numpy()
 
 

@@ -22,7 +22,10 @@ SEPARATE_TRUNKS, SHARED_TRUNK, POLICY_ALONE = range(3)
 
 
 def make_plan(inputs: int, hidden: tuple[int, ...], policy_outputs: int, activation: str, shared: int) -> NDArray[np.int64]:
-    """Describe an MLP actor-critic to the kernels; `shared`: SEPARATE_TRUNKS, SHARED_TRUNK or POLICY_ALONE."""
+    """plan[4 + hidden layers], which describes an MLP actor-critic to the kernels.
+
+    `shared`: SEPARATE_TRUNKS, SHARED_TRUNK or POLICY_ALONE.
+    """
     return np.array([int(shared), ("tanh", "relu").index(activation), inputs, policy_outputs, *hidden], dtype=np.int64)
 
 
@@ -118,7 +121,7 @@ def policy_forward(plan, vector, x, work, policy_output):  # type: ignore[no-unt
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def forward(plan, vector, x, work, policy_output, value):  # type: ignore[no-untyped-def]
-    """policy_output[N, P] and value[N, 1] of x[N, D]; leaves the hidden outputs in `work` for `backward`."""
+    """policy_output[N, P] and value[N, 1] of x[N, D] by plan[K] and vector[S]; leaves the hidden outputs in work[W] for `backward`."""
     after = _tower_forward(plan, vector, 0, x, work, 0, policy_output)
     if plan[SHARED] == 0:
         _tower_forward(plan, vector, _tower_size(plan, plan[POLICY_OUTPUTS]), x, work, after, value)
@@ -131,7 +134,7 @@ def forward(plan, vector, x, work, policy_output, value):  # type: ignore[no-unt
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def value_forward(plan, vector, x, work, value):  # type: ignore[no-untyped-def]
-    """value[N, 1] of x[N, D] alone."""
+    """value[N, 1] of x[N, D] alone, by plan[K] and vector[S], with work[W]."""
     if plan[SHARED] == 0:
         _tower_forward(plan, vector, _tower_size(plan, plan[POLICY_OUTPUTS]), x, work, 0, value)
         return
@@ -208,7 +211,10 @@ def _hidden_backward(plan, vector, gradient, offset, x, work, start, dy, spare):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def policy_backward(plan, vector, x, work, d_policy, gradient):  # type: ignore[no-untyped-def]
-    """Write the gradient of the policy tower's layers for d_policy[N, P], after `policy_forward` on the same x and work."""
+    """Write gradient[S] of the policy tower's layers for d_policy[N, P].
+
+    After `policy_forward` with the same plan[K], vector[S], x[N, D], work[W].
+    """
     rows = x.shape[0]
     after = rows * plan[HIDDEN:].sum()
     half = (work.size - after) // 2
@@ -224,7 +230,10 @@ def policy_backward(plan, vector, x, work, d_policy, gradient):  # type: ignore[
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def backward(plan, vector, x, work, d_policy, d_value, gradient):  # type: ignore[no-untyped-def]
-    """Write the gradient of every layer for d_policy[N, P] and d_value[N, 1], after `forward` on the same x and work."""
+    """Write gradient[S] of every layer for d_policy[N, P] and d_value[N, 1].
+
+    After `forward` with the same plan[K], vector[S], x[N, D], work[W].
+    """
     rows = x.shape[0]
     hidden_total = rows * plan[HIDDEN:].sum()
     after = hidden_total if plan[SHARED] else 2 * hidden_total

@@ -137,7 +137,7 @@ def bind(module: nn.Module, vector: NDArray[np.float32], gradient: NDArray[np.fl
 
 
 def flatten(module: nn.Module) -> NDArray[np.float32]:
-    """The module's parameters as one vector."""
+    """The module's parameters as one vector [N], in the module's order."""
     return torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()]).numpy().astype(np.float32)
 
 

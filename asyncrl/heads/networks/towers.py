@@ -103,13 +103,16 @@ def left_out(figures: Mapping[str, float]) -> float:
 
 
 def noise(seed: int, update: int, stream: int, shape: tuple[int, ...], place: Place = HOST) -> torch.Tensor:
-    """Standard normal numbers that depend on the first four alone; `stream` tells several of one update apart."""
+    """Standard normal numbers [*shape] that depend on the first four alone; `stream` tells several of one update apart."""
     generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, update * 4 + stream]))
     return place.tensor(generator.standard_normal(shape, np.float32))
 
 
 def tensors(batch: Any, place: Place) -> tuple[torch.Tensor, ...]:
-    """(observation, action, reward, discount, next_observation, weight) of a batch; on the host without a copy."""
+    """(observation [B, D], action [B, C], reward [B], discount [B], next_observation [B, D], weight [B]) of a batch.
+
+    On the host without a copy.
+    """
     arrays = (batch.observation, batch.action, batch.reward, batch.discount, batch.next_observation, batch.weight)
     return tuple(place.tensor(array) for array in arrays)
 

@@ -15,6 +15,8 @@ VARIANCE_FLOOR = 1e-5
 def fold(plan, vector, reference):  # type: ignore[no-untyped-def]
     """Normalise the inputs of every hidden activation by the reference[n, D] batch's mean and deviation, layer by layer.
 
+    plan[K] describes the network (see `kernels`), vector[N] is changed in place.
+
     A unit computes activation((w x - mean) / deviation + bias), where mean and deviation are those of w x over the batch as
     the layers below, normalised already, pass it on. As both are constants, they go into weights and biases of `vector`: acting
     costs nothing more. Parameters are never normalised twice, since the vector is written afresh for every candidate.

@@ -62,14 +62,14 @@ class InPlacePace(Clockwork, Pace):
         return self._acted_on
 
     def records(self) -> Sequence[NDArray[np.float64]]:
-        """The newest ledger records of all workers."""
+        """The newest ledger records [columns] of all workers."""
         return list(self.ground.ledger.read_all())
 
     def total_steps(self) -> float:
         return self.ground.ledger.total("steps")
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
-        """Copy the newest target network into `local`."""
+        """Copy the newest target network into local [N]."""
         assert self._target is not None
         local[:] = self._target[: local.size]
 

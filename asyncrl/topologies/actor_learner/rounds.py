@@ -103,7 +103,7 @@ class RoundsPace(Clockwork, Pace):
         local[:] = self.ground.parameters.targets[buffer & 1, : local.size]
 
     def records(self) -> list[NDArray[np.float64]]:
-        """Ledger records of all workers as they were when the version that acts now was made: the same for everybody."""
+        """Ledger records [columns] of all workers as they were when the version that acts now was made: the same for everybody."""
         return self._entries(max(self.handed - self.delay, 0))
 
     def total_steps(self) -> float:

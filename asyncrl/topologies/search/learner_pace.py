@@ -36,7 +36,7 @@ class LearnerPace:
         """Set by the learner where the search has come to its own end."""
 
     def batch(self) -> NDArray[np.int64] | None:
-        """Wait until an update can be made; returns its tickets in order, or None when it is time for the gate."""
+        """Wait until an update can be made; returns its tickets [n] in order, or None when it is time for the gate."""
         self._numbers = None
         # Where a predecessor has ended the epoch, nobody works any more: there is nothing to wait for.
         if not self.has_ended and load_acquire(self._ground.over, 0) < self._ground.board.order(OPENED):
@@ -48,7 +48,7 @@ class LearnerPace:
         return self._numbers
 
     def publish(self, numbers: NDArray[np.int64], vector: NDArray[Any], used_steps: int) -> int:
-        """Make `vector` the next version, made from these tickets; returns it. The learner's state is saved already."""
+        """Make vector [N] the next version, made from the tickets numbers [n]; returns it. The learner's state is saved already."""
         version = self._ground.snapshots.publish(vector)
         use_up(self._ground.tickets, numbers)
         self._used_steps = used_steps

@@ -199,7 +199,7 @@ def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: Pip
 
 
 def learner_record(ground: SearchGround) -> NDArray[np.float64]:
-    """The learner's ledger record as of the newest version."""
+    """The learner's ledger record [columns] as of the newest version."""
     return record_of_version(ground.ledger, ground.learner, ground.version)
 
 

@@ -160,7 +160,7 @@ class SearchTopology(Topology):
         return Snapshot(vector, normaliser, self.steps, limit, copied_tables(self.memory))
 
     def best(self) -> tuple[float, NDArray[np.float64]] | None:
-        """The best of a function that any worker has seen: what is maximised, and the point; None without any."""
+        """The best of a function that any worker has seen: what is maximised, and the point [N]; None without any."""
         known = [best for best in (Best(self.memory, worker).get() for worker in range(self._experiment.workers)) if best is not None]
         return max(known, key=lambda best: best[0], default=None)
 

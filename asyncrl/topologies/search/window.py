@@ -9,13 +9,13 @@ from asyncrl.shared.tickets import DONE, FREE, STRIDE, Tickets
 
 
 def use_up(tickets: Tickets, numbers: NDArray[np.int64]) -> None:
-    """Free the slots of tickets that have been used."""
+    """Free the slots of the tickets numbers [n], which have been used."""
     tickets.records["attempt"][numbers % tickets.slots] = 0
     tickets.use_up(numbers)
 
 
 def finish_using(tickets: Tickets, used: NDArray[np.int64]) -> None:
-    """A learner may have been killed between making a version and freeing the tickets that it is made from, `used`: free them.
+    """A learner may have been killed between making a version and freeing the tickets that it is made from, used [n]: free them.
 
     -1 stands for none. By the learner's successor, or while everybody is at the gate or dead.
     """

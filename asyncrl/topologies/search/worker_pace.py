@@ -40,7 +40,7 @@ class WorkerPace:
         self._copied = -1
 
     def claim(self, local: NDArray[Any]) -> Claim | None:
-        """Wait for a ticket, copy the parameters that it acts on into `local`; None when it is time for the gate."""
+        """Wait for a ticket, copy the parameters that it acts on into local [N]; None when it is time for the gate."""
         if not self._take():
             self._wait(self._take)
         if self._number < 0:

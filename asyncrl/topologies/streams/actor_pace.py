@@ -62,7 +62,7 @@ class ActorPace:
         return self._enter()
 
     def start_unit(self, local: NDArray[np.float32]) -> int | None:
-        """Wait for permission and for room in the ring, copy the parameters; returns their version, None for the gate."""
+        """Wait for permission and for room in the ring, copy the parameters into local [N]; returns their version, None for the gate."""
         while True:
             round_ = self._permission()
             if round_ == OVER:

@@ -24,6 +24,7 @@ WAIT, NOBODY, GATE, OVER = -1, -2, -3, -4
 
 @njit(cache=True)
 def is_over(lead, epoch, round_):  # type: ignore[no-untyped-def]
+    """Whether the learner, by its words lead[L], has ended `epoch` before `round_`."""
     # EPOCH last: LAST may already be that of a later epoch.
     ends = load_acquire(lead, CLOSING) >= epoch and round_ > load_acquire(lead, LAST)
     return ends or load_acquire(lead, EPOCH) != epoch
@@ -31,7 +32,10 @@ def is_over(lead, epoch, round_):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def permission(lead, rounds, rings, actor, orders, version):  # type: ignore[no-untyped-def]
-    """The round that the actor may begin now, WAIT, or OVER. `orders`: its epoch, delay, bound and first version."""
+    """The round that the actor may begin now, WAIT, or OVER. `orders`: its epoch, delay, bound and first version.
+
+    lead[L], rounds[A, slots] and rings[A * words] are the words of `StreamBoard` and of the grid of rings, here and below.
+    """
     epoch, delay, bound, first = orders
     slots = rounds.shape[1]
     unit = load_acquire(rings, actor * WORDS + HEAD)
@@ -50,6 +54,7 @@ def permission(lead, rounds, rings, actor, orders, version):  # type: ignore[no-
 
 @njit(cache=True)
 def announce(actors, rounds, rings, actor, round_):  # type: ignore[no-untyped-def]
+    """Say in actors[A * padding] and rounds[A, slots] that the actor begins its next unit, of `round_`; rings[A * words] tell which."""
     unit = load_acquire(rings, actor * WORDS + HEAD)
     rounds[actor, unit % rounds.shape[1]] = round_
     store_release(actors, actor * WORDS_PER_LINE + BEGUN, unit + 1)
@@ -67,7 +72,10 @@ def _standing(actors, rings, actor):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def in_turn(actors, rounds, rings, version, turn):  # type: ignore[no-untyped-def]
-    """The first actor from `turn` on whose unit of round `version` is to be taken; WAIT where it is still to come; or NOBODY."""
+    """The first actor from `turn` on whose unit of round `version` is to be taken; WAIT where it is still to come; or NOBODY.
+
+    Of actors[A * padding], rounds[A, slots] and rings[A * words].
+    """
     for actor in range(turn, rounds.shape[0]):
         absent = load_acquire(actors, actor * WORDS_PER_LINE + ABSENT)  # first: what is settled is settled before
         unit, published = _standing(actors, rings, actor)
@@ -81,7 +89,7 @@ def in_turn(actors, rounds, rings, version, turn):  # type: ignore[no-untyped-de
 
 @njit(cache=True)
 def oldest(actors, rounds, rings, turn):  # type: ignore[no-untyped-def]
-    """The actor with the oldest unread unit, in turn among equals; or NOBODY."""
+    """The actor with the oldest unread unit, in turn among equals; or NOBODY. actors[A * padding], rounds[A, slots], rings[A * words]."""
     found, lowest = NOBODY, np.int64(1) << 60
     for step in range(rounds.shape[0]):
         actor = (turn + step) % rounds.shape[0]
@@ -93,7 +101,10 @@ def oldest(actors, rounds, rings, turn):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def due(actors, rounds, rings, version, bound):  # type: ignore[no-untyped-def]
-    """An actor with a unit that must be used at `version`; WAIT where such units are still being acted; or NOBODY."""
+    """An actor with a unit that must be used at `version`; WAIT where such units are still being acted; or NOBODY.
+
+    Of actors[A * padding], rounds[A, slots] and rings[A * words].
+    """
     found = NOBODY
     for actor in range(rounds.shape[0]):
         unit, published = _standing(actors, rings, actor)
@@ -106,7 +117,10 @@ def due(actors, rounds, rings, version, bound):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def all_at_gate(actors, rings, epoch):  # type: ignore[no-untyped-def]
-    """Whether nothing is under way or unread, and every actor stands at the gate that ends `epoch`, or is dead."""
+    """Whether nothing is under way or unread, and every actor stands at the gate that ends `epoch`, or is dead.
+
+    Of actors[A * padding] and rings[A * words].
+    """
     for actor in range(actors.size // WORDS_PER_LINE):
         line = actor * WORDS_PER_LINE
         if not load_acquire(actors, line + ABSENT) and load_acquire(actors, line + ARRIVED) <= epoch:

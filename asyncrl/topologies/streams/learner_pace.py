@@ -82,7 +82,7 @@ class LearnerPace:
         self.at_gate = actor == GATE
 
     def publish(self, vector: NDArray[np.float32]) -> int:
-        """Make `vector` the next version; returns it. Due after every `units` that was not the gate. Never waits."""
+        """Make vector [N] the next version; returns it. Due after every `units` that was not the gate. Never waits."""
         if not self._closed:
             raise RuntimeError("publish before the units of this update were taken")
         version = self._streams.snapshots.publish(vector)

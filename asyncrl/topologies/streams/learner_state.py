@@ -51,7 +51,7 @@ class StreamState:
         return int(self._own["steps"][0])
 
     def publish(self) -> NDArray[np.float32]:
-        """The vector that actors need now."""
+        """The vector [N] that actors need now."""
         own, published = self._own, self.published
         self.updater.published(published.parameters)
         standardise(own["observed_count"][0], own["observed_mean"], own["observed_square"], published.shift, published.scale)

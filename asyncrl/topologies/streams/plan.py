@@ -100,7 +100,7 @@ class StreamGround:
 
     @property
     def learner_record(self) -> NDArray[np.float64]:
-        """The learner's ledger record as of the newest version."""
+        """The learner's ledger record [columns] as of the newest version."""
         return record_of_version(self.ledger, self.learner, self.streams.snapshots.version)
 
 
