@@ -44,14 +44,6 @@ OURS_THAT_LOAD_TORCH = {"asyncrl.heads.networks.modules", "asyncrl.heads.network
 """Files of ours with torch at their head, which is why whoever can do without torch loads them late."""
 LAZY = {"__main__.py", "__init__.py", "cli/"}
 """The command line: its help and its error messages come at once, and a command loads what it needs. `import asyncrl` likewise."""
-TEMPORARY = {
-    ("bench/more_wild/optimizers.py", "asyncrl.algos.ars"),
-    ("bench/more_wild/optimizers.py", "asyncrl.algos.cma_es"),
-    ("bench/more_wild/optimizers.py", "asyncrl.algos.es"),
-    ("bench/more_wild/optimizers.py", "asyncrl.algos.nes"),
-    ("processes/fork_server.py", "ctypes"),
-}
-"""Hidden imports and names in strings that are still to be brought to light: (file, module). To be emptied."""
 
 
 def violations(package: Path) -> list[str]:
@@ -177,7 +169,7 @@ def test_no_file_imports_what_imports_it():
 
 
 def test_imports_stand_at_the_head_of_a_file():
-    assert [one for one in hidden(PACKAGE) if one not in TEMPORARY] == []
+    assert hidden(PACKAGE) == []
 
 
 def test_what_is_said_to_load_torch_does():
@@ -187,12 +179,7 @@ def test_what_is_said_to_load_torch_does():
 
 
 def test_no_string_names_what_lies_above():
-    assert [one for one in named_above(PACKAGE) if one not in TEMPORARY] == []
-
-
-def test_what_is_still_hidden_is_there():
-    """The temporary list has nothing that has been mended."""
-    assert {*hidden(PACKAGE), *named_above(PACKAGE)} >= TEMPORARY
+    assert named_above(PACKAGE) == []
 
 
 @pytest.mark.parametrize(

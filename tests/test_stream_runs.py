@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,33 @@ def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path, algo, mode)
     assert run.summary["updates"] == whole.summary["updates"]
 
 
+class SlowWhile(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Takes 20 ms a step while a file exists, so that a run whose mode waits for nobody is not over before a successor is there."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], file: str):
+        super().__init__(env)
+        self._file = file
+
+    def step(self, action: Any) -> Any:
+        if os.path.exists(self._file):
+            time.sleep(0.02)
+        return super().step(action)
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize(("algo", "mode"), [("impala", "bounded:2"), ("impala", "async"), ("td3", "sync"), ("td3", "async")])
 def test_a_run_survives_the_death_of_its_learner_and_of_everybody(tmp_path, algo, mode):
     settings = {"mode": mode, "steps": LONG[algo], "max_failures": 100, "checkpoint_every": LONG[algo] // 4}
-    run = stream(tmp_path, algo, killer([[2], [0, 1, 2], [2, 0], [2]]), env=jittery(ENVIRONMENTS[algo]), **settings)
+    slow = tmp_path / "slow"
+    slow.touch()
+
+    def kill_all_in_turn(run: Run) -> None:
+        try:
+            killer([[2], [0, 1, 2], [2, 0], [2]])(run)
+        finally:
+            slow.unlink()
+
+    run = stream(tmp_path / "runs", algo, kill_all_in_turn, env=lambda: SlowWhile(jittery(ENVIRONMENTS[algo])(), str(slow)), **settings)
     assert run.error is None
     assert run.summary["status"] == "completed"
     assert run.summary["restarts"] == 7

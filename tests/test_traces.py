@@ -133,10 +133,9 @@ def test_the_divergence_of_a_natural_step_is_that_of_the_distributions_that_act(
     import torch
 
     policy, _ = policy_for("Pendulum-v1")
-    updater = NpgUpdater(task(NpgOptions(), policy), policy)
     output = torch.tensor([[0.0], [0.0]])
     moved, outside = output + 0.3 * np.exp(np.clip(bound, -5, 2)), torch.tensor([bound])
-    found = updater._divergence(moved, outside, output, torch.zeros(1)).item()
+    found = policy.head.divergence(moved, outside, output, torch.zeros(1)).item()
     acting = torch.distributions.Normal(moved, np.exp(np.clip(bound, -5, 2)))
     expected = torch.distributions.kl_divergence(torch.distributions.Normal(output, 1.0), acting).mean().item()
     assert found == pytest.approx(expected, rel=1e-5)

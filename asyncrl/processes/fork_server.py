@@ -8,6 +8,7 @@ Daemonic processes, such as those of a pool, may have children.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -112,8 +113,6 @@ def die_with_fork_server() -> None:
     """
     if sys.platform != "linux":
         return
-    import ctypes
-
     alive = getattr(_own, "_forkserver_alive_fd", None)
     if alive is not None:
         os.close(alive)

@@ -44,7 +44,7 @@ def find_numba_cache() -> None:
 
     Without any folder for its cache Numba refuses to compile. To be called before modules with compiled functions are imported.
     """
-    beside = Path(__file__).parent / "shared" / "__pycache__"
+    beside = Path(__file__).parent.parent / "shared" / "__pycache__"
     if os.environ.get("NUMBA_CACHE_DIR") or _takes_files(beside) or _takes_files(_users_cache()):
         return
     os.environ["NUMBA_CACHE_DIR"] = folder = _own_folder()

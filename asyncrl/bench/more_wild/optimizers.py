@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.algos.ars import Ars, ArsOptions
+from asyncrl.algos.cma_es import CmaEs, CmaEsOptions, SepCma
+from asyncrl.algos.es import Es, EsOptions
+from asyncrl.algos.nes import Nes, NesOptions
 from asyncrl.bench.more_wild.runner import Factory
 
 if TYPE_CHECKING:
@@ -39,8 +43,6 @@ def _es(directions: Any, pairs: float = 1.0) -> Factory:
     """ES with `pairs` antithetic pairs per parameter; with 1, orthogonal directions are a basis of the space."""
 
     def make(n: int, sigma0: float, seed: int) -> Search:
-        from asyncrl.algos.es import Es, EsOptions
-
         population = 2 * max(round(pairs * n), 1)
         options = EsOptions(population=population, sigma=sigma0, directions=directions, **EsOptions.for_functions(sigma0))
         return Es(options, n, seed)
@@ -50,8 +52,6 @@ def _es(directions: Any, pairs: float = 1.0) -> Factory:
 
 def _ars(directions: Any) -> Factory:
     def make(n: int, sigma0: float, seed: int) -> Search:
-        from asyncrl.algos.ars import Ars, ArsOptions
-
         options = ArsOptions(population=2 * n, sigma=sigma0, directions=directions, **ArsOptions.for_functions(sigma0))
         return Ars(options, n, seed)
 
@@ -60,22 +60,16 @@ def _ars(directions: Any) -> Factory:
 
 def _nes(kind: Any) -> Factory:
     def make(n: int, sigma0: float, seed: int) -> Search:
-        from asyncrl.algos.nes import Nes, NesOptions
-
         return Nes(NesOptions(kind=kind, sigma=sigma0), n, seed)
 
     return make
 
 
 def _cma_es(n: int, sigma0: float, seed: int) -> Search:
-    from asyncrl.algos.cma_es import CmaEs, CmaEsOptions
-
     return CmaEs(CmaEsOptions(sigma=sigma0), n, seed)
 
 
 def _sep_cma(n: int, sigma0: float, seed: int) -> Search:
-    from asyncrl.algos.cma_es import CmaEsOptions, SepCma
-
     return SepCma(CmaEsOptions(sigma=sigma0), n, seed)
 
 
