@@ -1,5 +1,5 @@
 # make run    from a fresh clone: install into .venv, then train A3C on CartPole-v1 on all cores
-# make test   the same installation, and the tests        make lint   the linters
+# make test   the same installation, and the tests, in two processes        make lint   the linters
 #
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer). TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu"
 # gets torch without CUDA, which nothing here needs. RUN_OPTIONS and TEST_OPTIONS are handed on.
@@ -17,7 +17,7 @@ run: $(INSTALLED)
 	$(VENV)/bin/asyncrl train a3c CartPole-v1 $(RUN_OPTIONS)
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest $(TEST_OPTIONS)
+	$(VENV)/bin/python -m pytest -n 2 $(TEST_OPTIONS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
