@@ -14,12 +14,14 @@ import pytest
 import torch
 from running import Jitter, Run, figures, interrupt, kill_and_see, patience, resume, train, wait_for
 
+import asyncrl
 from asyncrl.algos.impala import ImpalaOptions
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, usable_cores
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies import topology_of
+from asyncrl.topologies.streams.topology import StreamTopology
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},
@@ -347,19 +349,38 @@ def test_an_own_network_learns_by_the_general_path(tmp_path):
     assert run.summary["return_mean_last_100"] > 15
 
 
-def test_all_memory_of_a_run_is_given_back(monkeypatch):
-    """Also what the learner would leave to a successor, which is a segment of its own."""
-    made, allocate = [], SharedArrays.allocate
+@pytest.fixture
+def made(monkeypatch):
+    """The segments of shared memory that are allocated in this process meanwhile."""
+    segments, allocate = [], SharedArrays.allocate
 
     def remembered(*arguments: Any, **named: Any) -> SharedArrays:
-        made.append(allocate(*arguments, **named))
-        return made[-1]
+        segments.append(allocate(*arguments, **named))
+        return segments[-1]
 
     monkeypatch.setattr(SharedArrays, "allocate", remembered)
-    topology = topology_of(Experiment("impala", "CartPole-v1", workers=1, options=ImpalaOptions(t_max=2)))
-    topology.begin()
-    assert len(made) == 2
-    topology.close()
-    for segment in made:
+    return segments
+
+
+def check_given_back(segments: list[SharedArrays]) -> None:
+    assert len(segments) == 2  # that of the run, and what the learner would leave to a successor
+    for segment in segments:
         with pytest.raises(OSError):
             os.fstat(segment._descriptor)
+
+
+def test_all_memory_of_a_run_is_given_back(made):
+    topology = topology_of(Experiment("impala", "CartPole-v1", workers=1, options=ImpalaOptions(t_max=2)))
+    topology.begin()
+    topology.close()
+    check_given_back(made)
+
+
+def test_all_memory_is_given_back_where_a_run_does_not_begin(tmp_path, made, monkeypatch):
+    def begin(topology: StreamTopology) -> None:
+        raise UserError("the checkpoint does not fit")
+
+    monkeypatch.setattr(StreamTopology, "begin", begin)
+    with pytest.raises(UserError, match="does not fit"):
+        asyncrl.train("impala", "CartPole-v1", workers=1, runs=str(tmp_path), quiet=True)
+    check_given_back(made)

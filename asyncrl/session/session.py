@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl.envs.statistics import advice
-from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.errors import AsyncrlError
 from asyncrl.experiment.checks import check_experiment
 from asyncrl.experiment.defaults import settled
 from asyncrl.experiment.experiment import Experiment, Result, usable_cores
@@ -63,12 +63,16 @@ class Session:
         self._topology = topology_of(experiment)
         self._parking = self._topology.ground.parking
         try:
-            if self._folder is not None and checkpoint is not None:
-                self._notes += other_environment(self._folder, checkpoint, experiment, self._topology.spec)
-            check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
-        except UserError:
+            self._begin_or_go_on(experiment, checkpoint)
+        except BaseException:
             self._close()
             raise
+
+    def _begin_or_go_on(self, experiment: Experiment, checkpoint: Path | None) -> None:
+        """Write the first state into shared memory, or that of the checkpoint. Raises UserError where it does not fit."""
+        if self._folder is not None and checkpoint is not None:
+            self._notes += other_environment(self._folder, checkpoint, experiment, self._topology.spec)
+        check_room(self._folder or Path(experiment.run.runs), experiment, self._topology.saved_bytes, checkpoint)
         self.state = RunState(self._topology, experiment.steps)
         saved = read_part(checkpoint, "run") if checkpoint is not None else None
         if saved is None or checkpoint is None:
