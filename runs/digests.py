@@ -95,12 +95,13 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the arrays of a run's only checkpoint, but for the ledger, which tells of seconds, and which worker had which ticket."""
+    """SHA-256 over the arrays of a run's only checkpoint, but for those that depend on timing: the ledger, which tells of seconds, and
+    the tickets of a search, some of which belong to the generation after the last one."""
     (checkpoint,) = (folder / "checkpoints").iterdir()
     total = hashlib.sha256()
     for path in sorted(checkpoint.glob("*.safetensors")):
         for name, array in sorted(load_file(path).items()):
-            if name not in ("ledger", "tickets/worker"):
+            if name != "ledger" and not name.startswith("tickets/"):
                 total.update(f"{path.name} {name} {array.dtype} {array.shape}".encode() + array.tobytes())
     return total.hexdigest()
 
