@@ -10,8 +10,8 @@ What the seed leaves open, and what is done here:
 - Trust region. With lambda = 14 almost nothing is clipped, so epochs also end at a mean KL divergence per coordinate of
   `mean_kl`, or one coordinate's of `max_kl`; the move is scaled back to that limit.
 - The first epoch is one step of ES (sgd with learning rate learning_rate sigma, without momentum and decay). All epochs
-  together are about the same step `epochs` times as long, plus what the curvature along each axis says: compare
-  with ES at that learning rate. The curvature is in V+ + V-, so both are kept. Directions whose entries are not normal (hadamard,
+  together are about that step `epochs` times as long, corrected by the curvature along each axis; so compare TRES with ES at
+  `epochs` times the learning rate. The curvature is in V+ + V-, so both are kept. Directions whose entries are not normal (hadamard,
   discrete, orthogonal-fixed) have no ratio and show none of it: all epochs then have the gradient of the first.
 - Where the limit on the mean divergence ends the epochs, every move is sqrt(2 mean_kl N) sigma long, whatever the gradient's length:
   that is ES with a normalised gradient, as far as the epochs' directions agree. `straight` is exactly that, move by move as long.
@@ -41,7 +41,7 @@ class TresOptions(SearchOptions):
     epochs: Annotated[int, COUNT] = 15
     """Steps on the evaluations of an update, at most (the paper's best)."""
     clip: Annotated[float, POSITIVE] = 14.0
-    """Ratios count up to 1 + clip (the paper's lambda, its best)."""
+    """Density ratios are clipped to 1 - clip .. 1 + clip (the paper's lambda, its best); see `asyncrl.blackbox.ratios`."""
     learning_rate: Annotated[float, POSITIVE] = 0.5
     """Step of an epoch in sigmas, times a gradient of about 0.35 / sqrt(population) in each parameter with ranks."""
     mean_kl: Annotated[float, POSITIVE] = 0.05
@@ -49,7 +49,7 @@ class TresOptions(SearchOptions):
     max_kl: Annotated[float, POSITIVE] = 0.5
     """Epochs end where the divergence of one parameter reaches this."""
     straight: bool = False
-    """For studies: go as far as the epochs went, along the gradient of the first, which is that of ES. What the epochs are good for."""
+    """For studies, the control that shows what the epochs add: a move as long as theirs, along the first epoch's gradient, that of ES."""
 
 
 class Tres(Perturbed):

@@ -1,0 +1,7 @@
+"""Measurements on this machine, as `asyncrl bench` runs them.
+
+    throughput    steps per second of each algorithm and mode, as a share of the simulator's limit
+    queues        our rings and other queues; queue_links, fans, byte_rings: what is compared
+    structures    layers of few parameters against dense ones
+    more_wild     black-box searches on the Moré-Wild problems
+"""

@@ -8,6 +8,7 @@
     estimators   turns directions and returns into gradients; which ticket evaluates which direction
     perturbed    base class of searches that perturb one mean vector
     gaussians    shared by searches that adapt a Gaussian distribution
-    history, samples, ratios   late evaluations: earlier parameters, and corrections by density ratios
+    history, samples     late evaluations, of earlier parameters
+    ratios               density ratios: corrections of late evaluations, the clipped surrogate of TRES and its divergence
     space        the dtype of the points, and the box of a function's arguments
 """

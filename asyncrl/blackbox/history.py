@@ -15,7 +15,7 @@ MEAN_SQUARE, LARGEST = 0.25, 1.0 + 1e-3
 """Limits of the mean square and the largest magnitude of (theta - theta_v) / sigma, up to which the density ratios of a version v
 are informative (effective sample size exp(-.25)). The largest may be 1, as after an update of TRES that `max_kl` has ended; the
 0.001 is for the rounding to float32."""
-SHRINKAGE = 4.0  # how many evaluations the mean of all counts as in the baseline of a version
+SHRINKAGE = 4.0  # in the baseline of a version the mean over all versions has the weight of so many evaluations
 
 
 class History:
