@@ -169,7 +169,10 @@ def test_a_killed_writer_of_reports_loses_none(tmp_path, monkeypatch):
     assert writers[0].dropped == 0
     from test_writer import read_events
 
-    assert [event.step for event in read_events(run.folder).Scalars("rate/steps_per_second")] == sent
+    # The last report may come so soon after the one before that it has no rate.
+    rates = [line["step"] for line in lines_of(run.folder) if "rate/steps_per_second" in line]
+    assert [event.step for event in read_events(run.folder).Scalars("rate/steps_per_second")] == rates
+    assert len(sent) - len(rates) <= 1
     assert sent[-1] == run.summary["steps"]
 
 
