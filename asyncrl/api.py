@@ -24,8 +24,7 @@ from asyncrl.shared.parameters import FLOATS_PER_LINE
 from asyncrl.store.checkpoint import check, newest, read_part
 from asyncrl.topologies import essential_part
 from asyncrl.topologies.players import player_of, policy_of
-from asyncrl.topologies.topology import task_of
-from asyncrl.workers.plan import Task
+from asyncrl.workers.plan import Task, task_of
 from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
 
 

@@ -37,7 +37,7 @@ from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
 from asyncrl.topologies.players import player_of
 from asyncrl.topologies.streams.plan import stream_policy, updater_of
-from asyncrl.topologies.topology import task_of
+from asyncrl.workers.plan import task_of
 
 SPACES = {
     "discrete": spaces.Discrete(3, start=5),

@@ -21,8 +21,7 @@ from torch import multiprocessing as torch_processes
 import asyncrl
 from asyncrl.errors import UserError
 from asyncrl.processes import parcels
-from asyncrl.processes.parcels import pack
-from asyncrl.processes.refusals import packed
+from asyncrl.processes.parcels import pack, packed
 from asyncrl.processes.starting import start
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.atomics import fetch_add

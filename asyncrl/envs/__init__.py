@@ -4,8 +4,7 @@ from asyncrl.envs.checked import CheckedEnvironment, checked_reset
 from asyncrl.envs.closing import closed_environments
 from asyncrl.envs.faults import EnvironmentFault, observation_fault, reward_fault
 from asyncrl.envs.generators import kept_generators, load_generators, save_generators, seed_generators, seed_process
-from asyncrl.envs.make import EnvSource, make_env
-from asyncrl.envs.shipping import ship, unship
+from asyncrl.envs.make import EnvSource, make_env, ship, unship
 from asyncrl.envs.spec import EnvSpec, spec_of
 from asyncrl.envs.state import load_state, save_state, why_not
 from asyncrl.envs.stepping import GymnasiumStepping

@@ -1,4 +1,4 @@
-"""Making an environment from an id or a function, with errors as one line and observations as one vector or one image."""
+"""Making an environment from an id or a function, here or in another process; observations are one vector or one image."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from gymnasium.wrappers import FlattenObservation, TransformObservation
 from asyncrl.envs.closing import put_down
 from asyncrl.envs.spec import is_image_space
 from asyncrl.errors import UserError, nearest, unknown
+from asyncrl.processes.parcels import Parcel, pack, packed
 
 EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
 
@@ -44,6 +45,24 @@ def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env
         raise UserError(f"environment {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
     put_down(env)
     return _plain_observations(env)
+
+
+def ship(source: EnvSource) -> Parcel:
+    """An environment's id or function as a parcel, for ``unship`` in another process of this run.
+
+    Tensors that the user has moved to shared memory are shared; see `asyncrl.processes.parcels.pack`.
+
+    Raises UserError that names the variable or attribute which cannot travel.
+    """
+    if not isinstance(source, str) and not callable(source):
+        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
+    return packed(source, "environment function") if callable(source) else pack(source)
+
+
+def unship(parcel: Parcel) -> EnvSource:
+    """What ``ship`` was given. Executes code: only for parcels that this run's own processes made, never for a file."""
+    source: EnvSource = parcel.unpack()
+    return source
 
 
 def _render_argument(source: Callable[..., Any], render_mode: str | None) -> dict[str, str]:

@@ -83,8 +83,8 @@ class Estate(Protocol):
 
 
 def complete_below(mode: Mode, version: int) -> int | None:
-    """The version below which no worker acts any more once `version` exists: round r, which updates version r, acts on r - delay.
+    """Once `version` exists, no worker acts on a version below the number that this returns; None in modes without an order.
 
-    None in modes without an order.
+    The round that updates version r acts on version r - delay.
     """
     return None if mode.delay is None else version - mode.delay

@@ -14,18 +14,18 @@ import io
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from multiprocessing import reduction
 from multiprocessing.context import assert_spawning
 from typing import Any
 
 import cloudpickle
 
+from asyncrl.errors import UserError
+from asyncrl.processes.refusals import REFUSALS, CannotTravel, told
+
 DEVICES = ("cpu", "meta")
 """Where tensors may be that travel. CUDA's memory can be opened only while the sender keeps it, once for each time it is pickled."""
-
-
-class CannotTravel(pickle.PicklingError):
-    """A tensor that is pickled is not in the CPU's memory."""
 
 
 class SharedStorage:
@@ -141,6 +141,18 @@ def pack(value: Any) -> Parcel:
     pickler = _Pickler(buffer)
     pickler.dump(value)
     return Parcel(buffer.getvalue(), tuple(pickler.storages))
+
+
+def packed(function: Callable[..., Any], kind: str) -> Parcel:
+    """The user's function as a parcel, see `pack`. `kind`: what it is, for the error.
+
+    Raises UserError that names the variable or attribute which cannot travel.
+    """
+    try:
+        return pack(function)
+    except REFUSALS as refusal:
+        name, what = getattr(function, "__qualname__", type(function).__name__), told(function, refusal, pack)
+        raise UserError(f"{kind} {name!r} cannot be sent to a worker process: {what}; create it inside the function") from refusal
 
 
 class _Pickler(cloudpickle.Pickler):

@@ -9,47 +9,41 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from asyncrl.errors import UserError
-from asyncrl.processes.parcels import CannotTravel, Parcel, pack
+REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError, ValueError, RuntimeError, OSError)
+"""What objects raise that refuse to be pickled."""
 
-# what objects raise that refuse to be pickled
-_REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError, ValueError, RuntimeError, OSError)
-
-
-def packed(function: Callable[..., Any], kind: str) -> Parcel:
-    """The user's function as a parcel; see `asyncrl.processes.parcels.pack`. `kind`: what it is, for the error.
-
-    Raises UserError that names the variable or attribute which cannot travel.
-    """
-    try:
-        return pack(function)
-    except _REFUSALS as refusal:
-        path, culprit, reason = _culprit(function, refusal)
-        name = getattr(function, "__qualname__", type(function).__name__)
-        where = " of ".join(reversed(path)) or "it"
-        told = str(reason) if isinstance(reason, CannotTravel) else "cannot be pickled"
-        raise UserError(
-            f"{kind} {name!r} cannot be sent to a worker process: {where} (of type {type(culprit).__name__}) "
-            f"{told}; create it inside the function"
-        ) from refusal
+Pickling = Callable[[Any], Any]
+"""Pickles a value, or raises one of REFUSALS."""
 
 
-def _refusal(value: Any) -> Exception | None:
+class CannotTravel(pickle.PicklingError):
+    """A tensor that is pickled is not in the CPU's memory."""
+
+
+def told(value: Any, refusal: Exception, pickling: Pickling) -> str:
+    """Which part of a value cannot be pickled, and why: what `pickling` it raised was `refusal`."""
+    path, culprit, reason = _culprit(value, refusal, pickling)
+    where = " of ".join(reversed(path)) or "it"
+    why = str(reason) if isinstance(reason, CannotTravel) else "cannot be pickled"
+    return f"{where} (of type {type(culprit).__name__}) {why}"
+
+
+def _refusal(value: Any, pickling: Pickling) -> Exception | None:
     """What pickling it raises."""
     try:
-        pack(value)
-    except _REFUSALS as refusal:
+        pickling(value)
+    except REFUSALS as refusal:
         return refusal
     return None
 
 
-def _culprit(value: Any, refusal: Exception) -> tuple[list[str], Any, Exception]:
+def _culprit(value: Any, refusal: Exception, pickling: Pickling) -> tuple[list[str], Any, Exception]:
     """The innermost part that cannot be pickled although all of its own parts can, the way to it, and what it raises."""
     path: list[str] = []
     seen: set[int] = set()
     while id(value) not in seen:
         seen.add(id(value))
-        found = next(_refused(value, seen), None)
+        found = next(_refused(value, seen, pickling), None)
         if found is None:
             break
         name, value, refusal = found
@@ -57,10 +51,10 @@ def _culprit(value: Any, refusal: Exception) -> tuple[list[str], Any, Exception]
     return path, value, refusal
 
 
-def _refused(value: Any, seen: set[int]) -> Iterator[tuple[str, Any, Exception]]:
+def _refused(value: Any, seen: set[int], pickling: Pickling) -> Iterator[tuple[str, Any, Exception]]:
     """The parts of a value that cannot be pickled, by name, and what they raise; without those whose id is in `seen`."""
     for name, part in _parts(value):
-        if id(part) not in seen and (refusal := _refusal(part)) is not None:
+        if id(part) not in seen and (refusal := _refusal(part, pickling)) is not None:
             yield name, part, refusal
 
 

@@ -69,3 +69,17 @@ def standardise(count, mean, square, shift, scale):  # type: ignore[no-untyped-d
         else:
             shift[d] = np.float32(mean[d])
             scale[d] = np.float32(1.0 / np.sqrt(square[d] / count + 1e-8))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def merge_observed(count, mean, square, counts, means, squares):  # type: ignore[no-untyped-def]
+    """Merge evaluations' statistics (counts [n], means [n, D], squares [n, D]) into count [1], mean [D], square [D], in order."""
+    for n in range(counts.size):
+        if counts[n] == 0.0:
+            continue
+        both = count[0] + counts[n]
+        for d in range(mean.size):
+            delta = means[n, d] - mean[d]
+            mean[d] += delta * counts[n] / both
+            square[d] += squares[n, d] + delta * delta * count[0] * counts[n] / both
+        count[0] = both

@@ -1,4 +1,4 @@
-"""Topologies: what of a run depends on who acts and who updates, as the main process sees it.
+"""Topologies: the parts of a run that depend on which processes act and which update.
 
     topology       the contract
     players        greedy play of what a run has learned
@@ -22,7 +22,7 @@ BODIES = "asyncrl.topologies.bodies"
 
 
 class _Kind(NamedTuple):
-    """What a topology is made of, as the main process sees it: places ``file:name`` in this folder, imported when they are needed."""
+    """What the main process needs of a topology: names in this folder, written ``file:name``, and imported when they are needed."""
 
     topology: str
     """A `Topology`, built once per session from the experiment."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +9,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import AsyncrlError, UserError
-from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.errors import UserError
 from asyncrl.launcher.estate import Estate, SharedGround
-from asyncrl.processes.interrupts import interruptible
-from asyncrl.processes.parcels import Parcel
-from asyncrl.processes.refusals import packed
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.plan import Task
@@ -134,50 +127,3 @@ def check_shapes(arrays: Arrays, wanted: Mapping[str, tuple[int, ...]]) -> None:
         if name not in arrays or arrays[name].shape != shape:
             given = arrays[name].shape if name in arrays else None
             raise UserError(f"the checkpoint does not fit: {name} has shape {given}, this run needs {shape}")
-
-
-def task_of(experiment: Experiment) -> Task:
-    """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
-    shipped, spec = _probed(experiment)
-    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
-    return dataclasses.replace(task_without_environment(experiment), env=shipped, env_spec=spec, network_function=function)
-
-
-def task_without_environment(experiment: Experiment) -> Task:
-    """What an experiment learns whose environment is told later, or that minimises a function."""
-    return Task(
-        env=Parcel(b""),
-        env_spec=None,
-        head=experiment.head,
-        network=experiment.network,
-        network_function=None,
-        algo=experiment.algo,
-        options=experiment.options,
-        workers=experiment.workers,
-        envs_per_worker=experiment.envs_per_worker,
-        target_steps=experiment.steps,
-        seed=experiment.seed,
-        # A learner is one process more than there are workers, but it and they seldom all work at once.
-        a_core_each=experiment.workers <= usable_cores(),
-    )
-
-
-def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
-    """Make the environment once here, so that what is wrong with it is said before anything is started."""
-    shipped = ship(experiment.env)
-    with interruptible(), kept_generators(), closed_environments():
-        seed_generators(experiment.seed)
-        environment = make_env(experiment.env)
-        spec = spec_of(environment)
-        _first_reset(environment, spec, experiment.env_name)
-    return shipped, spec
-
-
-def _first_reset(environment: Any, spec: Any, name: str) -> None:
-    try:
-        checked_reset(environment, spec, 0)
-    except AsyncrlError:
-        raise
-    except Exception as error:
-        text = "".join(traceback.format_exception(error)).rstrip()
-        raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error

@@ -5,6 +5,8 @@ What only one topology has is in its own `plan`.
 
 from __future__ import annotations
 
+import dataclasses
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,17 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
+from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.choice import refuse_action_values
 from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.processes.parcels import Parcel
+from asyncrl.processes.interrupts import interruptible
+from asyncrl.processes.parcels import Parcel, packed
+from asyncrl.processes.starting import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Books
@@ -71,6 +78,53 @@ class Task:
         return Policy(self.spec, self.head, self.network, function)
 
 
+def task_of(experiment: Experiment) -> Task:
+    """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
+    shipped, spec = _probed(experiment)
+    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
+    return dataclasses.replace(task_without_environment(experiment), env=shipped, env_spec=spec, network_function=function)
+
+
+def task_without_environment(experiment: Experiment) -> Task:
+    """What an experiment learns whose environment is told later, or that minimises a function."""
+    return Task(
+        env=Parcel(b""),
+        env_spec=None,
+        head=experiment.head,
+        network=experiment.network,
+        network_function=None,
+        algo=experiment.algo,
+        options=experiment.options,
+        workers=experiment.workers,
+        envs_per_worker=experiment.envs_per_worker,
+        target_steps=experiment.steps,
+        seed=experiment.seed,
+        # A learner is one process more than there are workers, but it and they seldom all work at once.
+        a_core_each=experiment.workers <= usable_cores(),
+    )
+
+
+def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
+    """Make the environment once here, so that what is wrong with it is said before anything is started."""
+    shipped = ship(experiment.env)
+    with interruptible(), kept_generators(), closed_environments():
+        seed_generators(experiment.seed)
+        environment = make_env(experiment.env)
+        spec = spec_of(environment)
+        _first_reset(environment, spec, experiment.env_name)
+    return shipped, spec
+
+
+def _first_reset(environment: Any, spec: Any, name: str) -> None:
+    try:
+        checked_reset(environment, spec, 0)
+    except AsyncrlError:
+        raise
+    except Exception as error:
+        text = "".join(traceback.format_exception(error)).rstrip()
+        raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error
+
+
 @dataclass(frozen=True)
 class WorkerPlan:
     """The share of one process that acts step by step."""
@@ -112,9 +166,11 @@ def learner_columns(figures: Sequence[str], more: Sequence[str] = ()) -> dict[st
 
 
 def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.float64]:
-    """A learner's ledger record [columns] as of `version`, the newest: it may have died between telling of the next one and announcing it.
+    """The ledger record [columns] of a learner that has died, as it was when `version`, the newest version, was announced.
 
-    Its successor goes on from that record, and publishes it first (`go_on_from`): so what was not announced is never two back.
+    A learner publishes the record of a version before it announces the version. If it died in between, its newest record is of a
+    version that does not exist, and the record before that is returned. It is never more than one back, since a successor publishes
+    what it goes on from before anything else (`go_on_from`).
     """
     record = ledger.read(learner)
     if ledger.column(record, "rounds")[0] > version:

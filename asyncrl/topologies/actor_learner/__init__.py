@@ -3,6 +3,6 @@
     topology          what the main process builds
     plan              the shared memory
     worker            a worker's process
-    paces             the pace of a mode: rounds (sync, pipelined) or in_place (bounded:K, async)
+    rounds, in_place  the paces: sync and pipelined; bounded:K and async
     estate            recovery after a worker dies
 """

@@ -96,11 +96,12 @@ class InPlacePace(Clockwork, Pace):
             self.ground.parking.wake_all()
 
     def _publish_and_refresh(self, target: NDArray[np.float32]) -> None:
-        """Publish the books; make the parameters the target network if that carries the total past a multiple.
+        """Publish the books; if that carries the total of steps past a multiple, copy the parameters into the target network.
 
-        A refreshment that is certain comes before the publication: whoever goes on after a worker killed in between makes
-        it again. Only when others publish at the same time is it found out afterwards; then several may make it, of
-        parameters that are next to the same.
+        The copy is made before the books are published where it is known by then to be due: if this worker is killed in between, the
+        books do not count yet, and whoever publishes next makes the copy again. If other workers publish at the same time, it may
+        turn out only afterwards that the total has passed a multiple. Then several workers may make the copy, each of parameters
+        that differ by the few updates in between.
         """
         rule, ledger = self.ground.rule, self.ground.ledger
         before = ledger.total("steps")

@@ -17,8 +17,8 @@ from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
-from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes, task_of
-from asyncrl.workers.plan import WorkerPlan
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes
+from asyncrl.workers.plan import WorkerPlan, task_of
 from asyncrl.workers.player import Snapshot
 from asyncrl.workers.standardiser import Standardiser
 

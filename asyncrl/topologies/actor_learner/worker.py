@@ -15,11 +15,12 @@ from asyncrl.heads.tables import attach_tables
 from asyncrl.learners.gradients import gradient_of
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.value_gradients import value_gradient_of
-from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
+from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
-from asyncrl.topologies.actor_learner.paces import pace_of
+from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.topologies.actor_learner.plan import ground_of, normalises, scales_returns
+from asyncrl.topologies.actor_learner.rounds import RoundsPace
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
@@ -69,7 +70,8 @@ class ActorLearner(ActingWorker):
         if self._return_scale is not None:
             self._return_scale.begin(self._books.draft, self._goes_on)
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
-            self._epoch(pace_of(ground, index, self._books))
+            kind = InPlacePace if ground.board.order(DELAY) == IN_PLACE else RoundsPace
+            self._epoch(kind(ground, index, self._books))
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""

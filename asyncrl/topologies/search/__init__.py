@@ -2,10 +2,9 @@
 
     topology                   what the main process builds
     plan                       what its processes are handed, and the shared memory
-    worker, learner            the two kinds of processes
+    worker, learner            the two kinds of processes, and the state of the learner that outlives it
     evaluating                 what a worker does with a candidate: plays it, or calls the user's function
     limits                     how long its episodes may be
-    learner_state              what of the learner outlives its process
     waste                      a warning where many evaluations come too late
     generations, window        the rules of the modes: tickets of a generation
     worker_pace, learner_pace  the two sides

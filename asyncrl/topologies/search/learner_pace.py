@@ -55,7 +55,11 @@ class LearnerPace:
         return version
 
     def _set_limit(self) -> None:
-        """Whole generations always: else, of `arrival`'s, fewer than an update takes could be left over, and nothing claimable."""
+        """Let workers claim tickets up to the limit that the mode allows, in whole generations.
+
+        With `arrival` an update takes any `population` evaluations. Were part of a generation withheld, fewer than that could be left
+        in the window: no update could be made of them, and workers would have nothing to claim.
+        """
         tickets, population = self._ground.tickets, self._ground.population
         if not self._is_done():
             room = tickets.first // population * population + tickets.slots
@@ -66,7 +70,7 @@ class LearnerPace:
         self._ground.parking.wake_all()
 
     def _end_claims(self) -> None:
-        """Let the generations be finished that were begun, and no more."""
+        """Lower the limit to the end of the newest generation of which a ticket was claimed."""
         tickets, population = self._ground.tickets, self._ground.population
         while True:
             newest = tickets.newest_begun() // population

@@ -23,8 +23,7 @@ from asyncrl.shared.arrays import free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
 from asyncrl.topologies.search.evaluating import Best
 from asyncrl.topologies.search.generations import slots_for
-from asyncrl.topologies.search.learner import run_search_learner
-from asyncrl.topologies.search.learner_state import LearnerState
+from asyncrl.topologies.search.learner import LearnerState, run_search_learner
 from asyncrl.topologies.search.plan import (
     Function,
     Published,
@@ -38,7 +37,8 @@ from asyncrl.topologies.search.plan import (
     search_policy,
 )
 from asyncrl.topologies.search.worker import run_search_worker
-from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes, task_of, task_without_environment
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes
+from asyncrl.workers.plan import task_of, task_without_environment
 from asyncrl.workers.player import Snapshot
 
 

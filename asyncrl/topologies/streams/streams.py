@@ -1,17 +1,18 @@
 """Streams: the update modes for actors -> rings -> learner.
 
-Actors hand *units* (a trajectory, or a batch of evaluations: one record of a ring) to one learner, which makes one update
-from some units and publishes the next version. Every unit belongs to a *round*, and is used at version `round + bound` at
-the latest:
+Actors hand *units* to one learner, which makes one update from some units and publishes the next version. A unit is one record of a
+ring: a trajectory. Every unit belongs to a *round*, and is used at version `round + bound` at the latest:
 
     sync        round r is the update of version r; acted on by version r; bound 0; the learner takes one unit of every actor
     pipelined   the same, acted on by version r - 1 (the first round of an epoch by its first version)
     bounded:K   the round of a unit is the version that acted; the learner takes the oldest unit first
     async       as bounded:K, with a bound that is never reached
 
-An actor announces its round, and then looks whether that round can still be kept; the learner closes a round, and then looks
-who has announced. One of the two sees the other. What is announced and due is waited for and used in the update at hand,
-so `publish` never waits. That update then has more units than were asked for: at most what all rings hold.
+An actor may begin a unit of round r only while the learner has not closed round r. Neither side waits for the other to decide that:
+the actor first announces its round and then reads whether it is closed; the learner first closes the round and then reads who has
+announced it. Whatever the timing, at least one of them sees the other's word. If it is the actor, it takes a later round; if it is the
+learner, it waits for that unit and uses it in the update at hand. So that update may have more units than were asked for, at most as
+many as all rings hold, and `publish` never waits.
 """
 
 from __future__ import annotations

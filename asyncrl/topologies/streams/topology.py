@@ -34,8 +34,8 @@ from asyncrl.topologies.streams.plan import (
     units_at_once,
     updater_type,
 )
-from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes, task_of
-from asyncrl.workers.plan import WorkerPlan
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes
+from asyncrl.workers.plan import WorkerPlan, task_of
 from asyncrl.workers.player import Snapshot
 
 
