@@ -33,6 +33,7 @@ from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import attach_tables, restore_tables, tables_layout, tables_to_keep
 from asyncrl.heads.tower import TowerPolicy
+from asyncrl.session.session import Session
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
 from asyncrl.topologies.players import player_of
@@ -441,6 +442,12 @@ def test_a_head_of_several_roles_is_written_once(algo, tmp_path):
     assert player.play(snapshot, 2).mean == pytest.approx(evaluated)
     tilted = replace(snapshot, tables={**snapshot.tables, "tilt": snapshot.tables["tilt"] + 1.0})
     assert player.play(tilted, 2).mean != pytest.approx(evaluated)
+    # A resumed run goes on with the tables of its checkpoint, and writes to them.
+    Session(replace(experiment, steps=800), result.folder, newest(result.folder)).run()
+    resumed = read_part(newest(result.folder), "run")[1]
+    np.testing.assert_array_equal(resumed["tables/tilt"], arrays["tables/tilt"])
+    more = resumed["tables/processes"] - arrays["tables/processes"]
+    assert (more >= 0).all() and more.sum() > 0
 
 
 def test_a_head_that_acts_with_the_critic_is_given_it(monkeypatch):

@@ -3,7 +3,7 @@
     gate     `Launcher`: epochs, checkpoints and the end of a run; the only writer of the board's orders
     crew     the workers' processes: starting, messages, deaths, replacement; writes the words of slots without a process
     slots    a worker's slot and the process in it
-    estate   `Estate`: how a topology recovers from a worker's death
+    contract `Estate`: what a topology has to do when a worker dies; what each does is in its own folder, in `estate`
     patience how long the end of an epoch waits for a worker whose rounds may be long; writes no shared word
     watch    which failures end a run, and which workers hang; writes no shared word
 

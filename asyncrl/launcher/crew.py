@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing import connection as mp_connection
 from typing import Any
 
-from asyncrl.launcher.estate import Estate, SharedGround
+from asyncrl.launcher.contract import Estate, SharedGround
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
 from asyncrl.processes.fork_server import Context

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from asyncrl.launcher.contract import Estate, SharedGround
 from asyncrl.launcher.crew import Body, Crew
-from asyncrl.launcher.estate import Estate, SharedGround
 from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch

@@ -6,8 +6,8 @@ import time
 
 import psutil
 
+from asyncrl.launcher.contract import SharedGround
 from asyncrl.launcher.crew import Crew
-from asyncrl.launcher.estate import SharedGround
 from asyncrl.launcher.watch import Watch
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.launcher.estate import Estate, SharedGround
+from asyncrl.launcher.contract import Estate, SharedGround
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
 from asyncrl.shared.parking import Parking
 from asyncrl.workers.plan import Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asyncrl.launcher.estate import Estate, complete_below
+from asyncrl.launcher.contract import Estate, complete_below
 from asyncrl.scheduler.board import ROUNDS, UPDATES
 from asyncrl.scheduler.modes import Mode
 from asyncrl.scheduler.pace import Books, Ground

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asyncrl.launcher.estate import Estate
+from asyncrl.launcher.contract import Estate
 from asyncrl.scheduler.modes import UNBOUNDED, Mode
 from asyncrl.topologies.search.generations import SearchGround, place_of
 from asyncrl.topologies.search.window import finish_using, take_over

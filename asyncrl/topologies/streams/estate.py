@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asyncrl.launcher.estate import Estate, complete_below
+from asyncrl.launcher.contract import Estate, complete_below
 from asyncrl.scheduler.board import Board
 from asyncrl.scheduler.modes import Mode
 from asyncrl.shared.ledger import Ledger
