@@ -41,24 +41,28 @@ class Sample(NamedTuple):
 
     seconds: float
     memory: float
-    """Proportional set size, MiB: pages that several share count once."""
+    """Proportional set size of the pages that are not a file's, MiB: pages that several of them share count once.
+
+    Pages of libraries are left out, since a process's part of them depends on what other programs have loaded.
+    """
     files: int
     shared: float
     """Pages of shared memory, MiB, each process's counted."""
 
 
-def shared_mebibytes(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("RssShmem")) / 1024
+def mebibytes(pid: int, table: str, *rows: str) -> float:
+    """The sum of these rows of /proc/pid/table, which are in KiB there."""
+    lines = Path(f"/proc/{pid}/{table}").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.partition(":")[0] in rows) / 1024
 
 
 def sample(main: psutil.Process, began: float) -> Sample | None:
     """None where a process ended while it was looked at."""
     with contextlib.suppress(psutil.Error, OSError):
         processes = [main, *main.children(recursive=True)]
-        memory = sum(one.memory_full_info().pss for one in processes) / 2**20
-        files = sum(one.num_fds() for one in processes)
-        return Sample(time.monotonic() - began, memory, files, sum(shared_mebibytes(one.pid) for one in processes))
+        memory = sum(mebibytes(one.pid, "smaps_rollup", "Pss_Anon", "Pss_Shmem") for one in processes)
+        shared = sum(mebibytes(one.pid, "status", "RssShmem") for one in processes)
+        return Sample(time.monotonic() - began, memory, sum(one.num_fds() for one in processes), shared)
     return None
 
 
