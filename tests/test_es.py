@@ -12,9 +12,9 @@ from asyncrl.algos.ars import Ars, ArsOptions
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.algos.tres import Tres, TresOptions
 from asyncrl.blackbox.directions import Directions
-from asyncrl.blackbox.history import CURRENT, LOST, History, less_baseline
+from asyncrl.blackbox.history import CURRENT, LOST, History
 from asyncrl.blackbox.search import COUNTS, Setting
-from asyncrl.blackbox.shaping import shape
+from asyncrl.blackbox.shaping import less_baseline, shape
 from asyncrl.errors import UserError
 
 N, SEED = 7, 3

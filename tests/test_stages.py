@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncrl.scheduler.modes import parse_mode, parse_modes
-from asyncrl.session.stages import Stages
+from asyncrl.scheduler.modes import Stages, parse_mode, parse_modes
 
 
 @pytest.mark.parametrize(

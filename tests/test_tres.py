@@ -12,8 +12,7 @@ from searches import batch, synchronous
 from asyncrl.algos.es import Es, EsOptions
 from asyncrl.algos.tres import Tres, TresOptions
 from asyncrl.blackbox.directions import Directions
-from asyncrl.blackbox.ratios import divergence, gradient, measure
-from asyncrl.blackbox.samples import Samples
+from asyncrl.blackbox.ratios import Samples, divergence, gradient, measure
 from asyncrl.blackbox.search import Setting
 from asyncrl.blackbox.shaping import shape
 

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.perturbed import Kept, Perturbed
 from asyncrl.blackbox.ratios import gradient
-from asyncrl.blackbox.samples import Vector
 from asyncrl.blackbox.search import Evaluations, Setting
-from asyncrl.blackbox.space import POLICIES, Space
+from asyncrl.blackbox.space import POLICIES, Space, Vector
 from asyncrl.errors import UserError
 from asyncrl.fields import COUNT_OR_ZERO, POSITIVE
 

@@ -24,9 +24,8 @@ from asyncrl.blackbox.directions import Directions
 from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, population_of
 from asyncrl.blackbox.history import CURRENT, LOST, History
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Search, Setting
-from asyncrl.blackbox.space import POLICIES, Points, Space
+from asyncrl.blackbox.space import POLICIES, Points, Space, Whole
 from asyncrl.errors import UserError, unknown
 from asyncrl.fields import NOT_NEGATIVE, POSITIVE, TICKETS
 

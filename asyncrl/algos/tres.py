@@ -27,10 +27,9 @@ import numpy as np
 
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.perturbed import Perturbed
-from asyncrl.blackbox.ratios import divergence, gradient, measure
-from asyncrl.blackbox.samples import Samples, Vector
+from asyncrl.blackbox.ratios import Samples, divergence, gradient, measure
 from asyncrl.blackbox.search import Evaluations, Setting
-from asyncrl.blackbox.space import POLICIES, Space
+from asyncrl.blackbox.space import POLICIES, Space, Vector
 from asyncrl.fields import COUNT, POSITIVE
 
 

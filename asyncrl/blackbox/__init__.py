@@ -4,11 +4,11 @@
     options      options that all algorithms share
     settings     exploration settings: standard deviation and kind of directions
     directions, kinds   perturbations from counter-based random numbers
-    shaping      turns returns into utilities
+    shaping      turns returns into utilities; the baseline of late ones
     estimators   turns directions and returns into gradients; which ticket evaluates which direction
     perturbed    base class of searches that perturb one mean vector
     gaussians    shared by searches that adapt a Gaussian distribution
-    history, samples     late evaluations, of earlier parameters
-    ratios               density ratios: corrections of late evaluations, the clipped surrogate of TRES and its divergence
+    history      late evaluations, of earlier parameters
+    ratios       density ratios: corrections of late evaluations, the clipped surrogate of TRES and its divergence
     space        the dtype of the points, and the box of a function's arguments
 """

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.blackbox.history import CURRENT, LOST, skipped_late, too_few
-from asyncrl.blackbox.samples import Whole
 from asyncrl.blackbox.search import Evaluations, Setting
 from asyncrl.blackbox.shaping import flat
-from asyncrl.blackbox.space import Points
+from asyncrl.blackbox.space import Points, Whole
 from asyncrl.errors import UserError, unknown
 
 KINDS = ("gaussian", "orthogonal", "orthogonal-fixed")

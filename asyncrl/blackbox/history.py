@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.blackbox.samples import Vector, Whole
-from asyncrl.blackbox.space import Points
+from asyncrl.blackbox.space import Points, Vector, Whole
 
 CURRENT, LOST = -1, -2
 MEAN_SQUARE, LARGEST = 0.25, 1.0 + 1e-3
 """Limits of the mean square and the largest magnitude of (theta - theta_v) / sigma, up to which the density ratios of a version v
 are informative (effective sample size exp(-.25)). The largest may be 1, as after an update of TRES that `max_kl` has ended; the
 0.001 is for the rounding to float32."""
-SHRINKAGE = 4.0  # in the baseline of a version the mean over all versions has the weight of so many evaluations
 
 
 class History:
@@ -90,18 +88,3 @@ def too_few(used: NDArray[np.bool_], possible: NDArray[np.bool_]) -> bool:
 def skipped_late(possible: NDArray[np.bool_]) -> dict[str, float]:
     """The figures of an update that was skipped since too few of the evaluations possible [n] are recent enough."""
     return {"late_dropped": float(possible.sum()), "late_used": 0.0, "skipped_late": 1.0}
-
-
-def less_baseline(values: Vector, cohort: Whole) -> Vector:
-    """values [n] minus the mean of their cohort [n], which is shrunk towards the mean of all for small cohorts.
-
-    A cohort is the evaluations of one version. Differences between versions carry no information about directions: without
-    this baseline they are noise in estimates that are not antithetic. With one cohort the values are unchanged.
-    """
-    cohorts, index, counts = np.unique(cohort, return_inverse=True, return_counts=True)
-    if len(cohorts) < 2:
-        return values
-    sums = np.bincount(index, values, len(cohorts))
-    baseline = (sums + SHRINKAGE * values.mean()) / (counts + SHRINKAGE)
-    less: Vector = values - baseline[index]
-    return less

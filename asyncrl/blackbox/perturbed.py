@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from asyncrl.blackbox.directions import Directions
 from asyncrl.blackbox.estimators import Plan
-from asyncrl.blackbox.history import CURRENT, History, less_baseline, skipped_late, too_few
+from asyncrl.blackbox.history import CURRENT, History, skipped_late, too_few
 from asyncrl.blackbox.options import SearchOptions
-from asyncrl.blackbox.samples import Samples, Vector, Whole
+from asyncrl.blackbox.ratios import Samples
 from asyncrl.blackbox.search import Evaluations, Search, Setting
-from asyncrl.blackbox.shaping import flat, shape, with_worst
-from asyncrl.blackbox.space import Points, Space
+from asyncrl.blackbox.shaping import flat, less_baseline, shape, with_worst
+from asyncrl.blackbox.space import Points, Space, Vector, Whole
 from asyncrl.errors import UserError
 
 

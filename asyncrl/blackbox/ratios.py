@@ -26,15 +26,44 @@ the size and number of steps.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from asyncrl.blackbox.samples import Samples, Vector
+from asyncrl.blackbox.space import Vector, Whole
 from asyncrl.shared.compiled import njit
 
 Inputs = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any]
 CHUNK = 256  # coordinates processed at a time, so that their sums stay in the L1 cache
+
+
+@dataclass(frozen=True)
+class Samples:
+    """n evaluations of parameters theta_v + sign sigma eps, N parameters, C versions."""
+
+    block: NDArray[np.float32]
+    """eps [M, N], read-only, since the compiled functions are compiled for read-only arrays."""
+    row: Whole
+    """Each evaluation's row of the block, [n]."""
+    sign: Vector
+    """1, or -1 for a mirror image, [n]."""
+    value: Vector
+    """V [n]."""
+    cohort: Whole
+    """Each evaluation's row of `stale`, [n]."""
+    stale: Vector
+    """theta - theta_v of each version, [C, N]; no rows if no evaluation is to be corrected."""
+    inverse_sigma: Vector
+    """1 / sigma [n]."""
+    normal: NDArray[np.bool_]
+    """Whether the entries of eps are marginally normal, [n]; for other directions the ratios are taken as 1."""
+    sigma: float
+    """sigma_0, the unit of gradients."""
+
+    def __len__(self) -> int:
+        return len(self.value)
 
 
 def gradient(samples: Samples, move: Vector | None = None, clip: float = np.inf) -> Vector:

@@ -11,6 +11,8 @@ from asyncrl.errors import unknown
 
 Values = NDArray[np.float64]
 
+SHRINKAGE = 4.0  # in the baseline of a version the mean over all versions has the weight of so many evaluations
+
 
 def shape(values: Values, kind: str) -> Values:
     """The shaped values [n], float64. NaN (not evaluated) remains NaN and does not affect the others.
@@ -80,3 +82,18 @@ SHAPINGS: dict[str, Callable[[Values], Values]] = {
     "none": unshaped,
 }
 """Name -> function from values [n] without NaN to shaped values [n]."""
+
+
+def less_baseline(values: Values, cohort: NDArray[np.int64]) -> Values:
+    """values [n] minus the mean of their cohort [n], which is shrunk towards the mean of all for small cohorts.
+
+    A cohort is the evaluations of one version. Differences between versions carry no information about directions: without
+    this baseline they are noise in estimates that are not antithetic. With one cohort the values are unchanged.
+    """
+    cohorts, index, counts = np.unique(cohort, return_inverse=True, return_counts=True)
+    if len(cohorts) < 2:
+        return values
+    sums = np.bincount(index, values, len(cohorts))
+    baseline = (sums + SHRINKAGE * values.mean()) / (counts + SHRINKAGE)
+    less: Values = values - baseline[index]
+    return less

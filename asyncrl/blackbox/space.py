@@ -12,6 +12,8 @@ from asyncrl.errors import UserError
 
 Points = NDArray[Any]
 """An array of the dtype `Space.dtype`."""
+Vector = NDArray[np.float64]
+Whole = NDArray[np.int64]
 ALLOWED = "(low, high), each a number or one for each parameter, where -inf and inf stand for none"
 
 

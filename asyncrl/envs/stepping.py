@@ -43,10 +43,11 @@ class StepArrays:
 class Stepping(Protocol):
     """E environments that are reset and stepped together, into arrays of the caller's (`StepArrays`).
 
-    An episode that ends is followed by the next one within the same step. Both flags at once count as TERMINATED.
+    An episode that ends is followed by the next one within the same step. A step that is terminated and truncated
+    counts as TERMINATED.
 
-    A simulator that plays a whole round in one compiled call offers that in a further method. It works on the same arrays and
-    lists, so whoever calls it can read everything as after T calls of `step`.
+    A simulator that plays a whole round in one compiled call offers that in a further method. That method works on the
+    same arrays and lists; after it, they are as after T calls of `step`.
 
     environments     [E], whose states a checkpoint keeps
     episode_returns  [E], undiscounted sums of the environments' own rewards in the episodes under way
@@ -78,8 +79,8 @@ class Stepping(Protocol):
         `action_for(t, e)` gives the action of environment e, of the action space's own type; the environment may keep it.
 
         Raises EnvironmentFault: an exception in an environment, an observation of a wrong shape or type, a reward that is not a
-        number, a last observation of an episode that is not finite. Whether other observations are finite is left to the caller,
-        who reads them anyway; where one is not, `raise_observation_fault` tells.
+        number, a last observation of an episode that is not finite. The caller checks whether other observations are
+        finite, and calls `raise_observation_fault` if one is not.
         """
 
     def raise_observation_fault(self, t: int) -> NoReturn:
@@ -145,7 +146,7 @@ class GymnasiumStepping(Stepping):
         return over
 
     def _check(self, observation: Any) -> None:
-        """Let through what is no array but can be written to one, as a list of numbers."""
+        """Accept a value that is no array but can be written into one, such as a list of numbers; raise EnvironmentFault for any other."""
         if observation_fault(observation, self.spec) is not None:
             raise wrong_observation(observation, self.spec)
 

@@ -51,7 +51,7 @@ class Estate(Protocol):
         """Called when the worker's process is confirmed dead. From now on the launcher writes its words."""
 
     def may_be_silent(self, worker: int) -> bool:
-        """Whether the worker may work for minutes without a heartbeat, so that it must not be replaced for that."""
+        """Whether the worker may give no heartbeat for minutes; such a worker is not taken for hanging."""
         return False
 
     def stand_in(self) -> bool:
@@ -66,7 +66,7 @@ class Estate(Protocol):
         return
 
     def settle_all(self, epoch_runs: bool) -> None:
-        """Called when all processes have ended: complete the updates whose parts were handed over."""
+        """Called when all processes have ended: what was handed over, and not used yet, is used or freed."""
         return
 
     def version(self) -> int:
@@ -76,9 +76,10 @@ class Estate(Protocol):
         """How many updates were made so far. A version may contain several updates or none, since versions are also published unchanged."""
 
     def told_below(self) -> int | None:
-        """All finished episodes whose `order` is below this number have been written to their rings.
+        """Returns a number: all finished episodes whose `order` is below it are in their rings.
 
-        None in modes without an order, in which episodes are counted as they arrive. To be called before the rings are read.
+        `order` is the version that acted, or the place of the evaluation. None in modes without an order, in which episodes
+        are counted as they arrive. To be called before the rings are read.
         """
 
 

@@ -1,6 +1,6 @@
 """Who may start a round, and whose update is applied when: the update modes.
 
-    modes      the modes by name
+    modes      the modes by name, and the steps of a run at which they change
     board      the shared words of agreement
     pace       what every mode's side of a worker shares
     gate       epochs: changing the mode, saving, stopping

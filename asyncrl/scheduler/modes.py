@@ -1,8 +1,9 @@
-"""The update modes by name. Adding one: a class here (or in a file of its own) and its line in `MODES`."""
+"""The update modes by name, and which of them holds when. Adding one: a class here (or in a file of its own) and its line in `MODES`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -139,3 +140,27 @@ def parse_modes(text: str) -> list[tuple[int, Mode]]:
     if steps[0] != 0 or any(later <= earlier for earlier, later in pairwise(steps)):
         raise UserError(f"mode schedule {text!r}: the steps must begin with 0 and rise (given: {steps})")
     return stages
+
+
+class Stages:
+    """The steps at which a run's epochs end, from its modes, its number of steps and its checkpoints."""
+
+    def __init__(self, modes: Sequence[tuple[int, Mode]], steps: int, checkpoint_every: int):
+        """`modes`: each with the step from which on it holds; `steps`: of the whole run; `checkpoint_every`: 0 for none."""
+        self._modes = modes
+        self._steps, self._every = steps, checkpoint_every
+
+    def at(self, steps: int) -> tuple[Mode, int]:
+        """The mode after `steps` steps, and the step at which the epoch that begins there ends."""
+        marks = [self._steps] + [step for step, _ in self._modes if step > steps]
+        if self._every:
+            marks.append((steps // self._every + 1) * self._every)
+        return [mode for step, mode in self._modes if step <= steps][-1], min(marks)
+
+    def next_change(self, steps: int) -> int:
+        """The step after `steps` from which on another mode holds; 0 if there is none."""
+        return next((step for step, _ in self._modes if step > steps), 0)
+
+    def checkpoint_due(self, steps: int, saved: int) -> bool:
+        """Whether a multiple of the interval was passed since `saved`, the step of the newest checkpoint."""
+        return bool(self._every) and steps // self._every > saved // self._every

@@ -1,7 +1,6 @@
 """One run, from an experiment to the files in its folder.
 
     session       builds all parts, drives the run epoch by epoch, and ends all processes
-    stages        the steps at which the mode changes and checkpoints are due
     state         the part of a checkpoint that belongs to the whole run
     reports       reports to TensorBoard, metrics.jsonl, the terminal and the summary
     evaluations   evaluations in a process of their own

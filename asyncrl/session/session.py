@@ -18,10 +18,10 @@ from asyncrl.experiment.experiment import Experiment, Result, usable_cores
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes.interrupts import Interrupts
 from asyncrl.processes.starting import core_numbers, warm_up
+from asyncrl.scheduler.modes import Stages
 from asyncrl.session.evaluations import Evaluations
 from asyncrl.session.folder import check_room, make_folder, other_environment, write_experiment
 from asyncrl.session.reports import Reports
-from asyncrl.session.stages import Stages
 from asyncrl.session.state import RunState
 from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically

@@ -22,12 +22,13 @@ BODIES = "asyncrl.topologies.bodies"
 
 
 class _Kind(NamedTuple):
-    """What the main process needs of a topology: names in this folder, written ``file:name``, and imported when they are needed."""
+    """Where the main process finds the parts of a topology: ``file:name`` in this folder, imported at first use."""
 
     topology: str
     """A `Topology`, built once per session from the experiment."""
     essential_part: str = ""
-    """Name of the part of a checkpoint without which a run cannot go on; earlier versions lost it with a stream's learner."""
+    """Name of the part of a checkpoint without which a run cannot go on. Earlier versions of asyncrl did not save it when a stream's
+    learner had died."""
 
 
 TOPOLOGIES = {
@@ -35,11 +36,11 @@ TOPOLOGIES = {
     "streams": _Kind("streams.topology:StreamTopology", "streams.learner:LEARNER_PART"),
     "search": _Kind("search.topology:SearchTopology"),
 }
-"""By the name that `asyncrl.algos.entries.AlgorithmEntry.topology` has."""
+"""Keyed by `asyncrl.algos.entries.AlgorithmEntry.topology`."""
 
 
 def run_context() -> Context:
-    """How the processes of a run are started: with every body loaded already."""
+    """How the processes of a run are started: with the modules of all of them loaded already (`bodies`)."""
     return context([BODIES])
 
 

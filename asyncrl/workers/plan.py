@@ -60,7 +60,7 @@ class Task:
     target_steps: int
     seed: int
     a_core_each: bool = False
-    """Whether there are cores for all workers: then they wait patiently before they sleep."""
+    """Whether there are cores for all workers: then they spin longer before they sleep."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -86,7 +86,7 @@ def task_of(experiment: Experiment) -> Task:
 
 
 def task_without_environment(experiment: Experiment) -> Task:
-    """What an experiment learns whose environment is told later, or that minimises a function."""
+    """The task without an environment: for a function, or for a caller that adds the environment itself."""
     return Task(
         env=Parcel(b""),
         env_spec=None,
@@ -99,7 +99,7 @@ def task_without_environment(experiment: Experiment) -> Task:
         envs_per_worker=experiment.envs_per_worker,
         target_steps=experiment.steps,
         seed=experiment.seed,
-        # A learner is one process more than there are workers, but it and they seldom all work at once.
+        # With a learner there is one process more, but it and all workers are seldom busy at the same time.
         a_core_each=experiment.workers <= usable_cores(),
     )
 
@@ -169,8 +169,8 @@ def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.
     """The ledger record [columns] of a learner that has died, as it was when `version`, the newest version, was announced.
 
     A learner publishes the record of a version before it announces the version. If it died in between, its newest record is of a
-    version that does not exist, and the record before that is returned. It is never more than one back, since a successor publishes
-    what it goes on from before anything else (`go_on_from`).
+    version that does not exist, and the record before that is returned. One record back is always enough, since a successor
+    first publishes the record that it goes on from (`go_on_from`).
     """
     record = ledger.read(learner)
     if ledger.column(record, "rounds")[0] > version:
@@ -179,14 +179,14 @@ def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.
 
 
 def go_on_from(books: Books, ledger: Ledger, learner: int, record: NDArray[np.float64]) -> None:
-    """A successor's books begin with record [columns]; what the ledger has beyond it was not announced, and is taken back."""
+    """Begin a successor's books with record [columns], and replace the ledger's newest if that is of a version never announced."""
     books.draft[:] = record
     if not np.array_equal(ledger.read(learner), record):
         ledger.publish(learner, books.draft)
 
 
 def parking_of(memory: SharedArrays, pipes: PipesToCarry, a_core_each: bool) -> Parking:
-    """Where the processes sleep; with `a_core_each` they wait patiently before they do."""
+    """Where the processes sleep; with `a_core_each` they spin longer before they do."""
     parking = Parking(memory["parking/sleeping"], pipes.pipes)
     if a_core_each:
         parking.spins = PATIENT_SPINS

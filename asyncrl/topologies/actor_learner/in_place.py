@@ -18,11 +18,12 @@ from asyncrl.shared.optimizers import clip_scale, norm
 class InPlacePace(Clockwork, Pace):
     """Hogwild, with or without a bound on how far anybody may be ahead of the slowest.
 
-    Lag with W workers under `bounded:K`: while a worker is in its round c, another can complete the rounds c - K to
-    c + K at most, so (2K + 1)(W - 1) updates pass at most.
-    Optimizer statistics are shared, or the worker's own where the parameters have them. The optimizer is told how many updates
-    its statistics have seen: everybody's, or the worker's own, which its ledger record counts (through deaths and resumed runs,
-    as its statistics stay too).
+    Under `bounded:K` with W workers the lag is at most (2K + 1)(W - 1): while one worker is in its round c, each other one can
+    complete only the rounds c - K to c + K.
+
+    Optimizer statistics are shared, unless `parameters.own_statistics` has rows: then each worker has its own. The optimizer is told
+    how many updates its statistics have seen. For shared ones these are everybody's; for a worker's own it is the count in its
+    ledger record, which outlives deaths and resumed runs as the statistics do.
     """
 
     def __init__(self, ground: Ground, worker: int, books: Books):
@@ -96,11 +97,11 @@ class InPlacePace(Clockwork, Pace):
             self.ground.parking.wake_all()
 
     def _publish_and_refresh(self, target: NDArray[np.float32]) -> None:
-        """Publish the books; if that carries the total of steps past a multiple, copy the parameters into the target network.
+        """Publish the books; if that carries the total past a multiple of `target_every`, copy the parameters into the target network.
 
-        The copy is made before the books are published where it is known by then to be due: if this worker is killed in between, the
-        books do not count yet, and whoever publishes next makes the copy again. If other workers publish at the same time, it may
-        turn out only afterwards that the total has passed a multiple. Then several workers may make the copy, each of parameters
+        If the copy is known to be due before the books are published, it is made first: a worker that is killed in between has not
+        published its books, so whoever publishes next makes the copy again. If other workers publish at the same time, it may turn
+        out only afterwards that the total has passed a multiple. Then several workers may make the copy, each of parameters
         that differ by the few updates in between.
         """
         rule, ledger = self.ground.rule, self.ground.ledger

@@ -48,7 +48,7 @@ class LearnerPace:
         return self._numbers
 
     def publish(self, numbers: NDArray[np.int64], vector: NDArray[Any], used_steps: int) -> int:
-        """Make vector [N] the next version, made from the tickets numbers [n]; returns it. The learner's state is saved already."""
+        """Make vector [N] the next version, made from the tickets numbers [n]; returns its number. The learner's state is saved already."""
         version = self._ground.snapshots.publish(vector)
         use_up(self._ground.tickets, numbers)
         self._used_steps = used_steps
@@ -57,8 +57,8 @@ class LearnerPace:
     def _set_limit(self) -> None:
         """Let workers claim tickets up to the limit that the mode allows, in whole generations.
 
-        With `arrival` an update takes any `population` evaluations. Were part of a generation withheld, fewer than that could be left
-        in the window: no update could be made of them, and workers would have nothing to claim.
+        With `arrival` an update takes any `population` evaluations. If the limit cut a generation in two, fewer tickets than that
+        could be left in the window: no update could be made of them, and workers would have nothing to claim.
         """
         tickets, population = self._ground.tickets, self._ground.population
         if not self._is_done():
@@ -105,14 +105,14 @@ class LearnerPace:
         return self._is_closing() and tickets.limit <= tickets.first
 
     def _reissue(self, numbers: NDArray[np.int64]) -> bool:
-        """Give out again what has no finite return, unless it was tried often enough. Whether there was any."""
+        """Give out again the tickets without a finite return that may still be tried. Returns whether there were any."""
         tickets = self._ground.tickets
         slots = numbers % tickets.slots
         made = tickets.records["made"]
         again = ~np.isfinite(tickets.records["value"][slots]) & (made[slots] < self._ground.retries)
         for number in numbers[again]:
             slot = tickets.slot(int(number))
-            tickets.records["attempt"][slot] = made[slot] + 1  # not += 1: whoever is killed here is succeeded by one that comes here again
+            tickets.records["attempt"][slot] = made[slot] + 1  # not += 1: if a learner is killed here, its successor runs this line again
             tickets.reissue(int(number))
             self.reissued += 1
         if again.any():
