@@ -162,9 +162,9 @@ def _trajectory(policy: Policy, rounds: RoundArrays, commits: bool) -> Trajector
     """A trajectory that shares the observations and actions of the round."""
     (steps, envs), spec, head = rounds.raw[1:].shape[:2], policy.spec, policy.head
     observation = (spec.observation_shape, spec.observation_dtype)
-    layout = Trajectory.layout(steps, envs, observation, (head.components, head.action_dtype), policy.memory_size)
+    layout = Trajectory.layout(steps, envs, observation, (head.stored, head.action_dtype), policy.memory_size)
     trajectory = Trajectory.empty(layout)
     trajectory.observation, trajectory.action = rounds.observation, rounds.action
     if commits:
-        trajectory.final_action = np.zeros((steps, envs, head.components), head.action_dtype)
+        trajectory.final_action = np.zeros((steps, envs, head.stored), head.action_dtype)
     return trajectory

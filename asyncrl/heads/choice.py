@@ -49,6 +49,7 @@ def made(name: str, spec: EnvSpec, options: NetworkOptions) -> Head:
         raise UserError(f"head {name!r} needs {needed} actions, this environment's are {given}{other}")
     head = kind(spec, options)
     head.attach({table: np.zeros(shape, dtype) for table, (shape, dtype) in head.table_layout().items()})
+    head.attach_caches({cache: np.zeros(shape, dtype) for cache, (shape, dtype) in head.cache_layout().items()})
     return head
 
 
