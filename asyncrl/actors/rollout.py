@@ -90,6 +90,7 @@ class Actor:
     def _begin_round(self, version: int, total_steps: float) -> None:
         rounds, trajectory = self.rounds, self.trajectory
         self.policy.expand(self._vector, self.dense)
+        self.policy.head.announce(self.dense)
         rounds.knobs[EPSILON] = 0.0
         for setting in self._exploration:
             setting.turn(rounds, total_steps, self.generator, self.exploration_memory)

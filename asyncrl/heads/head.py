@@ -144,7 +144,7 @@ class Head:
         """
 
     def announce(self, vector: Floats) -> None:
-        """A search's new version: vector [size], around which candidates lie. A head may share what it computes of it by `caches`."""
+        """Others use vector [size] too: a search's new version, or the parameters of a round. What it computes of it may be shared."""
 
     def fill(self, generator: np.random.Generator) -> None:
         """Write the first contents of `tables`, which are zero before. Called once, before the processes of a new run start."""

@@ -81,11 +81,13 @@ def normalised(x, y):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def embed(form, own, features, work, latents):  # type: ignore[no-untyped-def]
-    """Write latents[n, d] of features[n, F] by form[FORM] and own[D]; work[work_size]."""
+    """Write latents[n, d] of features[n, F] by form[FORM] and own[D]; work[work_size].
+
+    Nothing but the result is written to `latents`: others may read it, where the same was written before.
+    """
     d, width = form[LATENT], form[FEATURES]
-    hidden = work[:d]
+    hidden, latent = work[:d], work[d : 2 * d]
     for n in range(features.shape[0]):
-        latent = latents[n]
         _product(features[n], own, 0, latent)
         at = width * d
         for _ in range(1, form[ACTION_LAYERS]):
@@ -94,6 +96,8 @@ def embed(form, own, features, work, latents):  # type: ignore[no-untyped-def]
             at += d * d
         if form[NORMALISED]:
             normalised(latent, latent)
+        for j in range(d):
+            latents[n, j] = latent[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
