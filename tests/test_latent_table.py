@@ -162,6 +162,41 @@ def test_a_living_embedder_keeps_its_slot():
     assert table.embedded_alone == 1
 
 
+def test_a_slot_that_was_given_away_and_back_does_not_stand():
+    memory = memory_of_a_run()
+    reader, other = table_over(memory), table_over(memory)
+    announced(reader, version(0))
+    for number in (1, 2, 3, 0):
+        announced(other, version(number))
+    assert other._slot == reader._slot and not reader.stands()
+
+
+def test_a_slot_is_given_away_only_if_it_is_still_the_free_one_that_was_looked_at():
+    """Between a look at who is busy and the swap the slot is given to another, freed, and somebody still writes to it."""
+    memory = memory_of_a_run()
+    slow, quick, sleeper = table_over(memory), table_over(memory), CONTEXT.Process(target=time.sleep, args=(60,))
+    sleeper.start()
+    announced(quick, version(0))
+    turn, look = int(memory["turn"][0]), slow._is_busy
+
+    def look_and_be_overtaken(slot):
+        found = look(slot)
+        slow._is_busy = look
+        announced(quick, version(1))
+        assert quick._slot == slot
+        memory["process"][9], memory["busy"][9] = sleeper.pid, slot + 1
+        memory["turn"][0] = turn
+        announced(quick, version(2))  # frees the slot, and cannot have it
+        assert memory["words"][slot] < 0 and quick.embedded_alone == 1
+        return found
+
+    slow._is_busy = look_and_be_overtaken
+    announced(slow, version(3))
+    assert slow.embedded_alone == 1
+    sleeper.kill()
+    sleeper.join()
+
+
 def test_a_dead_processs_place_is_claimed_again():
     memory = memory_of_a_run()
     memory["process"][:] = 2**22 + 1  # above the largest number that a process can have

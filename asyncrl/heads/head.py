@@ -149,6 +149,10 @@ class Head:
     def fill(self, generator: np.random.Generator) -> None:
         """Write the first contents of `tables`, which are zero before. Called once, before the processes of a new run start."""
 
+    def figures(self) -> dict[str, float]:
+        """What its tables and caches tell of the run so far, by name, for a run's summary."""
+        return {}
+
     # Acting.
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:

@@ -118,6 +118,9 @@ class ImplicitHead(Head):
         """The latents of this version's action tower are shared: whoever is given the same parameters uses them."""
         self._latents.announce(self._own(vector))
 
+    def figures(self) -> dict[str, float]:
+        return self._latents.figures()
+
     def begin(self, vector: Floats) -> None:
         self._latents.forget()
         self._turns[BASE], self._turns[COUNT] = content_key(np.ascontiguousarray(vector, np.float32)), 0

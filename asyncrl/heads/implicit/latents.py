@@ -31,6 +31,9 @@ class Latents(Protocol):
     def of(self, own: Floats) -> Floats:
         """The latents [N, d] of own[D]; `stands` says afterwards whether they were that all the time."""
 
+    def figures(self) -> dict[str, float]:
+        """What all processes together have done; see `Head.figures`."""
+
     def stands(self) -> bool:
         """Whether what was read of the newest `of` was not overwritten meanwhile."""
 
@@ -59,6 +62,9 @@ class DrawnLatents(Latents):
 
     def of(self, own: Floats) -> Floats:
         return self._latents
+
+    def figures(self) -> dict[str, float]:
+        return {}
 
     def stands(self) -> bool:
         return True

@@ -120,6 +120,11 @@ class LatentTable(Latents):
         self._own, self.latents = own.copy(), self._arrays["latents"][self._slot]
         return self.latents
 
+    def figures(self) -> dict[str, float]:
+        """latents_embedded: how often the whole set has been embedded in the table; latents_versions: how often a slot was given away."""
+        shards, arrays = self._arrays["done"].shape[1], self._arrays
+        return {"latents_embedded": float(arrays["embedded"].sum()) / shards, "latents_versions": float(arrays["turn"][0])}
+
     def forget(self) -> None:
         """Look again what the latents are when they are next asked for: the set may have changed."""
         self._own = None
