@@ -39,7 +39,7 @@ def memory_of_a_run():
 
 
 def table_over(memory):
-    table = LatentTable(FORM, np.zeros(work_size(2, 0, LATENT), np.float32))
+    table = LatentTable(FORM, np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32))
     table.attach({name: memory[name] for name in table.layout()}, {"features": memory["features"]})
     return table
 
@@ -50,7 +50,7 @@ def version(number):
 
 def expected(memory, own):
     out = np.zeros((COUNT, LATENT), np.float32)
-    embed(FORM, own, memory["features"], np.zeros(work_size(2, 0, LATENT), np.float32), out)
+    embed(FORM, own, memory["features"], np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32), out)
     return out
 
 
@@ -176,7 +176,8 @@ def test_a_slot_is_given_away_only_if_it_is_still_the_free_one_that_was_looked_a
     memory = memory_of_a_run()
     slow, quick, sleeper = table_over(memory), table_over(memory), CONTEXT.Process(target=time.sleep, args=(60,))
     sleeper.start()
-    announced(quick, version(0))
+    for number in (4, 5, 0):
+        announced(quick, version(number))
     turn, look = int(memory["turn"][0]), slow._is_busy
 
     def look_and_be_overtaken(slot):

@@ -13,8 +13,10 @@ the same again. Of equal scores the first place counts, as in numpy.argmax.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncrl.heads.implicit.numbers import KEYS, key_at, place_in, uniform_box
 from asyncrl.heads.implicit.towers import (
@@ -29,11 +31,11 @@ from asyncrl.heads.implicit.towers import (
     STORED,
     SUBSET,
     TRANSITION,
+    apply_kernel,
     embed,
     embed_backward,
     normalised,
-    raw_score,
-    score,
+    raw_scores,
     score_backward,
     state_backward,
 )
@@ -53,28 +55,26 @@ def place_of(form, key, m):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _greedy(form, own, state, latents, key, work):  # type: ignore[no-untyped-def]
-    """The place of the best action: the selection `brute`."""
-    best, highest = np.int64(-1), np.float32(0.0)
-    for m in range(form[CHOSEN]):
+def _scores(form, own, state, latents, key, work, part, scores):  # type: ignore[no-untyped-def]
+    """Write the raw scores[M] of the actions that the transition of this key chooses among; part[M, d] holds their latents if not all."""
+    if form[RESAMPLE] != SUBSET:
+        raw_scores(form, own, state, latents, work, scores)
+        return
+    for m in range(scores.size):
         place = place_of(form, key, m)
-        value = raw_score(form, own, state, latents[place], work)
-        if best < 0 or value > highest or (value == highest and place < best):
-            best, highest = place, value
-    return best
+        for j in range(state.size):
+            part[m, j] = latents[place, j]
+    raw_scores(form, own, state, part, work, scores)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_all(form, own, state, latents, key, work, scores):  # type: ignore[no-untyped-def]
-    """Write scores[M] of the actions that the transition of this key chooses among; returns the highest.
-
-    form[FORM], own[D], state[d], latents[N, d], work[work_size].
-    """
-    highest = np.float32(-np.inf)
-    for m in range(scores.size):
-        scores[m] = score(form, own, state, latents[place_of(form, key, m)], work)
-        highest = max(highest, scores[m])
-    return highest
+def _greedy(form, key, scores):  # type: ignore[no-untyped-def]
+    """The place of the best of scores[M]: the selection `brute`."""
+    best, place = 0, place_of(form, key, 0)
+    for m in range(1, scores.size):
+        if scores[m] > scores[best] or (scores[m] == scores[best] and form[RESAMPLE] == SUBSET and place_of(form, key, m) < place):
+            best, place = m, place_of(form, key, m)
+    return place
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -134,11 +134,11 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
     """Write action[E, S] and bounded[E, C] of policy_output[E, d]. With probability epsilon (noise[1, e, C] below it) any of the M.
 
     form[FORM], own[D], tables (values[N, C], bounds[2, C], features[N, F]), latents[N, d], turns[TURNS], knobs[KNOBS],
-    noise[2, E, C+1], extra_noise[E, C], scratch (state[d], work[W], scores[M], drawn_key[1]); `drawn`: the random number of the round,
-    `temperature`: the head's own.
+    noise[2, E, C+1], extra_noise[E, C], scratch (state[d], work[W], scores[M], part[m, d], drawn_key[1]).
+    `drawn`: the random number of the round, `temperature`: the head's own.
     """
     values, bounds, features = tables
-    state, work, scores, drawn_key = scratch
+    state, work, scores, part, drawn_key = scratch
     last = noise.shape[2] - 1
     for e in range(action.shape[0]):
         key = _key(form, knobs, turns, noise, e, drawn)
@@ -151,9 +151,11 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
         if noise[1, e, last] < knobs[EPSILON]:
             place = place_of(form, key, min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1))
         elif knobs[TEMPERATURE] == 0.0:
-            place = _greedy(form, own, state, latents, key, work)
+            _scores(form, own, state, latents, key, work, part, scores)
+            place = _greedy(form, key, scores)
         else:
-            highest = score_all(form, own, state, latents, key, work, scores)
+            _scores(form, own, state, latents, key, work, part, scores)
+            highest = apply_kernel(form, scores)
             place = place_of(form, key, _invert(scores, highest, temperature * knobs[TEMPERATURE], noise[0, e, 0]))
         _write(form, place, key, features, values, bounds, extra_noise[e], action[e], bounded[e])
 
@@ -178,14 +180,15 @@ def act(plan, vector, net, t, form, own, tables, latents, turns, temperature, kn
 @njit(cache=True, nogil=True, error_model="numpy")
 def _logits(form, own, output, key, features, latents, temperature, scratch):  # type: ignore[no-untyped-def]
     """Leave in scratch the state latent[d] and scores[M] of output[d] in this key's set; returns log sum exp(scores / temperature)."""
-    state, work, scores, drawn_key = scratch
+    state, work, scores, part, drawn_key = scratch
     if form[RESAMPLE] >= ITERATION:
         _redraw(form, own, key, drawn_key, features, work, latents)
     for j in range(state.size):
         state[j] = output[j]
     if form[NORMALISED]:
         normalised(state, state)
-    highest = np.float64(score_all(form, own, state, latents, key, work, scores))
+    _scores(form, own, state, latents, key, work, part, scores)
+    highest = np.float64(apply_kernel(form, scores))
     total = 0.0
     for m in range(scores.size):
         total += math.exp((scores[m] - highest) / temperature)
@@ -198,12 +201,15 @@ def log_probs(form, own, policy_output, action, features, latents, temperature, 
 
     form[FORM], own[D], features[n, F], latents[n, d], and scratch as in `choose_all`; temperature is the whole one.
     """
-    state, work, _, drawn_key = scratch
+    _, _, scores, _, drawn_key = scratch
     drawn_key[0] = -1
     for n in range(out.size):
         key = action[n, 1] if form[STORED] > 1 else np.int64(0)
         normal = _logits(form, own, policy_output[n], key, features, latents, temperature, scratch)
-        total = score(form, own, state, latents[action[n, 0]], work) / temperature - normal
+        m = 0
+        while place_of(form, key, m) != action[n, 0]:
+            m += 1
+        total = scores[m] / temperature - normal
         if epsilon > 0.0:
             total = math.log((1.0 - epsilon) * math.exp(total) + epsilon / form[CHOSEN])
         out[n] = total
@@ -217,7 +223,7 @@ def output_gradient(form, own, rows, entropy_weight, temperature, features, late
     d_latents[n, d] (scratch) of the whole set. Returns (that sum's first part, the sum of the entropies).
     """
     policy_output, d_policy, action, weight = rows
-    state, work, scores, drawn_key = scratch
+    state, work, scores, _, drawn_key = scratch
     redrawn = form[RESAMPLE] >= ITERATION
     weighted, entropies = 0.0, 0.0
     d_own[:] = 0.0
@@ -251,6 +257,8 @@ def output_gradient(form, own, rows, entropy_weight, temperature, features, late
     return weighted, entropies
 
 
-def scratch_of(form: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
-    """(state[d], work[size], scores[M], drawn_key[1]): what the functions above write to, for form[FORM]."""
-    return np.zeros(form[LATENT], np.float32), np.zeros(size, np.float32), np.zeros(form[CHOSEN], np.float32), np.full(1, -1, np.int64)
+def scratch_of(form: NDArray[np.int64], size: int) -> tuple[NDArray[Any], ...]:
+    """(state[d], work[size], scores[M], part[m, d], drawn_key[1]): what the functions above write to, for form[FORM]."""
+    chosen, latent = int(form[CHOSEN]), int(form[LATENT])
+    part = np.zeros((chosen if form[RESAMPLE] == SUBSET else 0, latent), np.float32)
+    return np.zeros(latent, np.float32), np.zeros(size, np.float32), np.zeros(chosen, np.float32), part, np.full(1, -1, np.int64)

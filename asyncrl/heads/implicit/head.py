@@ -64,7 +64,7 @@ class ImplicitHead(Head):
         self.extra_size = sum(inputs * outputs for inputs, outputs in self._matrices)
         self.stored = int(self.form[STORED])
         self._fixed = bool(self.form[RESAMPLE] <= SUBSET)
-        self._scratch = scratch_of(self.form, work_size(towers.action_layers, towers.rest_layers, self.policy_outputs))
+        self._scratch = scratch_of(self.form, work_size(towers.action_layers, towers.rest_layers, self.policy_outputs, self._set.features))
         self._latents: Latents = LatentTable(self.form, self._scratch[1]) if self._fixed else DrawnLatents(self.form)
         self._turns, self._d_own = np.zeros(TURNS, np.int64), np.zeros(self.extra_size)
         self._d_latents = np.zeros((self.places, self.policy_outputs), np.float32)  # pages are taken where something is learned
@@ -124,7 +124,7 @@ class ImplicitHead(Head):
     def begin(self, vector: Floats) -> None:
         self._latents.forget()
         self._turns[BASE], self._turns[COUNT] = content_key(np.ascontiguousarray(vector, np.float32)), 0
-        self._scratch[3][0] = -1
+        self._scratch[-1][0] = -1
 
     def _own(self, vector: Floats) -> Floats:
         return vector[vector.size - self.extra_size :]
