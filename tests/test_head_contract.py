@@ -86,7 +86,7 @@ def policy_of(head, kind, role, **options):
         policy = SearchPolicy(spec, "mlp" if head.name in AUTO[role].values() else head.name, network)
     else:
         policy = Policy(spec, head.name, network, role=role)
-    assert type(policy.head) is head
+    assert type(policy.head) is head.for_role(role)
     policy.fill_tables(3)
     return policy
 
@@ -141,13 +141,13 @@ def test_members_have_the_contracts_parameters(head):
 
 @every_case
 def test_a_head_has_what_its_roles_need(head, kind, role):
-    assert [name for name in NEEDED[role] if getattr(head, name) is getattr(Head, name)] == []
+    assert [name for name in NEEDED[role] if getattr(head.for_role(role), name) is getattr(Head, name)] == []
 
 
 def test_what_a_head_lacks_is_named():
     head = made("deterministic", spec_of(LINE), NetworkOptions())
     with pytest.raises(NotImplementedError, match="head 'deterministic' has no 'chosen'; its roles are: replay"):
-        head.chosen(None, None)
+        head.chosen(None, None, None)
 
 
 @every_case
@@ -300,7 +300,7 @@ def test_the_gradient_is_that_of_finite_differences(head, kind, role, temperatur
     def parts(output, extra):
         tensors = torch.from_numpy(output), torch.from_numpy(extra)
         if role is Role.ACTION_VALUES:
-            return (weight * policy.head.chosen(tensors[0], action)).sum().item(), 0.0
+            return (weight * policy.head.chosen(*tensors, action)).sum().item(), 0.0
         log_prob, entropy = policy.head.log_prob_and_entropy(*tensors, action, temperature)
         return (weight * log_prob).sum().item(), entropy.expand(len(weight)).sum().item()
 

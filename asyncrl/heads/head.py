@@ -4,7 +4,7 @@ A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subcla
 
     every role      choose, light_kernel
     ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
-    ACTION_VALUES   output_gradient, chosen
+    ACTION_VALUES   output_gradient, chosen; values, where the outputs are not the values themselves
     REPLAY          the greedy action is tanh(policy_output), P = C; actions are stored within [-1, 1]; no parameters of its own
     SOFT_REPLAY     the same of tanh(the first C outputs); the other C are logarithms of deviations, P = 2 C
     SEARCH          at temperature 0, `light_kernel` draws no random number: it gives the greedy action
@@ -87,6 +87,11 @@ class Head:
     extra_size: int = 0
     squash: bool = False
     places: int = 0
+
+    @classmethod
+    def for_role(cls, role: Role) -> type[Head]:
+        """What stands for the head in a family of algorithms: itself, or a subclass for that role alone."""
+        return cls
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         """Raises UserError for actions or options that this head cannot serve; `asyncrl.heads.choice` has checked the action kind."""
@@ -210,9 +215,13 @@ class Head:
         """torch: the mean over N states of KL[old || new], a scalar; outputs [N, P], its own parameters [extra_size]."""
         raise self._lacks("divergence")
 
-    def chosen(self, policy_output: Any, action: Any) -> Any:
-        """torch: of action values, Q(s_n, a_n) [N] of policy_output[N, P] and action[N, 1]."""
+    def chosen(self, policy_output: Any, extra: Any, action: Any) -> Any:
+        """torch: of action values, Q(s_n, a_n) [N] of policy_output[N, P], its own parameters extra[extra_size] and action[N, 1]."""
         raise self._lacks("chosen")
+
+    def values(self, policy_output: Floats, vector: Floats, out: Floats) -> Floats:
+        """Of action values, Q(s_n, .) [N, A] of policy_output[N, P]: written to out[N, A], or the outputs themselves where they are it."""
+        return policy_output
 
     def _lacks(self, member: str) -> NotImplementedError:
         roles = ", ".join(sorted(role.value for role in self.roles))

@@ -50,7 +50,7 @@ class Policy:
         """
         self.spec = spec
         self.options = options
-        self.head = made(head if role in REPLAY_ROLES else actor_learner_head(head, spec, role), spec, options)
+        self.head = made(head if role in REPLAY_ROLES else actor_learner_head(head, spec, role), spec, options, role)
         self._check(head, network)
         self.name = head if head in ACTOR_CRITIC_LAYERS else self.head.name
         self.memory_size = options.recurrent

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import made, searched_head
+from asyncrl.heads.head import Role
 from asyncrl.heads.networks.compact import Shape, check_network, searched, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan
 from asyncrl.heads.options import NetworkOptions
@@ -36,7 +37,7 @@ class SearchPolicy:
         own = searched_head(head, spec)
         check_network(spec, head, options)
         self.spec, self.options, self.head_name, self.action_bins = spec, options, head, action_bins
-        self.head = made(own, spec, options)
+        self.head = made(own, spec, options, Role.SEARCH)
         self.shape = self.head.network(shape_of(head, options))
         _check(spec, head, options, self.shape, action_bins)
         if action_bins and not self.head.decides:

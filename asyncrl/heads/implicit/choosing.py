@@ -257,6 +257,35 @@ def output_gradient(form, own, rows, entropy_weight, temperature, features, late
     return weighted, entropies
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def all_values(form, own, policy_output, latents, scratch, out):  # type: ignore[no-untyped-def]
+    """Write the scores out[n, N] of all actions at policy_output[n, d]; form[FORM], own[D], latents[N, d], scratch as in `choose_all`."""
+    for n in range(policy_output.shape[0]):
+        _logits(form, own, policy_output[n], np.int64(0), latents, latents, 1.0, scratch)
+        out[n] = scratch[2]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def value_gradient(form, own, rows, features, latents, d_latent, d_own, scratch):  # type: ignore[no-untyped-def]
+    """Write rows' d_policy[n, d] and d_own[D] (float64) of the sum of weight[n] * score of action[n, 0]; returns the sum.
+
+    form[FORM], own[D]; rows as in `output_gradient`; features[N, F], latents[N, d] of the set; d_latent[1, d] is scratch.
+    """
+    policy_output, d_policy, action, weight = rows
+    state, work, _, _, _ = scratch
+    total = 0.0
+    d_own[:] = 0.0
+    for n in range(weight.size):
+        place = action[n, 0]
+        _logits(form, own, policy_output[n], np.int64(0), features, latents, 1.0, scratch)
+        total += weight[n] * scratch[2][place]
+        d_policy[n], d_latent[:] = np.float32(0.0), np.float32(0.0)
+        score_backward(form, own, state, latents[place], weight[n], work, d_policy[n], d_latent[0], d_own)
+        state_backward(form, policy_output[n], d_policy[n])
+        embed_backward(form, own, features[place : place + 1], d_latent, work, d_own)
+    return total
+
+
 def scratch_of(form: NDArray[np.int64], size: int) -> tuple[NDArray[Any], ...]:
     """(state[d], work[size], scores[M], part[m, d], drawn_key[1]): what the functions above write to, for form[FORM]."""
     chosen, latent = int(form[CHOSEN]), int(form[LATENT])
