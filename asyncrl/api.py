@@ -16,6 +16,7 @@ from asyncrl.envs.video import function_hint, has_screen, record
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_named
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
+from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.tables import kept_tables
 from asyncrl.session.folder import other_environment, read_experiment
@@ -31,7 +32,7 @@ from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     """Train, as `asyncrl train ALGO ENV` does: ``train("a3c", "CartPole-v1", workers=4, mode="async", steps=200_000)``.
 
-    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions` and of the algorithm's options, by
+    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions`, of `ImplicitOptions` and of the algorithm's options, by
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
     are sent to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
     (`tensor.share_memory_()`), and copied into each otherwise; one on another device is refused.
@@ -41,10 +42,10 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
     entry = ALGORITHMS[algo]
-    groups = {"options": entry.options_type, "network": NetworkOptions, "run": RunOptions}
+    groups = {"options": entry.options_type, "implicit": ImplicitOptions, "network": NetworkOptions, "run": RunOptions}
     parts: dict[str, dict[str, Any]] = {name: {} for name in groups}
     own = {field.name for field in dataclasses.fields(Experiment)} - set(groups)
-    names = {field.name: name for name, kind in groups.items() for field in dataclasses.fields(kind)}
+    names = {field.name: name for name, kind in groups.items() for field in dataclasses.fields(kind) if field.name not in groups}
     top: dict[str, Any] = {"mode": entry.default_mode}
     for name, value in settings.items():
         if name in own:
@@ -53,7 +54,8 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
             parts[names[name]][name] = value
         else:
             raise unknown("setting", name, [*own, *names])
-    made = {name: kind(**parts[name]) for name, kind in groups.items()}
+    parts["network"]["implicit"] = ImplicitOptions(**parts.pop("implicit"))
+    made = {name: groups[name](**given) for name, given in parts.items()}
     check_named(made["options"], [name for name, value in settings.items() if value is not False])
     return run(Experiment(algo, env, **top, **made))
 

@@ -21,8 +21,9 @@ class Trajectory:
 
     observation        [T+1, E, *shape]  as the policy sees them (normalised, if that is on); if an episode ended at
                        step t, observation[t + 1] is the first of the next episode
-    action             [T, E, C]         int64 choices, or float32 before they are clipped or squashed to the bounds; [T+1, E, C]
-                       for algorithms that choose the action after the last step already (Sarsa)
+    action             [T, E, C]         int64 choices, or float32 before they are clipped or squashed to the bounds, or what the
+                       head keeps instead of C components (`Head.stored`); [T+1, E, C] for algorithms that choose the action after
+                       the last step already (Sarsa)
     reward             [T, E]            float32, scaled for learning
     ended              [T, E]            uint8: GOES_ON, TERMINATED or TRUNCATED
     final_observation  [T, E, *shape]    the observation after a truncated step, from which the return is bootstrapped; set only

@@ -148,6 +148,24 @@ class DictEnv(CountingEnv):
         return {"a": super().observe(), "b": (self.count % 4, np.eye(2, dtype=np.float32))}
 
 
+class FollowEnv(CountingEnv):
+    """Two random numbers are seen, and the first is to be given back: reward -(action - observation[0])^2, episodes of 10 steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def step(self, action: Any) -> Step:
+        reward = -float(np.square(np.asarray(action) - self.seen[0]).sum())
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, info
+
+    def observe(self) -> Any:
+        self.seen = self.np_random.uniform(-1.0, 1.0, 2).astype(np.float32)
+        return self.seen
+
+
 class ContinuousTargetEnv(CountingEnv):
     """One-step episodes, observations of zeros: reward -sum((action - target)^2)."""
 

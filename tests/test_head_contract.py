@@ -79,14 +79,15 @@ def spec_of(space):
 
 def policy_of(head, kind, role, **options):
     """A policy over layers of 8 units; tables are filled."""
-    spec, network = spec_of(SPACES[kind]), NetworkOptions(hidden=(8,), **options)
+    layers = {} if head.name == "iot" else {"hidden": (8,)}  # whose network is one layer
+    spec, network = spec_of(SPACES[kind]), NetworkOptions(**layers, **options)
     if role in REPLAY_ROLES:
         policy = TowerPolicy(spec, head.name, (8,))
     elif role is Role.SEARCH:
         policy = SearchPolicy(spec, "mlp" if head.name in AUTO[role].values() else head.name, network)
     else:
         policy = Policy(spec, head.name, network, role=role)
-    assert type(policy.head) is head
+    assert type(policy.head) is head.for_role(role)
     policy.fill_tables(3)
     return policy
 
@@ -141,13 +142,13 @@ def test_members_have_the_contracts_parameters(head):
 
 @every_case
 def test_a_head_has_what_its_roles_need(head, kind, role):
-    assert [name for name in NEEDED[role] if getattr(head, name) is getattr(Head, name)] == []
+    assert [name for name in NEEDED[role] if getattr(head.for_role(role), name) is getattr(Head, name)] == []
 
 
 def test_what_a_head_lacks_is_named():
     head = made("deterministic", spec_of(LINE), NetworkOptions())
     with pytest.raises(NotImplementedError, match="head 'deterministic' has no 'chosen'; its roles are: replay"):
-        head.chosen(None, None)
+        head.chosen(None, None, None)
 
 
 @every_case
@@ -179,7 +180,7 @@ def test_acting_is_that_of_torch(head, kind, role):
     policy = policy_of(head, kind, role)
     vector = lively(policy)
     rounds = acted(policy, vector, epsilon=0.3)
-    assert rounds.action.dtype == head.action_dtype and rounds.action.shape == (4, 3, policy.head.components)
+    assert rounds.action.dtype == head.action_dtype and rounds.action.shape == (4, 3, policy.head.stored)
     assert np.isfinite(rounds.action).all() and np.isfinite(rounds.bounded).all()
     module, _ = policy.module(vector, None)
     for t in range(4):
@@ -256,8 +257,12 @@ def test_a_search_plays_the_greedy_action(head, kind, role):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @distributions
 def test_probabilities_sum_to_one(head, kind, role, temperature, epsilon):
-    policy = Policy(spec_of(LINE if kind == "box" else SPACES[kind]), head.name, NetworkOptions(hidden=(8,), initial_log_std=-0.4))
-    if kind == "box":
+    layers = {} if head.name == "iot" else {"hidden": (8,)}
+    policy = Policy(spec_of(LINE if kind == "box" else SPACES[kind]), head.name, NetworkOptions(**layers, initial_log_std=-0.4))
+    policy.fill_tables(3)
+    if policy.head.places:
+        action, step = np.arange(policy.head.places)[:, None], 1.0
+    elif kind == "box":
         reach = 8.0 if head.roles.isdisjoint(REPLAY_ROLES) else 1.0  # actions of a replay lie within [-1, 1]
         action, step = np.linspace(-reach, reach, 400_001, dtype=np.float32)[:, None], 2.0 * reach / 400_000
     else:
@@ -277,7 +282,7 @@ def test_log_probabilities_are_those_of_torch(head, kind, role, temperature):
     knobs, out = np.zeros(KNOBS), np.zeros(len(rows.action), np.float32)
     knobs[TEMPERATURE] = temperature
     policy.head.log_prob(rows.policy_output, vector, rows.action, knobs, out)
-    extra = torch.from_numpy(policy.head.initial(np.random.default_rng(0)))
+    extra = torch.from_numpy(vector[vector.size - policy.head.extra_size :])
     log_prob, entropy = policy.head.log_prob_and_entropy(
         torch.from_numpy(rows.policy_output), extra, torch.from_numpy(rows.action), temperature
     )
@@ -290,13 +295,13 @@ def test_log_probabilities_are_those_of_torch(head, kind, role, temperature):
 def test_the_gradient_is_that_of_finite_differences(head, kind, role, temperature):
     policy = policy_of(head, kind, role, **({"initial_log_std": -0.4} if kind == "box" else {}))
     rows, vector, entropy_weight = rows_of(policy), policy.initial(0), 0.3
-    own, action = policy.head.initial(np.random.default_rng(0)).astype(np.float64), torch.from_numpy(rows.action)
+    own, action = vector[vector.size - policy.head.extra_size :].astype(np.float64), torch.from_numpy(rows.action)
     weight = torch.from_numpy(rows.log_prob_weight).double()
 
     def parts(output, extra):
         tensors = torch.from_numpy(output), torch.from_numpy(extra)
         if role is Role.ACTION_VALUES:
-            return (weight * policy.head.chosen(tensors[0], action)).sum().item(), 0.0
+            return (weight * policy.head.chosen(*tensors, action)).sum().item(), 0.0
         log_prob, entropy = policy.head.log_prob_and_entropy(*tensors, action, temperature)
         return (weight * log_prob).sum().item(), entropy.expand(len(weight)).sum().item()
 

@@ -90,6 +90,7 @@ class Actor:
     def _begin_round(self, version: int, total_steps: float) -> None:
         rounds, trajectory = self.rounds, self.trajectory
         self.policy.expand(self._vector, self.dense)
+        self.policy.head.announce(self.dense)
         rounds.knobs[EPSILON] = 0.0
         for setting in self._exploration:
             setting.turn(rounds, total_steps, self.generator, self.exploration_memory)
@@ -162,9 +163,9 @@ def _trajectory(policy: Policy, rounds: RoundArrays, commits: bool) -> Trajector
     """A trajectory that shares the observations and actions of the round."""
     (steps, envs), spec, head = rounds.raw[1:].shape[:2], policy.spec, policy.head
     observation = (spec.observation_shape, spec.observation_dtype)
-    layout = Trajectory.layout(steps, envs, observation, (head.components, head.action_dtype), policy.memory_size)
+    layout = Trajectory.layout(steps, envs, observation, (head.stored, head.action_dtype), policy.memory_size)
     trajectory = Trajectory.empty(layout)
     trajectory.observation, trajectory.action = rounds.observation, rounds.action
     if commits:
-        trajectory.final_action = np.zeros((steps, envs, head.components), head.action_dtype)
+        trajectory.final_action = np.zeros((steps, envs, head.stored), head.action_dtype)
     return trajectory

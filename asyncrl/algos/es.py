@@ -80,7 +80,10 @@ class Es(Perturbed):
         if not np.abs(down).max() < LARGEST:
             return {**figures, "not_finite": 1.0}
         count += 1
-        self._rule.step((theta, self.state["statistics"]), down.astype(np.float32), slice(None), 1.0, self._rate, int(count[0]))
+        # Parameters that rested keep still: momentum and decay would move them, and nothing is known of them.
+        part = self._part(kept)
+        place = (theta[part], self.state["statistics"][:, part])
+        self._rule.step(place, down[part].astype(np.float32), slice(None), 1.0, self._rate, int(count[0]))
         return {"gradient_norm": float(np.linalg.norm(g)), **self._replaced(version, theta), **figures}
 
 

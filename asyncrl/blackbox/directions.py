@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.blackbox.kinds import KINDS, Stream
 from asyncrl.blackbox.search import Setting
+from asyncrl.blackbox.space import Lazy
 from asyncrl.errors import UserError, unknown
 
 KEPT = 2  # generations whose blocks are cached: the one that is evaluated, and the one from which the learner updates
@@ -31,11 +32,12 @@ class Directions:
 
     seed: of the run. size: N. count: directions per generation. settings: direction j has settings[j % len(settings)];
     orthogonal and Hadamard blocks consist of the directions of one setting and generation. The same arguments give the
-    same bits in any process, whatever the number of threads of its linear algebra. Raises UserError for an unknown kind, no
+    same bits in any process, whatever the number of threads of its linear algebra. lazy: where parameters rest, directions are drawn in
+    the space of the others alone (so orthogonal ones are orthogonal there), and are 0 elsewhere. Raises UserError for an unknown kind, no
     settings, a sigma that is not positive and finite, or a count or size below 1. Not thread-safe.
     """
 
-    def __init__(self, seed: int, size: int, count: int, settings: Sequence[Setting]) -> None:
+    def __init__(self, seed: int, size: int, count: int, settings: Sequence[Setting], lazy: Lazy | None = None) -> None:
         if size < 1 or count < 1:
             raise UserError(f"{count} directions of {size} parameters were asked for (allowed: at least 1 of each)")
         if not settings:
@@ -51,6 +53,7 @@ class Directions:
         self._kinds = [KINDS[setting.kind] for setting in settings]
         self._stream = Stream(seed)
         self._blocks: dict[int, _Block] = {}
+        self._lazy = lazy
 
     @property
     def sigmas(self) -> NDArray[np.float64]:
@@ -102,4 +105,7 @@ class Directions:
 
     def _fill(self, generation: int, setting: int, first: int, out: NDArray[np.float32]) -> None:
         self._stream.generation, self._stream.setting = generation, setting
-        self._kinds[setting].fill(self._stream, first, out)
+        varied = slice(None) if self._lazy is None else self._lazy.varied(generation)
+        self._kinds[setting].fill(self._stream, first, out[:, varied])
+        if varied.stop is not None:
+            out[:, varied.stop :] = 0.0

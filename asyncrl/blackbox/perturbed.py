@@ -51,14 +51,14 @@ class Perturbed(Search):
                 f"{len(settings)} exploration settings cannot be used with population = {options.population}: some would get none of a "
                 f"generation's directions (allowed: up to {self._plan.directions}, or a larger population)"
             )
-        self._directions = Directions(seed, size, self._plan.directions, settings)
+        self._directions = Directions(seed, size, self._plan.directions, settings, space.lazy)
         self._sigma, self._smallest_sigma = settings[0].sigma, min(setting.sigma for setting in settings)
         places = [self._plan.place(ticket) for ticket in range(self._plan.tickets)]
         self._direction = np.array([j for j, _ in places], np.int64)
         self._sign = np.array([sign for _, sign in places], np.float64)
         self.tickets = self._plan.tickets
         self.published_size = size
-        self._eps, self._dtype = np.empty(size, np.float32), space.dtype
+        self._eps, self._dtype, self._lazy = np.empty(size, np.float32), space.dtype, space.lazy
         self.state: dict[str, NDArray[Any]] = {"theta": np.zeros(size, self._dtype)}
         self._history = History(self.state, size, options.max_lag, self._dtype)
 
@@ -112,6 +112,13 @@ class Perturbed(Search):
         shaped = shape(less_baseline(with_worst(value), rows[kept]), self._options.shaping)
         figures["late_used"] = float(np.sum(rows[kept] != CURRENT))
         return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], shaped), figures
+
+    def _part(self, kept: Kept) -> slice:
+        """The parameters that these evaluations tell something of: all, unless some rested in all of their generations."""
+        if self._lazy is None:
+            return slice(None)
+        parts = [self._lazy.varied(int(generation)) for generation in np.unique(kept.generation)]
+        return next((part for part in parts if part.stop is None), parts[0])
 
     def _possible(self, batch: Evaluations) -> NDArray[np.bool_]:
         there = ~np.isnan(batch.value)

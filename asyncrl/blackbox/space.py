@@ -17,6 +17,18 @@ Whole = NDArray[np.int64]
 ALLOWED = "(low, high), each a number or one for each parameter, where -inf and inf stand for none"
 
 
+@dataclass(frozen=True)
+class Lazy:
+    """Parameters that are varied and updated in some generations only: those after the first `size`, in every `period`-th from 0 on."""
+
+    size: int
+    period: int
+
+    def varied(self, generation: int) -> slice:
+        """The parameters that a generation varies."""
+        return slice(None) if generation % self.period == 0 else slice(0, self.size)
+
+
 @dataclass(frozen=True, eq=False)
 class Space:
     """The points that a search may evaluate. For policies they are float32, like the networks' parameters, and unbounded."""
@@ -27,6 +39,8 @@ class Space:
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
     """Bounds [N], infinite for parameters without a bound; both are None if no parameter has any."""
+    lazy: Lazy | None = None
+    """Which parameters rest in some generations; None: none does."""
 
     @property
     def dtype(self) -> type[np.float32] | type[np.float64]:

@@ -62,9 +62,11 @@ def option_names(kind: type) -> tuple[list[str], list[str]]:
         name = field.name.replace("_", "-")
         if tyro.conf.Positional in marks:
             positional.append(name)
+        elif tyro.conf.Suppress in marks:
+            continue
         elif dataclasses.is_dataclass(plain):
             options += option_names(typing.cast(type, plain))[0][1:]
-        elif tyro.conf.Suppress not in marks:
+        else:
             options += [f"--{name}", f"--no-{name}"] if plain is bool else [f"--{name}"]
     return options, positional
 
@@ -144,6 +146,8 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         return _single(*_SINGLE[info.type])
     if info.type_origin is Literal:
         return _single(_one_of(inner), "{" + ",".join(inner) + "}")
+    if info.type_origin in (Union, types.UnionType) and inner[0] is str and typing.get_origin(inner[1]) is tuple:  # in Python also numbers
+        return _single(*_SINGLE[str])
     if info.type_origin in (Union, types.UnionType) and len(inner) == 2 and inner[1] is type(None) and inner[0] in _SINGLE:
         convert, metavar = _SINGLE[inner[0]]
         return _single(lambda text: None if text.lower() == "none" else convert(text), metavar)

@@ -44,8 +44,11 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     if not isinstance(experiment.algo, str) or experiment.algo not in ALGORITHMS:
         raise unknown("algorithm", experiment.algo, ALGORITHMS)
     _check_options(experiment)
-    for part in (experiment, experiment.options, experiment.network, experiment.run):
+    for part in (experiment, experiment.options, experiment.network, experiment.network.implicit, experiment.run):
         check_fields(part)
+    experiment.network.implicit.check_head(experiment.head)
+    if experiment.network.implicit.lazy > 1 and not ALGORITHMS[experiment.algo].searches:
+        raise UserError(f"lazy = {experiment.network.implicit.lazy} cannot be used with {experiment.algo}: it is for black-box search")
     least = experiment.options.least_steps
     if experiment.steps < least:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {least}: not even one rollout would fit")

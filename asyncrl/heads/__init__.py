@@ -4,6 +4,8 @@
     categorical, gaussian   heads of stochastic policies
     action_values           the head of value learning
     squashed                heads of policies that learn from a replay
+    itt, iot, explicit      implicit policies of seed 000, which choose from a set of actions, and what they are compared with
+    implicit     what itt and iot are made of
     choice       which head a name of the command line stands for, and the errors where it does not fit
     policy       a network and a head over one flat vector: what acts and learns
     tower        the same without v(s), for algorithms with a replay
@@ -20,11 +22,24 @@
 
 from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.categorical import CategoricalHead
+from asyncrl.heads.explicit import ExplicitHead
 from asyncrl.heads.gaussian import GaussianHead
 from asyncrl.heads.head import Head
+from asyncrl.heads.iot import OneTowerHead
+from asyncrl.heads.itt import TwoTowerHead
 from asyncrl.heads.squashed import DeterministicHead, SquashedHead
 
 HEADS: dict[str, type[Head]] = {
-    head.name: head for head in (CategoricalHead, GaussianHead, ActionValueHead, DeterministicHead, SquashedHead)
+    head.name: head
+    for head in (
+        CategoricalHead,
+        GaussianHead,
+        ActionValueHead,
+        DeterministicHead,
+        SquashedHead,
+        TwoTowerHead,
+        OneTowerHead,
+        ExplicitHead,
+    )
 }
 """All heads. What `--head` can name besides are kinds of layers, `asyncrl.heads.networks.compact.LAYERS`."""

@@ -73,5 +73,5 @@ class ActionValueHead(Head):
         """As `Head.output_gradient`, of the chosen values; a choice that is greedy has no entropy, so its weight is not read."""
         return _output_gradient(rows.log_prob_weight, rows.policy_output, rows.action, rows.d_policy), 0.0
 
-    def chosen(self, policy_output: Any, action: Any) -> Any:
+    def chosen(self, policy_output: Any, extra: Any, action: Any) -> Any:
         return policy_output.gather(1, action).squeeze(1)

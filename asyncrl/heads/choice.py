@@ -39,16 +39,20 @@ def with_role(*roles: Role) -> list[str]:
     return [name for name, head in HEADS.items() if not head.roles.isdisjoint(roles)]
 
 
-def made(name: str, spec: EnvSpec, options: NetworkOptions) -> Head:
-    """The head of this name, with tables of its own. Raises UserError where it is not made for the environment's actions."""
+def made(name: str, spec: EnvSpec, options: NetworkOptions, role: Role | None = None) -> Head:
+    """The head of this name, for this role if one is given, with tables of its own.
+
+    Raises UserError where it is not made for the environment's actions.
+    """
     kind = HEADS[name]
     if spec.action_kind not in kind.action_kinds:
         needed = " or ".join(_ACTIONS[one] for one in kind.action_kinds)
         given = "a Box" if spec.action_kind == "box" else spec.action_kind
         other = "" if kind.roles <= REPLAY_ROLES else f"; use {_DISTRIBUTIONS[spec.action_kind]!r}"
         raise UserError(f"head {name!r} needs {needed} actions, this environment's are {given}{other}")
-    head = kind(spec, options)
+    head = (kind if role is None else kind.for_role(role))(spec, options)
     head.attach({table: np.zeros(shape, dtype) for table, (shape, dtype) in head.table_layout().items()})
+    head.attach_caches({cache: np.zeros(shape, dtype) for cache, (shape, dtype) in head.cache_layout().items()})
     return head
 
 

@@ -77,7 +77,7 @@ def _score(observation, at, orders, numbers, seen):  # type: ignore[no-untyped-d
         _dense(x, numbers[vector:], outputs, y)
         if orders[plan + ACTIVATION] == 0:
             tanh(y.reshape(1, outputs))
-        else:
+        elif orders[plan + ACTIVATION] == 1:
             relu(y.reshape(1, outputs))
         vector += x.size * outputs + outputs
         scratch += outputs

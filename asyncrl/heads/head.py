@@ -4,7 +4,7 @@ A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subcla
 
     every role      choose, light_kernel
     ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
-    ACTION_VALUES   output_gradient, chosen
+    ACTION_VALUES   output_gradient, chosen; values, where the outputs are not the values themselves
     REPLAY          the greedy action is tanh(policy_output), P = C; actions are stored within [-1, 1]; no parameters of its own
     SOFT_REPLAY     the same of tanh(the first C outputs); the other C are logarithms of deviations, P = 2 C
     SEARCH          at temperature 0, `light_kernel` draws no random number: it gives the greedy action
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.actions import EnvironmentActions, float32_within
+from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
@@ -51,7 +52,9 @@ class Head:
     """Base class of all heads, with defaults for what most of them share. One object serves one process.
 
     policy_outputs   P, numbers that the network computes for this head at an observation
-    components       C, components of an action as it is stored in a trajectory; 1 for Discrete
+    components       C, components of an action of the environment's; 1 for Discrete
+    stored           numbers that stand for an action in a trajectory: its C components, or what the head keeps instead of them
+    places           N > 0: a stored action begins with its place in a set of N, of which the head chooses; 0 for others
     sizes            [C] int64, the number of choices of each component; [0] for Box
     bounds           [2, C] float64 that float32 holds exactly, lowest and highest values of a Box; [2, 0] otherwise
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
@@ -83,16 +86,29 @@ class Head:
 
     extra_size: int = 0
     squash: bool = False
+    places: int = 0
+
+    @classmethod
+    def for_role(cls, role: Role) -> type[Head]:
+        """What stands for the head in a family of algorithms: itself, or a subclass for that role alone."""
+        return cls
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         """Raises UserError for actions or options that this head cannot serve; `asyncrl.heads.choice` has checked the action kind."""
-        self.components = spec.action_size
+        self.components = self.stored = spec.action_size
         self.sizes = np.array(spec.action_sizes, np.int64)
         self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, -1))
         self.policy_outputs = self.components if spec.action_kind == "box" else int(self.sizes.sum())
         self.tables: Mapping[str, NDArray[Any]] = {}
+        self.caches: Mapping[str, NDArray[Any]] = {}
         self._actions = EnvironmentActions(spec)
         self._box, self._single = spec.action_kind == "box", spec.action_kind == "discrete"
+
+    # The network below it.
+
+    def network(self, given: Shape) -> Shape:
+        """The layers that it wants below it, for observations that are vectors. `given`: those that its name and the options say."""
+        return given
 
     # Parameters of its own, and memory.
 
@@ -115,8 +131,32 @@ class Head:
         """
         self.tables = tables
 
+    def cache_layout(self) -> Layout:
+        """Named arrays that all processes of a run share beside `tables`, and that it can do without: no checkpoint keeps them.
+
+        They are zero when processes start, also of a resumed run and in an evaluation.
+        """
+        return {}
+
+    def attach_caches(self, caches: Mapping[str, NDArray[Any]]) -> None:
+        """Use these arrays of `cache_layout` from now on; as `attach`, and called with it."""
+        self.caches = caches
+
+    def begin(self, vector: Floats) -> None:
+        """Parameters vector [size] are taken on to play whole episodes greedily: a candidate of a search, or what is evaluated.
+
+        A head whose greedy actions are drawn from random sets draws them from here on as a function of the vector alone.
+        """
+
+    def announce(self, vector: Floats) -> None:
+        """Others use vector [size] too: a search's new version, or the parameters of a round. What it computes of it may be shared."""
+
     def fill(self, generator: np.random.Generator) -> None:
         """Write the first contents of `tables`, which are zero before. Called once, before the processes of a new run start."""
+
+    def figures(self) -> dict[str, float]:
+        """What its tables and caches tell of the run so far, by name, for a run's summary."""
+        return {}
 
     # Acting.
 
@@ -130,7 +170,7 @@ class Head:
             generator.random(out=rounds.noise[1])
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
-        """Write rounds.action[t] [E, C], and for Box rounds.bounded[t] [E, C], of rounds.policy_output [E, P] of any network.
+        """Write rounds.action[t] [E, stored], and for Box rounds.bounded[t] [E, C], of rounds.policy_output [E, P] of any network.
 
         Reads rounds.knobs, rounds.noise[:, t] and rounds.extra_noise[t]. Temperature 0 gives the greedy action.
         """
@@ -164,20 +204,24 @@ class Head:
         raise self._lacks("output_gradient")
 
     def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
-        """Write out[N], the log-probability (of Box: density) of action[N, C] as drawn from policy_output[N, P] with knobs[KNOBS]."""
+        """Write out[N], the log-probability (of Box: density) of action[N, stored] as drawn from policy_output[N, P] with knobs[KNOBS]."""
         raise self._lacks("log_prob")
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
-        """torch: (log pi(action) [N], entropy [N]) of policy_output[N, P], its own parameters extra[extra_size] and action[N, C]."""
+        """torch: (log pi(action) [N], entropy [N]) of policy_output[N, P], its own parameters extra[extra_size] and action[N, stored]."""
         raise self._lacks("log_prob_and_entropy")
 
     def divergence(self, policy_output: Any, extra: Any, old_output: Any, old_extra: Any) -> Any:
         """torch: the mean over N states of KL[old || new], a scalar; outputs [N, P], its own parameters [extra_size]."""
         raise self._lacks("divergence")
 
-    def chosen(self, policy_output: Any, action: Any) -> Any:
-        """torch: of action values, Q(s_n, a_n) [N] of policy_output[N, P] and action[N, 1]."""
+    def chosen(self, policy_output: Any, extra: Any, action: Any) -> Any:
+        """torch: of action values, Q(s_n, a_n) [N] of policy_output[N, P], its own parameters extra[extra_size] and action[N, 1]."""
         raise self._lacks("chosen")
+
+    def values(self, policy_output: Floats, vector: Floats, out: Floats) -> Floats:
+        """Of action values, Q(s_n, .) [N, A] of policy_output[N, P]: written to out[N, A], or the outputs themselves where they are it."""
+        return policy_output
 
     def _lacks(self, member: str) -> NotImplementedError:
         roles = ", ".join(sorted(role.value for role in self.roles))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE
+from asyncrl.heads.implicit.options import ImplicitOptions
 
 LOG_STD = (-5.0, 2.0)
 """Within these lies the logarithm of a Gaussian policy's standard deviation, whatever its parameter is: see `asyncrl.heads.gaussian`."""
@@ -20,8 +21,9 @@ class NetworkOptions:
     hidden: Annotated[tuple[int, ...] | None, COUNT] = None
     """Units of each hidden layer; by default 64 64; compact layers 41 41; ddpg, td3 and sac 256 256; images 256 above
     the convolutions."""
-    activation: Literal["auto", "tanh", "relu"] = "auto"
-    """Activation of the hidden layers; auto is tanh, but relu for images and ddpg, td3 and sac (which have no other)."""
+    activation: Literal["auto", "tanh", "relu", "linear"] = "auto"
+    """Activation of the hidden layers; auto is tanh, but relu for images, itt, iot and explicit, and ddpg, td3 and sac (which have no
+    other)."""
     trunk: Literal["separate", "shared"] = "separate"
     """Whether policy and value have hidden layers of their own (for images and LSTMs always shared)."""
     recurrent: Annotated[int, COUNT_OR_ZERO] = 0
@@ -34,6 +36,8 @@ class NetworkOptions:
     """Head low-displacement: displacement rank of its layers."""
     virtual_batch: Annotated[int, COUNT_OR_ZERO] = 0
     """Black-box search: reference observations whose mean and deviation normalise every hidden unit; 0 for none."""
+    implicit: ImplicitOptions = field(default_factory=ImplicitOptions)
+    """Of the heads itt, iot and explicit alone."""
 
     @property
     def hidden_activation(self) -> str:

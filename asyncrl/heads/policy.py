@@ -13,7 +13,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS, REPLAY_ROLES, actor_learner_head, made
 from asyncrl.heads.head import Head, Role
-from asyncrl.heads.networks.compact import GAINS, CompactNetwork, actor_critic, check_network, hidden_of
+from asyncrl.heads.networks.compact import GAINS, CompactNetwork, actor_critic, check_network, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import KNOBS, TEMPERATURE, RoundArrays
@@ -50,21 +50,23 @@ class Policy:
         """
         self.spec = spec
         self.options = options
-        self.head = made(head if role in REPLAY_ROLES else actor_learner_head(head, spec, role), spec, options)
+        self.head = made(head if role in REPLAY_ROLES else actor_learner_head(head, spec, role), spec, options, role)
         self._check(head, network)
         self.name = head if head in ACTOR_CRITIC_LAYERS else self.head.name
         self.memory_size = options.recurrent
         self._network = network
         self._compact: CompactNetwork | None = None
+        self._activation = options.hidden_activation
         self.plan: NDArray[np.int64] | None = None
         if network is None and not options.recurrent and not spec.is_image:
             valued = role is Role.ACTOR_CRITIC and role in self.head.roles
             trunk = int(options.trunk == "shared") if valued else POLICY_ALONE
-            outputs, activation = self.head.policy_outputs, options.hidden_activation
-            self.plan = make_plan(spec.observation_size, hidden_of(head, options), outputs, activation, trunk)
+            shape = self.head.network(shape_of(head, options))
+            self.plan = make_plan(spec.observation_size, shape.hidden, self.head.policy_outputs, shape.activation, trunk)
+            self._activation = shape.activation
             self._network_size = vector_size(self.plan)
-            if head in ACTOR_CRITIC_LAYERS:
-                self._compact = actor_critic(self.plan, head, options)
+            if not shape.plain:
+                self._compact = actor_critic(self.plan, shape)
                 self._network_size = self._compact.size
         else:
             from asyncrl.heads.networks.modules import flatten
@@ -146,7 +148,7 @@ class Policy:
 
         from asyncrl.heads.networks.modules import MlpActorCritic, bind
 
-        module = self._fresh_module(0) if self.plan is None else MlpActorCritic(self.plan, self.options.hidden_activation)
+        module = self._fresh_module(0) if self.plan is None else MlpActorCritic(self.plan, self._activation)
         at = bind(module, vector, gradient)
         extra = torch.nn.Parameter(torch.from_numpy(vector)[at:])
         if gradient is not None:
@@ -166,17 +168,17 @@ def round_arrays(spec: EnvSpec, head: Head, plan: NDArray[np.int64] | None, shap
     """Arrays for `shape` = (T, E), and for `ahead` actions after the last step; scratch for the network of plan[4 + layers], if any."""
     steps, envs = shape
     raw = np.zeros((steps + 1, envs, *spec.observation_shape), spec.observation_dtype)
-    actions = (steps + ahead, envs, head.components)
+    values = (steps + ahead, envs, head.components)
     knobs = np.zeros(KNOBS)
     knobs[TEMPERATURE] = 1.0
     return RoundArrays(
         raw=raw,
         observation=raw if spec.is_image else np.zeros(raw.shape, np.float32),
         policy_output=np.zeros((envs, head.policy_outputs), np.float32),
-        action=np.zeros(actions, head.action_dtype),
-        bounded=np.zeros(actions, np.float32),
+        action=np.zeros((steps + ahead, envs, head.stored), head.action_dtype),
+        bounded=np.zeros(values, np.float32),
         noise=np.zeros((2, steps + ahead, envs, head.components + 1)),
-        extra_noise=np.zeros(actions),
+        extra_noise=np.zeros(values),
         knobs=knobs,
         normaliser=np.zeros((3, spec.observation_size), np.float32),
         work=np.zeros(workspace_size(plan, envs) if plan is not None else 0, np.float32),

@@ -14,12 +14,13 @@ TEMPERATURE, EPSILON, KNOBS = range(3)
 
 @dataclass
 class RoundArrays:
-    """What acting reads and writes; T steps, E environments, C action components, P outputs of the policy network.
+    """What acting reads and writes; T steps, E environments, C action components, S numbers that stand for
+    an action (`Head.stored`), P outputs of the policy network.
 
     raw            [T+1, E, *shape]   observations as the environments gave them
     observation    [T+1, E, *shape]   as the policy sees them (the same array as raw for images)
     policy_output  [E, P]             of the newest step
-    action         [T, E, C]          what was chosen (before bounding; by the Gaussian head also before extra_noise)
+    action         [T, E, S]          what was chosen (before bounding; by the Gaussian head also before extra_noise)
     bounded        [T, E, C]          float32, what a Box environment is given
     noise          [2, T, E, C+1]     random numbers of the round
     extra_noise    [T, E, C]          action noise of the exploration setting
@@ -46,7 +47,7 @@ class RoundArrays:
 class LossRows:
     """What a written-out gradient reads and writes; N = T x E rows.
 
-    policy_output [N, P], d_policy [N, P], action [N, C], log_prob_weight [N]
+    policy_output [N, P], d_policy [N, P], action [N, S], log_prob_weight [N]
     """
 
     policy_output: NDArray[np.float32]

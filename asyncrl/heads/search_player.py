@@ -66,7 +66,7 @@ class Player:
         self._reference: NDArray[np.float32] | None = None
         self._wide: WideNetwork | None = None
         if not policy.options.virtual_batch and WideNetwork.pays(policy.network):
-            self._wide = WideNetwork(policy.network, policy.options.hidden_activation)
+            self._wide = WideNetwork(policy.network, policy.shape.activation)
             self.act = _wide_act(policy, self._wide, memory, self.seen)
         elif not policy.head.decides:
             self.act = _head_act(policy, memory, self.seen)
@@ -79,6 +79,7 @@ class Player:
         if self._wide is not None:
             self._wide.set(vector)
             return
+        policy.head.begin(vector)
         policy.expand(vector, self._dense)
         if policy.options.virtual_batch:
             if self._reference is None:

@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import made, searched_head
-from asyncrl.heads.networks.compact import LAYERS, LINEAR, MLP, CompactNetwork, Layer, check_network, hidden_of, structure_of
+from asyncrl.heads.head import Role
+from asyncrl.heads.networks.compact import Shape, check_network, searched, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import OWN_PARAMETERS
 from asyncrl.heads.search_player import Player
-
-HIDDEN_GAIN, OUTPUT_GAIN = 1.0, 0.01
-"""Norms of an output's weights at the start, in hidden layers and in the last: those of Salimans et al. (2017)."""
 
 
 class SearchPolicy:
     """What every process knows of a deterministic policy: sizes and layout. The numbers are in a vector that is passed in.
 
     head           a name of layers: linear: no hidden layers and no biases, as in ARS and TRES; mlp: biases everywhere; compact
-                   layers: biases in hidden layers only; or a head of the role SEARCH, over the layers of mlp
+                   layers: biases in hidden layers only; or a head of the role SEARCH, over the layers that it wants (`Head.network`)
     action_bins    b > 0: each component of a Box action has b scores and takes the value of the best one, among b evenly
                    spaced from bound to bound
 
@@ -37,31 +35,26 @@ class SearchPolicy:
 
     def __init__(self, spec: EnvSpec, head: str, options: NetworkOptions, action_bins: int = 0):
         own = searched_head(head, spec)
-        layers = head if head in LAYERS else MLP
-        _check(spec, head, options, action_bins)
+        check_network(spec, head, options)
         self.spec, self.options, self.head_name, self.action_bins = spec, options, head, action_bins
-        self.head = made(own, spec, options)
+        self.head = made(own, spec, options, Role.SEARCH)
+        self.shape = self.head.network(shape_of(head, options))
+        _check(spec, head, options, self.shape, action_bins)
         if action_bins and not self.head.decides:
             raise UserError(f"action_bins = {action_bins} cannot be used with head {head!r} (allowed: 0)")
         self.outputs = self.head.policy_outputs * max(action_bins, 1)
-        hidden = hidden_of(head, options)
-        self.plan = make_plan(spec.observation_size, hidden, self.outputs, options.hidden_activation, POLICY_ALONE)
-        sizes = (spec.observation_size, *hidden, self.outputs)
-        last, structure = len(hidden), structure_of(layers, options)
-        self.network = CompactNetwork(
-            [
-                Layer(structure, sizes[k], sizes[k + 1], layers == MLP or k < last, HIDDEN_GAIN if k < last else OUTPUT_GAIN)
-                for k in range(last + 1)
-            ]
-        )
+        self.plan = make_plan(spec.observation_size, self.shape.hidden, self.outputs, self.shape.activation, POLICY_ALONE)
+        self.network = searched(spec.observation_size, self.outputs, self.shape)
         self.extra_size = 0 if self.head.decides else self.head.extra_size
         self.size = self.network.size + self.extra_size
 
     def initial(self, seed: int) -> NDArray[np.float32]:
-        """A fresh vector [size]: zeros for `linear`; otherwise random hidden layers, small outputs, zero biases; the head's own start."""
-        network = np.zeros(self.network.size, np.float32)
-        if self.head_name != LINEAR:
-            network = self.network.initial(np.random.default_rng(seed))
+        """A fresh vector [size]: of the layers as `Shape.start` says, biases of scaled ones are zero; then the head's own start."""
+        network, generator = np.zeros(self.network.size, np.float32), np.random.default_rng(seed)
+        if self.shape.start == "scaled":
+            network = self.network.initial(generator)
+        elif self.shape.start == "normal":
+            network = generator.standard_normal(self.network.size, np.float32)
         if not self.extra_size:
             return network
         return np.concatenate([network, self.head.initial(np.random.default_rng((seed, OWN_PARAMETERS)))])
@@ -80,9 +73,8 @@ class SearchPolicy:
         return Player(self)
 
 
-def _check(spec: EnvSpec, head: str, options: NetworkOptions, bins: int) -> None:
-    check_network(spec, head, options)
-    if options.virtual_batch and not hidden_of(head, options):
+def _check(spec: EnvSpec, head: str, options: NetworkOptions, shape: Shape, bins: int) -> None:
+    if options.virtual_batch and not shape.hidden:
         raise UserError(f"virtual_batch = {options.virtual_batch} cannot be used: head {head!r} has no hidden layers to normalise")
     if not bins:
         return

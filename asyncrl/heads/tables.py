@@ -1,6 +1,7 @@
 """The shared arrays that a head wants (`Head.table_layout`): in the memory of a run, in a checkpoint, and in an evaluation.
 
-In the memory and in a checkpoint their names begin with ``tables/``. Heads without tables add nothing to either.
+In the memory and in a checkpoint their names begin with ``tables/``; those of caches (`Head.cache_layout`), which are in the memory
+alone, with ``caches/``. Heads without tables add nothing to either.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 
 Tables = Mapping[str, NDArray[Any]]
 
-TABLES = "tables"
+TABLES, CACHES = "tables", "caches"
 
 
 def tables_layout(head: Head) -> Layout:
-    """What the head's tables add to the shared memory of a run."""
-    return prefixed(TABLES, head.table_layout())
+    """What the head's tables and caches add to the shared memory of a run."""
+    return {**prefixed(TABLES, head.table_layout()), **prefixed(CACHES, head.cache_layout())}
 
 
 def attach_tables(head: Head, memory: SharedArrays) -> None:
-    """Have the head use the tables in this memory. Every process of a run does so before it acts or learns."""
+    """Have the head use the tables and caches in this memory. Every process of a run does so before it acts or learns."""
     head.attach(memory.part(TABLES))
+    head.attach_caches(memory.part(CACHES))
 
 
 def copied_tables(memory: SharedArrays) -> dict[str, NDArray[Any]]:

@@ -44,5 +44,5 @@ def check_replay_network(network: NetworkOptions, algo: str) -> None:
     """Raise UserError for options of which the networks of algorithms with a replay, relu layers of their own, have no use."""
     for field in fields(NetworkOptions):
         value, allowed = getattr(network, field.name), ("auto", "relu") if field.name == "activation" else (field.default,)
-        if field.name != "hidden" and value not in allowed:
+        if field.name not in ("hidden", "implicit") and value not in allowed:
             raise UserError(f"{field.name} = {value} cannot be used with {algo} (allowed: {', '.join(map(str, allowed))})")

@@ -163,6 +163,7 @@ class WrittenValueGradient:
         self._dense_gradient = policy.dense(self.gradient)
         self._targets = Targets(policy, *shape, options, algorithm)
         rows, outputs = shape[0] * shape[1], policy.head.policy_outputs
+        self._values = np.zeros((3, rows, policy.head.places), np.float32)  # written where a head's outputs are not the values
         self._rows = LossRows(
             policy_output=np.zeros((rows, outputs), np.float32),
             d_policy=np.zeros((rows, outputs), np.float32),
@@ -183,7 +184,8 @@ class WrittenValueGradient:
         rows.action[:] = trajectory.action[:steps].reshape(count, 1)
         observation = trajectory.observation[:steps].reshape(count, -1)
         policy_forward(self._plan, self._dense, observation, self._work, rows.policy_output)
-        squares = _errors(rows.policy_output, rows.action, target.reshape(count), self._error)
+        value = self._policy.head.values(rows.policy_output, self._dense, self._values[0])
+        squares = _errors(value, rows.action, target.reshape(count), self._error)
         rows.log_prob_weight[:] = output_weights(self._error, self._options)
         self._policy.head.output_gradient(rows, self._dense, 0.0, self._dense_gradient)
         policy_backward(self._plan, self._dense, observation, self._work, rows.d_policy, self._dense_gradient)
@@ -192,13 +194,13 @@ class WrittenValueGradient:
 
     def _next_values(self, successors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(Q^- of the successors [M, A], the values [M, A] that pick an action)."""
-        judged = self._judged[: len(successors)]
-        policy_forward(self._plan, self._dense_target, successors, self._work, judged)
+        count, values = len(successors), self._policy.head.values
+        policy_forward(self._plan, self._dense_target, successors, self._work, self._judged[:count])
+        judged = values(self._judged[:count], self._dense_target, self._values[1, :count])
         if not self._double:
             return judged, judged
-        picked_by = self._picked_by[: len(successors)]
-        policy_forward(self._plan, self._dense, successors, self._work, picked_by)
-        return judged, picked_by
+        policy_forward(self._plan, self._dense, successors, self._work, self._picked_by[:count])
+        return judged, values(self._picked_by[:count], self._dense, self._values[2, :count])
 
 
 class AutogradValueGradient:
@@ -217,7 +219,8 @@ class AutogradValueGradient:
         self.gradient = np.zeros(policy.size, np.float32)
         self._vector, self._dense, self._dense_gradient = vector, policy.dense(vector), policy.dense(self.gradient)
         self._target, self._dense_target = target, policy.dense(target)
-        self._module, _ = policy.module(self._dense, self._dense_gradient)
+        self._values = np.zeros((2, shape[0] * shape[1], policy.head.places), np.float32)
+        self._module, self._extra = policy.module(self._dense, self._dense_gradient)
         self._target_module, _ = policy.module(self._dense_target, None)
         self._targets = Targets(policy, *shape, options, algorithm)
 
@@ -231,12 +234,15 @@ class AutogradValueGradient:
         steps, envs = trajectory.reward.shape
         with torch.no_grad():
             successors = torch.from_numpy(self._targets.successors(trajectory))
-            judged = self._target_module(successors)[0].numpy()
-            picked_by = self._module(successors)[0].numpy() if self._double else judged
+            count, values = len(successors), self._policy.head.values
+            judged = values(self._target_module(successors)[0].numpy(), self._dense_target, self._values[0, :count])
+            picked_by = judged
+            if self._double:
+                picked_by = values(self._module(successors)[0].numpy(), self._dense, self._values[1, :count])
         target = torch.from_numpy(self._targets(trajectory, judged, picked_by).reshape(steps * envs))
         value, _ = self._module(torch.from_numpy(trajectory.observation[:steps]).flatten(0, 1))
         action = torch.from_numpy(trajectory.action[:steps].reshape(steps * envs, 1))
-        total, parts = loss(self._policy.head.chosen(value, action), target, self._options)
+        total, parts = loss(self._policy.head.chosen(value, self._extra, action), target, self._options)
         total.backward()
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         return Losses(**parts)

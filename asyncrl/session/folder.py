@@ -19,6 +19,7 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
+from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.store.checkpoint import read_manifest, step_of
@@ -101,6 +102,7 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
         data = _read(path)
         settings = dict(data["settings"])
         options_type = ALGORITHMS[settings["algo"]].options_type
+        settings["network"] = _with_implicit(settings["network"])
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
         experiment = _rebuild(Experiment, {**settings, **made})
@@ -142,6 +144,11 @@ def _read(path: Path) -> dict[str, Any]:
     if data["format"] > 1:
         raise UserError(f"{str(path)!r} was written by a newer version of asyncrl (format {data['format']}, this one reads 1)")
     return data
+
+
+def _with_implicit(network: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a network with those of implicit heads as they were; runs from before these heads have none."""
+    return {**network, "implicit": _rebuild(ImplicitOptions, network["implicit"])} if "implicit" in network else network
 
 
 def _rebuild(kind: type, values: dict[str, Any]) -> Any:

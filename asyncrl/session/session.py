@@ -264,6 +264,7 @@ class Session:
             "workers": experiment.workers,
             "seed": experiment.seed,
             **figures,
+            **self._topology.head_figures(),
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,

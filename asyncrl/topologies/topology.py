@@ -92,6 +92,10 @@ class Topology(Protocol):
         """
         return {}
 
+    def head_figures(self) -> dict[str, float]:
+        """What the policy's head tells of the whole run (`Head.figures`), for summary.json; by default nothing."""
+        return {}
+
     def parts(self) -> list[int]:
         """Workers that write a part of a checkpoint themselves."""
 

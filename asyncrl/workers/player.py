@@ -75,6 +75,7 @@ class PolicyPlayer(GreedyPlayer):
         self._vector[:] = snapshot.vector
         self._actor.rounds.normaliser[:] = snapshot.normaliser
         set_tables(self._actor.policy.head, snapshot.tables)
+        self._actor.policy.head.begin(self._vector)
         self._done.clear()
         actor, stepping = self._actor, self._stepping
         stepping.episode_returns[0], stepping.episode_lengths[0] = 0.0, 0

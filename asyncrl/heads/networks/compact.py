@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ COMPACT_HIDDEN = (41, 41)
 GAINS = {"policy.out": 0.01, "value.out": 1.0}
 """Gains of an actor-critic's output layers at the start; hidden ones have the square root of 2."""
 
+HIDDEN_GAIN, OUTPUT_GAIN = 1.0, 0.01
+"""Norms of an output's weights at the start of a search, in hidden layers and in the last: those of Salimans et al. (2017)."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -39,6 +43,30 @@ class Layer:
     outputs: int
     bias: bool
     gain: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the layers of a policy's network are, but for its two ends: the observation's size and the head's outputs.
+
+    Biases are those of the policy's layers: v(s), where there is one, always has them, since it is a number of any size.
+    """
+
+    hidden: tuple[int, ...]
+    """Units of each hidden layer."""
+    activation: str
+    """Of the hidden layers, a name of `kernels.ACTIVATIONS`."""
+    structure: Structure
+    """What its matrices are."""
+    hidden_biases: bool = True
+    output_bias: bool = True
+    start: Literal["scaled", "zeros", "normal"] = "scaled"
+    """How a search begins: random layers with small outputs, zeros, or every number standard normal. Gradients begin `scaled`."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the network's parameters are the kernels' own vector: dense layers, each with a bias."""
+        return isinstance(self.structure, Dense) and self.hidden_biases and self.output_bias
 
 
 class CompactNetwork:
@@ -88,18 +116,14 @@ class CompactNetwork:
                 gradient[bias] = dense_gradient[dense_bias]
 
 
-def structure_of(layers: str, options: NetworkOptions) -> Structure:
-    """What the matrices of a kind of layers are, a name of LAYERS."""
-    return Dense() if layers in (LINEAR, MLP) else STRUCTURES[layers](options.rank)
-
-
-def hidden_of(head: str, options: NetworkOptions) -> tuple[int, ...]:
-    """Units of the hidden layers under a name of layers or of a head."""
-    if head == LINEAR:
-        return ()
-    if options.hidden is not None:
-        return options.hidden
-    return COMPACT_HIDDEN if head in STRUCTURES else (64, 64)
+def shape_of(name: str, options: NetworkOptions) -> Shape:
+    """The layers that a name of LAYERS, or of a head, stands for; a head may want others (`Head.network`)."""
+    if name == LINEAR:
+        return Shape((), options.hidden_activation, Dense(), output_bias=False, start="zeros")
+    if name in STRUCTURES:
+        hidden = COMPACT_HIDDEN if options.hidden is None else options.hidden
+        return Shape(hidden, options.hidden_activation, STRUCTURES[name](options.rank), output_bias=False)
+    return Shape((64, 64) if options.hidden is None else options.hidden, options.hidden_activation, Dense())
 
 
 def check_network(spec: EnvSpec, head: str, options: NetworkOptions) -> None:
@@ -114,16 +138,37 @@ def check_network(spec: EnvSpec, head: str, options: NetworkOptions) -> None:
         raise UserError(f"hidden = {options.hidden} cannot be used: head 'linear' has no hidden layers (leave it out, or use another head)")
 
 
-def actor_critic(plan: NDArray[np.int64], head: str, options: NetworkOptions) -> CompactNetwork:
-    """The network of plan[4 + hidden layers], see `kernels.make_plan`.
+def actor_critic(plan: NDArray[np.int64], shape: Shape) -> CompactNetwork:
+    """The network of plan[4 + hidden layers], see `kernels.make_plan`, with the layers of `shape`.
 
-    Hidden layers have biases, the policy's output has none. The value's output is dense and has one: a value is a number of any
-    size, for which a small output without bias is ill suited.
+    The value's output is dense: a value is a number of any size, for which a small output is ill suited.
     """
-    structure = structure_of(head, options)
     return CompactNetwork(
         [
-            Layer(Dense() if name == "value.out" else structure, inputs, outputs, name != "policy.out", GAINS.get(name, 2.0**0.5))
+            Layer(Dense() if name == "value.out" else shape.structure, inputs, outputs, _biased(name, shape), GAINS.get(name, 2.0**0.5))
             for name, inputs, outputs in layer_sizes(plan)
+        ]
+    )
+
+
+def _biased(name: str, shape: Shape) -> bool:
+    if name.startswith("value."):
+        return True
+    return shape.output_bias if name == "policy.out" else shape.hidden_biases
+
+
+def searched(inputs: int, outputs: int, shape: Shape) -> CompactNetwork:
+    """The network of a deterministic policy, from an observation of `inputs` numbers to `outputs`."""
+    sizes, last = (inputs, *shape.hidden, outputs), len(shape.hidden)
+    return CompactNetwork(
+        [
+            Layer(
+                shape.structure,
+                sizes[k],
+                sizes[k + 1],
+                shape.hidden_biases if k < last else shape.output_bias,
+                HIDDEN_GAIN if k < last else OUTPUT_GAIN,
+            )
+            for k in range(last + 1)
         ]
     )

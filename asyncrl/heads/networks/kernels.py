@@ -15,9 +15,10 @@ from asyncrl.heads.networks.layers import FAST, activation_backward, dense, dens
 from asyncrl.shared.compiled import njit
 
 SHARED, ACTIVATION, INPUTS, POLICY_OUTPUTS, HIDDEN = 0, 1, 2, 3, 4
-"""Positions in a plan: trunk (one of the below), activation (0 tanh, 1 relu), inputs, policy outputs, first hidden size."""
+"""Positions in a plan: trunk (one of the below), activation (0 tanh, 1 relu, 2 linear), inputs, policy outputs, first hidden size."""
 
-
+ACTIVATIONS = ("tanh", "relu", "linear")
+"""What a unit of a hidden layer may compute, in the order of the numbers in a plan."""
 SEPARATE_TRUNKS, SHARED_TRUNK, POLICY_ALONE = range(3)
 
 
@@ -26,7 +27,7 @@ def make_plan(inputs: int, hidden: tuple[int, ...], policy_outputs: int, activat
 
     `shared`: SEPARATE_TRUNKS, SHARED_TRUNK or POLICY_ALONE.
     """
-    return np.array([int(shared), ("tanh", "relu").index(activation), inputs, policy_outputs, *hidden], dtype=np.int64)
+    return np.array([int(shared), ACTIVATIONS.index(activation), inputs, policy_outputs, *hidden], dtype=np.int64)
 
 
 def layer_sizes(plan: NDArray[np.int64]) -> list[tuple[str, int, int]]:
@@ -75,7 +76,7 @@ def _hidden_forward(plan, vector, offset, x, work, start):  # type: ignore[no-un
         offset += outputs
         if plan[ACTIVATION] == 0:
             tanh(y)
-        else:
+        elif plan[ACTIVATION] == 1:
             relu(y)
         last = start
         start += rows * outputs

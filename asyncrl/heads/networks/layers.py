@@ -140,10 +140,10 @@ def dense_backward(x, weight, dy, dweight, dbias, dx, need_dx):  # type: ignore[
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def activation_backward(kind, y, dy):  # type: ignore[no-untyped-def]
-    """dy[N, out] *= the derivative of the activation (kind 0 tanh, 1 relu), expressed by its output y[N, out]."""
+    """dy[N, out] *= the derivative of the activation (kind 0 tanh, 1 relu, 2 linear), expressed by its output y[N, out]."""
     for n in range(y.shape[0]):
         for j in range(y.shape[1]):
             if kind == 0:
                 dy[n, j] *= np.float32(1.0) - y[n, j] * y[n, j]
-            elif y[n, j] <= np.float32(0.0):
+            elif kind == 1 and y[n, j] <= np.float32(0.0):
                 dy[n, j] = np.float32(0.0)

@@ -16,7 +16,9 @@ from asyncrl.errors import UserError
 from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
+
+_MODULES: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
 
 
 class Dense(nn.Module):
@@ -70,7 +72,7 @@ class Trunk(nn.Module):
             layers += [nn.Conv2d(channels, 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten()]
             size, activation = 32 * rows * columns, "relu"
         for units in hidden:
-            layers += [nn.Linear(size, units), nn.Tanh() if activation == "tanh" else nn.ReLU()]
+            layers += [nn.Linear(size, units), _MODULES[activation]()]
             size = units
         self.layers = nn.Sequential(*layers)
         self.size = size

@@ -45,6 +45,6 @@ def fold(plan, vector, reference):  # type: ignore[no-untyped-def]
                 before[n, j] = before[n, j] * scale + bias[j]
         if plan[ACTIVATION] == 0:
             tanh(before)
-        else:
+        elif plan[ACTIVATION] == 1:
             relu(before)
         features = before

@@ -15,7 +15,7 @@ class WideNetwork:
 
     def __init__(self, network: CompactNetwork, activation: str):
         self._network = network
-        self._activation = tanh if activation == "tanh" else relu
+        self._activation = {"tanh": tanh, "relu": relu}.get(activation)
         self._parts = [_Part(layer) for layer in network.layers]
 
     @staticmethod
@@ -32,7 +32,8 @@ class WideNetwork:
         """Write scores[P] of x[1, D]."""
         for part in self._parts[:-1]:
             x = part.forward(x)
-            self._activation(x)
+            if self._activation is not None:
+                self._activation(x)
         scores[:] = self._parts[-1].forward(x)[0]
 
 

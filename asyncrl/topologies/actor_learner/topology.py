@@ -48,6 +48,9 @@ class ActorLearnerTopology(Topology):
     def steps(self) -> int:
         return int(self.ground.ledger.total("steps"))
 
+    def head_figures(self) -> dict[str, float]:
+        return self._policy.head.figures()
+
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
         plan = WorkerPlan(
             task=self.task,

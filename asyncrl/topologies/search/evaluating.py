@@ -59,7 +59,7 @@ class PolicyEvaluator(CandidateEvaluator):
         policy = search_policy(common)
         attach_tables(policy.head, memory)
         self._seed, self._options, self._observes = common.seed, common.options, task.observed > 0
-        self._player = policy.player()
+        self._head, self._size, self._player = policy.head, policy.size, policy.player()
         environment = CheckedEnvironment(make_env(unship(common.env)), common.spec)
         self._reference = reference_observations(common, environment)
         self._runner = EpisodeRunner(environment, self._player, beat)
@@ -76,6 +76,7 @@ class PolicyEvaluator(CandidateEvaluator):
 
     def published(self, published: Published) -> None:
         published.normaliser(self._player.normaliser)
+        self._head.announce(published.search[: self._size])
         self._limit = int(published.limit[0])
         if self._reference is not None:
             self._player.reference(self._reference)

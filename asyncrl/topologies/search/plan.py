@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.blackbox.search import COUNTS, Search, Setting
-from asyncrl.blackbox.space import POLICIES, Points, Space
+from asyncrl.blackbox.space import POLICIES, Lazy, Points, Space
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import tables_layout
 from asyncrl.processes.parcels import Parcel
@@ -54,10 +55,13 @@ class SearchTask:
     settings: tuple[Setting, ...]
     function: Function | None = None
 
-    @property
+    @cached_property
     def space(self) -> Space:
         """Where candidates lie."""
-        return POLICIES if self.function is None else self.function.space
+        if self.function is not None:
+            return self.function.space
+        period = self.common.network.implicit.lazy
+        return POLICIES if period == 1 else Space(lazy=Lazy(search_policy(self.common).network.size, period))
 
     @property
     def size(self) -> int:

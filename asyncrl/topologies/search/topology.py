@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
+from asyncrl.blackbox.perturbed import Perturbed
 from asyncrl.blackbox.search import ENDINGS
 from asyncrl.blackbox.settings import label, parse_settings
 from asyncrl.blackbox.space import Space
@@ -75,6 +76,13 @@ class SearchTopology(Topology):
     def steps(self) -> int:
         """Steps of the evaluations that the present parameters are made from."""
         return int(self.ground.states.one(self.ground.version, "used_steps")[0])
+
+    def head_figures(self) -> dict[str, float]:
+        if self._search.function is not None:
+            return {}
+        head = search_policy(self.task).head
+        attach_tables(head, self.memory)
+        return head.figures()
 
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
         plan = SearchPlan(self._search, seat.worker, self.memory, self._pipes, seat.core)
@@ -185,8 +193,24 @@ def check_search(experiment: Experiment) -> None:
                 f"mode {str(mode)!r} cannot be used with {name} (allowed: {', '.join(allowed)}: its update needs a "
                 f"whole generation of one version; {others} work in every mode)"
             )
+    _check_lazy(experiment)
     if options.account == "arrival" and not any(isinstance(mode, Async) for _, mode in experiment.modes):
         raise UserError(f"account = arrival cannot be used in mode {experiment.mode!r} (allowed: dispatch; or mode async)")
+
+
+def _check_lazy(experiment: Experiment) -> None:
+    """Raise UserError where the action tower cannot rest: not in searches that adapt a distribution, nor where versions mix."""
+    lazy = experiment.network.implicit.lazy
+    if lazy == 1:
+        return
+    if not issubclass(ALGORITHMS[experiment.algo].implementation, Perturbed):
+        fitting = [name for name, entry in ALGORITHMS.items() if entry.searches and issubclass(entry.implementation, Perturbed)]
+        raise UserError(f"lazy = {lazy} cannot be used with {experiment.algo} (allowed: 1; {', '.join(fitting)} have it)")
+    for _, mode in experiment.modes:
+        if mode.name != "sync":
+            raise UserError(f"lazy = {lazy} cannot be used in mode {str(mode)!r} (allowed: 1; or mode sync)")
+    if experiment.head != "itt":
+        raise UserError(f"lazy = {lazy} cannot be used with head {experiment.head!r} (allowed: 1; or head itt, which has an action tower)")
 
 
 def check_memory(task: SearchTask, size: int) -> None:

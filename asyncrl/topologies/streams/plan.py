@@ -139,7 +139,7 @@ def unit_layout(task: Task, policy: Policy) -> Layout:
     observation = (spec.observation_shape, np.uint8 if spec.is_image else np.float32)
     head = policy.head
     return {
-        **Trajectory.layout(*grid, observation, (head.components, head.action_dtype), policy.memory_size),
+        **Trajectory.layout(*grid, observation, (head.stored, head.action_dtype), policy.memory_size),
         "log_prob": (grid, np.float32),
         "fresh": ((task.envs_per_worker,), np.uint8),
         "observed_count": ((), np.float64),

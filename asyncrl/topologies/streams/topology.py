@@ -87,6 +87,9 @@ class StreamTopology(Topology):
     def steps(self) -> int:
         return int(self.ground.ledger.total("steps"))
 
+    def head_figures(self) -> dict[str, float]:
+        return self._policy.head.figures()
+
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
         learns = seat.worker == self.ground.learner
         share = WorkerPlan(

@@ -1,0 +1,14 @@
+"""Implicit policies (seed 000): what the heads itt and iot are made of.
+
+    options       what the user may choose
+    presets       sizes of the source's policies
+    sizes         what both come to
+    action_sets   the set of actions: its features and values
+    numbers       random sets from a key alone
+    towers        towers and scores, forward and backward
+    choosing      the best action of a set, or one drawn from its softmax; probabilities and their gradient
+    latents       where the latents of the set are found
+    table         those of a fixed set, in shared memory
+    tensors       the same scores by torch
+    head          the base of the two heads
+"""

@@ -1,0 +1,76 @@
+"""Where a head finds the latents of its set: in the table of a fixed set, or nowhere yet, where the set is drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.heads.implicit.towers import FEATURES, LATENT, PLACES
+from asyncrl.shared.arrays import Layout
+
+Floats = NDArray[np.float32]
+
+
+class Latents(Protocol):
+    """Latents [N, d] of the set's features [N, F] by the head's own parameters own[D]."""
+
+    features: Floats
+
+    def layout(self) -> Layout:
+        """Arrays that all processes share."""
+
+    def attach(self, caches: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]) -> None:
+        """Use these arrays of `layout`, and the head's tables."""
+
+    def announce(self, own: Floats) -> None:
+        """own[D] are those of a version that others use too."""
+
+    def of(self, own: Floats) -> Floats:
+        """The latents [N, d] of own[D]; `stands` says afterwards whether they were that all the time."""
+
+    def figures(self) -> dict[str, float]:
+        """What all processes together have done; see `Head.figures`."""
+
+    def stands(self) -> bool:
+        """Whether what was read of the newest `of` was not overwritten meanwhile."""
+
+    def alone(self, own: Floats) -> Floats:
+        """The same [N, d] in memory of this process alone."""
+
+    def forget(self) -> None:
+        """The set has changed."""
+
+
+class DrawnLatents(Latents):
+    """Of a set that the kernels draw and embed themselves: features and latents are what they write to."""
+
+    def __init__(self, form: NDArray[np.int64]):
+        self.features = np.zeros((int(form[PLACES]), int(form[FEATURES])), np.float32)
+        self._latents = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
+
+    def layout(self) -> Layout:
+        return {}
+
+    def attach(self, caches: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]) -> None:
+        return
+
+    def announce(self, own: Floats) -> None:
+        return
+
+    def of(self, own: Floats) -> Floats:
+        return self._latents
+
+    def figures(self) -> dict[str, float]:
+        return {}
+
+    def stands(self) -> bool:
+        return True
+
+    def alone(self, own: Floats) -> Floats:
+        return self._latents
+
+    def forget(self) -> None:
+        return

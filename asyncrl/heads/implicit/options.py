@@ -1,0 +1,88 @@
+"""What the user may choose of the heads itt, iot and explicit. A leaf: the command line reads it for `--help`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+from asyncrl.errors import UserError
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE
+
+LARGEST_LIST = 100_000
+"""Numbers of a catalogue that is given as they are: they are written into experiment.json. Larger ones are given as a file."""
+
+HEADS_WITH_ACTION_SETS = ("itt", "iot")
+IMPLICIT_HEADS = (*HEADS_WITH_ACTION_SETS, "explicit")
+"""The heads that read these options."""
+
+
+@dataclass(frozen=True)
+class ImplicitOptions:
+    """The heads itt, iot and explicit: their towers, and the set of actions of which they choose the best."""
+
+    preset: str = "none"
+    """Sizes, set and start of the source for an environment, such as Swimmer-v2 (`asyncrl.heads.implicit.presets` has all): what is
+    named beside it holds instead."""
+    latent: Annotated[int, COUNT_OR_ZERO] = 0
+    """Numbers of a latent representation, and units of hidden layers of action towers; 0: the preset's, or 16."""
+    state_layers: Annotated[int, COUNT_OR_ZERO] = 0
+    """Weight matrices of the state tower, with `latent` units between them (explicit: of the policy; iot: 1); 0: the preset's, or hidden
+    layers as --hidden says."""
+    action_layers: Annotated[int, COUNT_OR_ZERO] = 0
+    """Weight matrices of the action tower (iot: of the energy, with the first and the last); 0: the preset's, or 2 (iot: 3)."""
+    energy: Literal["dot", "softmax", "angular"] = "dot"
+    """itt: the kernel K of two latents, of which -K is the energy: their product, its exponential, or 1 - 2 angle / pi."""
+    normalize_latents: bool = False
+    """itt: latents are divided by their length."""
+    actions: Literal["auto", "uniform", "grid", "all", "catalogue"] = "auto"
+    """The set: uniform in the box, a regular grid, all choices of a discrete space, or `catalogue`. auto: uniform for Box, all for others,
+    a catalogue where one is given."""
+    catalogue: str | tuple[tuple[float, ...], ...] = ""
+    """Path of an .npy file (from Python also an array): of Box actions the set itself [N, C], of others features [choices, F]."""
+    set_size: Annotated[int, COUNT_OR_ZERO] = 0
+    """Actions of a set that is uniform or a grid (the largest grid that is not larger); 0: the preset's, or 1000."""
+    resample: Literal["auto", "never", "subset", "iteration", "transition"] = "auto"
+    """When the set is drawn anew: never; never, but each transition chooses among a random part of it; once per evaluation of a search
+    or rollout; at every transition. auto: the preset's, or never."""
+    subset: Annotated[int, COUNT] = 100
+    """Actions among which a transition chooses under resample subset."""
+    encoding: Literal["index", "one-hot"] = "index"
+    """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
+    whether a component is one output that is cut into choices, or the best of one output for each."""
+    selection: Literal["brute"] = "brute"
+    """How the best action of the set is found: by looking at all of them."""
+    set_temperature: Annotated[float, POSITIVE] = 1.0
+    """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it)."""
+    start: Literal["auto", "scaled", "normal"] = "auto"
+    """Parameters at the start: columns of norm 1 with small outputs, or all standard normal (search; the source). auto: normal with a
+    preset."""
+    lazy: Annotated[int, COUNT] = 1
+    """Black-box search, itt: the action tower is varied and updated in every lazy-th generation only."""
+
+    def check_head(self, head: str) -> None:
+        """Raise UserError where something is chosen here and `head`, as it was named, is none that reads it."""
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        if changed and head not in IMPLICIT_HEADS:
+            raise UserError(f"{changed[0]} cannot be used with head {head!r} (it is an option of {', '.join(IMPLICIT_HEADS)})")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.catalogue, str):
+            return
+        try:
+            rows = [[float(number) for number in row] for row in self.catalogue]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"catalogue cannot be read: {error} (allowed: rows of numbers, or the path of an .npy file)") from error
+        _check_list(rows)
+        object.__setattr__(self, "catalogue", tuple(map(tuple, rows)))
+
+
+def _check_list(rows: Sequence[Sequence[float]]) -> None:
+    count = sum(map(len, rows))
+    if count > LARGEST_LIST:
+        raise UserError(
+            f"catalogue of {count:,} numbers cannot be given as an array (allowed: {LARGEST_LIST:,}; of more, the path of a file that "
+            "numpy.save has written)"
+        )
+    if len({len(row) for row in rows}) > 1:
+        raise UserError("catalogue cannot be used: its rows have different lengths")

@@ -1,0 +1,213 @@
+"""The latents of a fixed set of actions, which all processes of a run share: embedded once for each version of the action tower.
+
+A version is told by the content of the head's own parameters (44 bits of `numbers.content_key`). The table has SLOTS slots, so that the
+version before stays readable while the next is embedded. Nobody waits for anybody: whoever needs a version embeds what of it is not
+there yet, in SHARD rows at a time, and two that embed the same shard write the same bytes. Each time that a slot is given to a version
+it has another *word*: the version's key and a number that counts up; and each time that it is free another one, below 0. Without those
+numbers a reader could not tell a slot that was given away and back again while it read, nor who gives a slot away whether it is still
+the free one in which nobody was busy.
+
+Words, by place (a process's own, see `claim`) or slot:
+
+    words [SLOTS]             what the slot is for; 0 and below: nothing. By compare and swap of whoever needs a version: to a free word,
+                              and from that to a new one once no process is busy in the slot. Readers: all
+    done [SLOTS, shards]      the word whose latents the shard holds. Writers: who is busy in the slot, all with the same bytes
+    turn [1]                  how often a slot was given away; says which is next. By compare and swap of who gave one away
+    number [1]                counts words. By fetch and add of who makes one
+    process [PLACES]          the process whose place it is. By compare and swap: from 0, or from the number of a process that has ended
+    busy [PLACES]             1 + the slot that the process writes to; 0: none. Writer: the process of that place
+    embedded [PLACES]         shards that it has embedded, ever. Writer: the process of that place
+    latents [SLOTS, N, d]     writers: who is busy in the slot
+
+Stale: a reader looks at the slot's word again after it has read latents; if the slot was given away meanwhile, it embeds for itself.
+Torn: a shard counts only once the slot's word is stored in `done`, which happens after its latents are.
+Full: where all places are taken by living processes, or a slot is busy, a process embeds for itself, in memory of its own.
+Crash: a killed process leaves at most a half-written shard, which does not count and which the next one embeds; and its place, which
+does not count as busy once the process has ended, and is the next claimer's. Should its number be another process's by then, one slot
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncrl.heads.implicit.latents import Latents
+from asyncrl.heads.implicit.numbers import content_key, same
+from asyncrl.heads.implicit.towers import LATENT, PLACES, embed
+from asyncrl.shared.arrays import Layout
+from asyncrl.shared.atomics import compare_and_swap, fence, fetch_add, load_acquire, store_release
+
+SLOTS, SHARD, PROCESSES = 2, 4096, 256
+NUMBERS = 2**19
+"""Numbers in a word; what is above them is the version's key."""
+Floats = NDArray[np.float32]
+
+
+def table_layout(count: int, latent: int) -> Layout:
+    """The table of N = `count` actions with latents of so many numbers."""
+    shards = -(-count // SHARD)
+    return {
+        "latents": ((SLOTS, count, latent), np.float32),
+        "words": ((SLOTS,), np.int64),
+        "done": ((SLOTS, shards), np.int64),
+        "turn": ((1,), np.int64),
+        "number": ((1,), np.int64),
+        "process": ((PROCESSES,), np.int64),
+        "busy": ((PROCESSES,), np.int64),
+        "embedded": ((PROCESSES,), np.int64),
+    }
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this number exists."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _key_of(own: Floats) -> int:
+    """The key of a version: from 1 to 2^44 - 1."""
+    return max(int(content_key(own)) % (2**63 // NUMBERS), 1)
+
+
+class LatentTable(Latents):
+    """One process's way to the table: which latents are those of some parameters, in the table or in memory of its own.
+
+    latents   [N, d] of the newest `of`
+    features  [N, F] of the set
+    """
+
+    def __init__(self, form: NDArray[np.int64], work: Floats):
+        """`form`: of the head (`towers`); `work`: its scratch."""
+        self._form, self._work = form, work
+        # Pages of its own memory are taken only where it embeds for itself.
+        self._private = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
+        self._own: Floats | None = None
+        self._slot, self._word, self._announced, self._place = -1, 0, 0, -1
+        self.latents = self._private
+        self.embedded_alone = 0
+        """How often it has embedded the set in memory of its own."""
+
+    def layout(self) -> Layout:
+        return table_layout(*self._private.shape)
+
+    def attach(self, caches: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays, self.features = caches, tables["features"]
+        self._slot, self._place, self._own = -1, -1, None
+
+    def announce(self, own: Floats) -> None:
+        """The head's own parameters [D] of a version are worth sharing; others, such as a candidate's, are embedded apart."""
+        self._announced = _key_of(own)
+
+    def of(self, own: Floats) -> Floats:
+        """The latents [N, d] of the parameters own[D], embedded where they are not there yet."""
+        if self._own is not None and same(own, self._own) and self.stands():
+            return self.latents
+        key, self._slot = _key_of(own), -1
+        if key == self._announced:
+            self._slot = self._shared(key, own)
+        if self._slot < 0:
+            return self.alone(own)
+        self._own, self.latents = own.copy(), self._arrays["latents"][self._slot]
+        return self.latents
+
+    def figures(self) -> dict[str, float]:
+        """latents_embedded: how often the whole set has been embedded in the table; latents_versions: how often a slot was given away."""
+        shards, arrays = self._arrays["done"].shape[1], self._arrays
+        return {"latents_embedded": float(arrays["embedded"].sum()) / shards, "latents_versions": float(arrays["turn"][0])}
+
+    def forget(self) -> None:
+        """Look again what the latents are when they are next asked for: the set may have changed."""
+        self._own = None
+
+    def alone(self, own: Floats) -> Floats:
+        """The same in memory of its own, which nobody takes away."""
+        embed(self._form, own, self.features, self._work, self._private)
+        self.embedded_alone += 1
+        self._own, self._slot, self.latents = own.copy(), -1, self._private
+        return self.latents
+
+    def stands(self) -> bool:
+        """Whether the latents of the newest `of`, and all that was read of them until now, are what they were."""
+        if self._slot < 0:
+            return True
+        fence()
+        return int(load_acquire(self._arrays["words"], self._slot)) == self._word
+
+    def _shared(self, key: int, own: Floats) -> int:
+        """The slot that holds the latents of own[D], a version of this key, or -1 where it cannot be had."""
+        place = self._place = self.claim() if self._place < 0 else self._place
+        slot = self._slot_for(key) if place >= 0 else -1
+        if slot < 0:
+            return -1
+        busy, words = self._arrays["busy"], self._arrays["words"]
+        store_release(busy, place, slot + 1)
+        fence()  # busy before the word is read: who gives the slot away reads them in the other order
+        self._word = int(load_acquire(words, slot))
+        if self._word // NUMBERS == key:
+            self._embed(own, slot, place)
+        store_release(busy, place, 0)
+        return slot if self._word // NUMBERS == key else -1
+
+    def _embed(self, own: Floats, slot: int, place: int) -> None:
+        """Embed every shard that the slot lacks, beginning at another than other processes do."""
+        latents, done, embedded = self._arrays["latents"][slot], self._arrays["done"][slot], self._arrays["embedded"]
+        shards = len(done)
+        for number in range(shards):
+            shard = (number + 7919 * place) % shards
+            if load_acquire(done, shard) == self._word:
+                continue
+            rows = slice(shard * SHARD, (shard + 1) * SHARD)
+            embed(self._form, own, self.features[rows], self._work, latents[rows])
+            store_release(embedded, place, int(embedded[place]) + 1)
+            store_release(done, shard, self._word)
+
+    def _slot_for(self, key: int) -> int:
+        """The slot of this version, which is given to it if it has none; -1 where that cannot be done now."""
+        words, turn = self._arrays["words"], self._arrays["turn"]
+        given = int(load_acquire(turn, 0))
+        for slot in range(SLOTS):
+            if load_acquire(words, slot) // NUMBERS == key:
+                return slot
+        slot = (given + 1) % SLOTS
+        number = int(fetch_add(self._arrays["number"], 0, 1)) % NUMBERS
+        before = int(load_acquire(words, slot))
+        if before > 0 and before // NUMBERS != key:
+            compare_and_swap(words, slot, before, -1 - number)
+        free = int(load_acquire(words, slot))
+        fence()  # the free word before who is busy: who begins to write reads them in the other order
+        if free <= 0:
+            if self._is_busy(slot):
+                return -1
+            if compare_and_swap(words, slot, free, key * NUMBERS + number) == free:
+                compare_and_swap(turn, 0, given, given + 1)
+        return slot if load_acquire(words, slot) // NUMBERS == key else -1
+
+    def _is_busy(self, slot: int) -> bool:
+        """Whether a living process may write to the slot."""
+        busy, process = self._arrays["busy"], self._arrays["process"]
+        places = np.flatnonzero(busy == slot + 1)
+        return any(is_alive(int(load_acquire(process, place))) for place in places)
+
+    def claim(self) -> int:
+        """A place for this process: the one that it has, a free one, or that of a process that has ended; -1 where there is none."""
+        process, me = self._arrays["process"], os.getpid()
+        for place in range(PROCESSES):
+            holder = int(load_acquire(process, place))
+            if holder == me or (holder == 0 and compare_and_swap(process, place, 0, me) == 0):
+                return place
+        for place in range(PROCESSES):
+            holder = int(load_acquire(process, place))
+            if not is_alive(holder) and compare_and_swap(process, place, holder, me) == holder:
+                store_release(self._arrays["busy"], place, 0)
+                return place
+        return -1

@@ -1,0 +1,45 @@
+"""Implicit one-tower head: a network of state and action together scores each action of a set.
+
+Seed 000, section 2.1: -E(s, a) = network([s, a]). Its first layer is W_s s + W_a a: W_s is the network below the head, so that the state
+is never repeated for each action; W_a and the layers after it are the head's own parameters. What W_a makes of a fixed set is kept
+like the latents of two towers; the layers after it must be computed for every action at every state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from asyncrl.errors import UserError
+from asyncrl.heads.implicit.head import ImplicitHead
+from asyncrl.heads.implicit.sizes import Towers
+from asyncrl.heads.networks.compact import Shape
+
+DEFAULT_LAYERS = 3
+
+
+class OneTowerHead(ImplicitHead):
+    """The score is a network's one output. Own parameters: W_a [F, d], further layers [d, d], and the output's weights [d].
+
+    Under gradients v(s) is linear: the hidden layers are the head's.
+    """
+
+    name: ClassVar[str] = "iot"
+    description: ClassVar[str] = "implicit, one tower: the best action of a set by a network of state and action"
+
+    def towers(self) -> Towers:
+        given, preset = self.options.implicit, self.sizes_of.preset
+        others = (("energy", given.energy, "dot"), ("normalize_latents", given.normalize_latents, False), ("lazy", given.lazy, 1))
+        for option, value, only in others:
+            if value != only:
+                raise UserError(f"{option} = {value} cannot be used with head 'iot' (allowed: {only}; itt has it)")
+        layers = given.action_layers or (preset.iot_layers if preset else DEFAULT_LAYERS)
+        if layers < 2:
+            raise UserError(f"action_layers = {layers} cannot be used with head 'iot' (allowed: whole numbers from 2: first and last)")
+        return Towers("one-tower", 1, layers - 2)
+
+    def network(self, given: Shape) -> Shape:
+        """One linear layer, W_s."""
+        if self.options.implicit.state_layers > 1:
+            raise UserError("state_layers cannot be used with head 'iot' (its layers are action_layers, with latent units between them)")
+        return self.sizes_of.shape(replace(given, hidden=()), self.options.hidden, 1)
