@@ -44,7 +44,8 @@ def test_masks_come_by_hamming_distance(bits):
 @pytest.mark.parametrize("bits", [1, 2, 6])
 def test_sets_of_flips_come_once_each_by_cost(bits):
     margins, ranks = np.random.default_rng(bits).random(bits), np.empty(bits)
-    costs = {sum(1 << i for i in one): sum(margins[i] for i in one) for n in range(1, bits + 1) for one in itertools.combinations(range(bits), n)}
+    sets = [one for n in range(1, bits + 1) for one in itertools.combinations(range(bits), n)]
+    costs = {sum(1 << i for i in one): sum(margins[i] for i in one) for one in sets}
     sort_margins(margins, ranks)
     heap, found = np.empty((2, 200)), []
     size = push(heap, 0, margins[0], 1)
@@ -63,7 +64,7 @@ def test_neighbouring_buckets_differ_in_one_bit():
 
 def reference(latents, query, options, seed):
     """The action that a plain search of the buckets picks: keys of all actions, buckets sorted by cost, whole blocks of 64."""
-    (count, size), bits = latents.shape, bits_of(len(latents), options)
+    size, bits = latents.shape[1], bits_of(len(latents), options)
     vectors = orthogonal_gaussians(np.random.default_rng(seed), bits, size + 1)
     median = options.thresholds == "median"
     z = latents.astype(np.float64) - (0.0 if median else latents.mean(axis=0, dtype=np.float64))

@@ -82,6 +82,7 @@ def test_brute_draws_from_the_softmax(actions, temperature):
         assert below / reached[-1] - 1e-5 <= uniform <= reached[drawn] / reached[-1] + 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:.*feature tree")
 @pytest.mark.parametrize("name", DRAWING)
 def test_draws_stay_within_the_actions(name):
     """At the ends of [0, 1), at temperatures at which most weights are 0, and with blocks that are not full."""
@@ -103,6 +104,7 @@ def test_the_same_generator_gives_the_same_bits(name):
     assert random == any(array.tobytes() != other.arrays[key].tobytes() for key, array in one.arrays.items())
 
 
+@pytest.mark.filterwarnings("ignore:.*feature tree")
 @pytest.mark.parametrize("name", KINDS)
 def test_an_index_in_shared_memory(name):
     """The arrays that `fill` wrote are all that another process needs."""
@@ -143,7 +145,10 @@ def test_equal_latents(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_query_that_is_not_finite_gets_some_action(name):
     selection = KINDS[name].build(latents_of(200, 4), SelectionOptions(features=8), np.random.default_rng(0))
-    assert 0 <= selection.best(np.full(4, np.nan, np.float32)) < 200
+    query = np.full(4, np.nan, np.float32)
+    assert 0 <= selection.best(query) < 200
+    if selection.draws:
+        assert 0 <= selection.draw(query, 0.7) < 200
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.heads.implicit.selection.blocks import LANES, blocks_entry, write_block
-from asyncrl.heads.implicit.selection.cells import best_by_cells, draw_by_moments
+from asyncrl.heads.implicit.selection.cells import best_by_cells, cell_shares, draw_by_moments
 from asyncrl.heads.implicit.selection.cutting import cut, moments_of
 from asyncrl.heads.implicit.selection.selection import Arrays, Selection, SelectionOptions
 from asyncrl.shared.arrays import Layout
@@ -105,6 +105,13 @@ class PrincipalTree(Selection):
         one, temperature = self.arrays, self.options.temperature
         index = one["blocks"], one["ids"], one["nodes"], int(one["actions"][0])
         return int(draw_by_moments(*index, query, temperature, uniform, self._features, self._scratch[0]))
+
+    def shares(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The probability [C] with which a draw for query [d] ends in each cell."""
+        nodes = self.arrays["nodes"]
+        found = np.zeros(len(nodes))
+        cell_shares(nodes, int(self.arrays["actions"][0]), query, self.options.temperature, self._features, found)
+        return found[len(found) // 2 :]
 
 
 def _write_means(means: NDArray[np.float32], together: int, blocks: NDArray[np.float32]) -> None:

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from asyncrl.errors import UserError
 from asyncrl.shared.compiled import njit
 
+Energy = Callable[[NDArray[np.float32], NDArray[np.float32]], Any]
+"""energy(samples [N, a], energies [N]) writes the energies; compiled or not."""
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def resample(samples, energies, temperature, uniform, drawn):  # type: ignore[no-untyped-def]
@@ -75,12 +78,10 @@ class Refinement:
         self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         self.rounds, self.deviation, self.temperature = rounds, deviation, temperature
 
-    def __call__(
-        self, energy: Callable[[NDArray[np.float32], NDArray[np.float32]], Any], samples: NDArray[np.float32], generator: np.random.Generator
-    ) -> int:
+    def __call__(self, energy: Energy, samples: NDArray[np.float32], generator: np.random.Generator) -> int:
         """Refine samples [N, a] in place and return the number of the one of lowest energy.
 
-        energy(samples [N, a], energies [N]) writes the energies; it may be compiled or not.
+        `energy` writes energies [N].
         """
         count = len(samples)
         energies, drawn = np.empty(count, np.float32), np.empty_like(samples)

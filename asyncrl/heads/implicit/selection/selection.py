@@ -98,7 +98,7 @@ class Selection(ABC):
         if not np.isfinite(latents).all():
             raise UserError("latents contain numbers that are not finite")
         if arrays is None:
-            layout = cls.layout(*latents.shape, options)
+            layout = cls.layout(latents.shape[0], latents.shape[1], options)
             arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
         cls.fill(latents, arrays, options, generator)
         return cls(arrays, options)
