@@ -48,7 +48,7 @@ def test_sets_of_flips_come_once_each_by_cost(bits):
     costs = {sum(1 << i for i in one): sum(margins[i] for i in one) for one in sets}
     sort_margins(margins, ranks)
     heap, found = np.empty((2, 200)), []
-    size = push(heap, 0, margins[0], 1)
+    size = push(heap, 0, margins[0], 1.0)
     while size:
         found.append(bits_of_flips(int(heap[1, 0]), ranks))
         size = following(heap, size, margins)

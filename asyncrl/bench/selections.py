@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rich.table import Table
 
 from asyncrl.bench.faiss_peers import peers

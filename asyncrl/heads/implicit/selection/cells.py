@@ -7,26 +7,22 @@ import math
 import numpy as np
 
 from asyncrl.heads.implicit.selection.blocks import LANES, draw_in_block, scan, score_block
+from asyncrl.heads.implicit.selection.probing import pop, push
 from asyncrl.heads.networks.layers import FAST
 from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def keep(kept, count, score, number):  # type: ignore[no-untyped-def]
-    """Insert (score, number) among the `count` pairs of kept[2, K], the highest score first; the lowest one falls out of a full list.
+    """Add (score, number) to kept[2, K], a heap of `count` pairs with the lowest score first, which falls out of a full one.
 
-    Of equal scores the one that was inserted first stays in front. Returns the new count.
+    Of equal scores the one that is there already stays. Returns the new count.
     """
     if count == kept.shape[1]:
-        if not score > kept[0, count - 1]:
+        if not score > kept[0, 0]:
             return count
-        count -= 1
-    k = count
-    while k and kept[0, k - 1] < score:
-        kept[0, k], kept[1, k] = kept[0, k - 1], kept[1, k - 1]
-        k -= 1
-    kept[0, k], kept[1, k] = score, number
-    return count + 1
+        count = pop(kept, count)
+    return push(kept, count, np.float64(score), float(number))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -34,7 +30,7 @@ def _rank(blocks, first, together, number, query, scores, kept, count):  # type:
     """Keep those of a set of means that begins at block `first` of blocks[B, d, 64]; its members are numbered from `number` on."""
     for b in range((together + LANES - 1) // LANES):
         high = score_block(blocks[first + b], query, scores)
-        if count == kept.shape[1] and not high > kept[0, count - 1]:
+        if count == kept.shape[1] and not high > kept[0, 0]:
             continue
         for k in range(min(LANES, together - b * LANES)):
             count = keep(kept, count, scores[k], number + b * LANES + k)

@@ -32,10 +32,11 @@ def principal_axis(latents, rows, axis, covariance):  # type: ignore[no-untyped-
     for j in range(size):
         if covariance[j, j] > covariance[widest, widest]:
             widest = j
-    axis[:] = covariance[widest]
+    for j in range(size):
+        axis[j] = covariance[widest, j]
     for _ in range(ROUNDS):
         _multiply(covariance, axis, mean)
-    if not np.abs(axis).max() > 0.0:
+    if not covariance[widest, widest] > 0.0:
         axis[0] = 1.0
 
 
@@ -128,6 +129,20 @@ def _add_cell(latents, rows, total):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _write_node(total, count, size, node):  # type: ignore[no-untyped-def]
+    """Write node[F], mean and covariance of `count` latents of `size` numbers, of the sums total[F] of `_add_cell`."""
+    for j in range(size):
+        node[j] = total[j] / count
+    at = size
+    if node.size > size:
+        for j in range(size):
+            for k in range(j, size):
+                both = total[at] / count - total[j] / count * (total[k] / count)
+                node[at] = 0.5 * both if j == k else both
+                at += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def moments_of(latents, order, depth, nodes):  # type: ignore[no-untyped-def]
     """Write nodes[2 * 2^depth, F]: node 2^l + i is node i of level l; order[N]: the actions with latents[N, d] by position.
 
@@ -139,20 +154,10 @@ def moments_of(latents, order, depth, nodes):  # type: ignore[no-untyped-def]
     for cell in range(cells):
         _add_cell(latents, order[(cell * order.size) >> depth : ((cell + 1) * order.size) >> depth], sums[cells + cell])
     for node in range(cells - 1, 0, -1):
-        sums[node] = sums[2 * node] + sums[2 * node + 1]
+        for j in range(sums.shape[1]):
+            sums[node, j] = sums[2 * node, j] + sums[2 * node + 1, j]
     nodes[0] = np.float32(0.0)
-    for node in range(1, 2 * cells):
-        level = 0
-        while node >> (level + 1):
-            level += 1
-        place = node - (1 << level)
-        count = (((place + 1) * order.size) >> level) - ((place * order.size) >> level)
-        at = size
-        for j in range(size):
-            nodes[node, j] = sums[node, j] / count
-        if nodes.shape[1] > size:
-            for j in range(size):
-                for k in range(j, size):
-                    both = sums[node, at] / count - sums[node, j] / count * (sums[node, k] / count)
-                    nodes[node, at] = 0.5 * both if j == k else both
-                    at += 1
+    for level in range(depth + 1):
+        for place in range(1 << level):
+            count = (((place + 1) * order.size) >> level) - ((place * order.size) >> level)
+            _write_node(sums[(1 << level) + place], count, size, nodes[(1 << level) + place])

@@ -109,7 +109,9 @@ def query_features(query, vectors, divisor, features):  # type: ignore[no-untype
         x = query[j] / divisor
         for i in range(features.size):
             features[i] += x * vectors[j, i]
-    high = features.max()
+    high = features[0]
+    for i in range(1, features.size):
+        high = max(high, features[i])
     for i in range(features.size):
         features[i] = math.exp(features[i] - high)
 

@@ -105,9 +105,9 @@ def following(heap, count, margins):  # type: ignore[no-untyped-def]
     while flips >> (top + 1):
         top += 1
     if flips and top + 1 < margins.size:
-        one = 1 << (top + 1)
-        count = push(heap, count, cost + margins[top + 1] - margins[top], flips - (1 << top) + one)
-        count = push(heap, count, cost + margins[top + 1], flips + one)
+        more = 1 << (top + 1)
+        count = push(heap, count, cost + margins[top + 1] - margins[top], float(flips - (1 << top) + more))
+        count = push(heap, count, cost + margins[top + 1], float(flips + more))
     return count
 
 
@@ -148,7 +148,7 @@ def _by_margins(blocks, ids, starts, key, margins, ranks, heap, query, scanned, 
     """(action, rows) by the sum of the margins[m] of the bits that differ from a key, while the heap has room; ranks[m] is scratch."""
     sort_margins(margins, ranks)
     best, chosen, rows = _bucket(blocks, ids, starts, place_of(key), query, scores, np.float32(-np.inf), -1)
-    size = push(heap, 0, margins[0], 1)
+    size = push(heap, 0, margins[0], 1.0)
     while rows < scanned and 0 < size < heap.shape[1]:
         place = place_of(key ^ bits_of_flips(int(heap[1, 0]), ranks))
         best, chosen, more = _bucket(blocks, ids, starts, place, query, scores, best, chosen)
