@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from asyncrl.bench.selections import bench_selections, tower_latents, unit_latents
+from asyncrl.bench.selections import TEMPERATURES, bench_selections, tower_latents, unit_latents
 from asyncrl.cli.bench import heads
 from asyncrl.errors import UserError
-from asyncrl.heads.implicit.selection import CONTROLS, SELECTIONS
+from asyncrl.heads.implicit.selection import CONTROLS, DRAWING_CONTROLS, SELECTIONS
 
-KEYS = {"head", "selection", "scanned", "actions", "latent", "latents", "microseconds", "score", "variation", "bytes"}
+KEYS = {"head", "selection", "scanned", "actions", "latent", "latents", "microseconds", "score", "temperature", "variation", "bytes"}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def rows():
 def test_every_selection_has_rows(rows):
     assert all(row.keys() == KEYS for row in rows)
     named = {row["selection"].split()[0].rstrip(",") for row in rows}
-    assert named >= {*SELECTIONS, *CONTROLS}
+    assert named >= {*SELECTIONS, *CONTROLS, *DRAWING_CONTROLS}
     assert ("faiss" in named) == (importlib.util.find_spec("faiss") is not None)
     assert {(row["actions"], row["latent"], row["latents"]) for row in rows} == {
         (count, 6, kind) for count in (500, 2000) for kind in ("unit", "tower")
@@ -37,7 +37,8 @@ def test_figures_are_in_their_ranges(rows):
     for row in rows:
         assert row["microseconds"] > 0
         if row["selection"].endswith("draw"):
-            assert row["score"] is None and 0.0 <= row["variation"] < 0.5
+            assert row["score"] is None and 0.0 <= row["variation"] < 0.6
+            assert row["temperature"] in TEMPERATURES
         else:
             assert row["score"] <= 1.0 + 1e-5 and row["variation"] is None
         if row["selection"] in {"brute", "faiss IndexFlatIP"}:

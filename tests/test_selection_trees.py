@@ -11,6 +11,7 @@ from test_selections import latents_of, queries_of
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.selection.blocks import LANES
 from asyncrl.heads.implicit.selection.cells import descend, keep, moment_features
+from asyncrl.heads.implicit.selection.controls import RandomBlock
 from asyncrl.heads.implicit.selection.cutting import principal_axis, select
 from asyncrl.heads.implicit.selection.feature_tree import FeatureTree, draw_leaf, highest_exponent, query_features
 from asyncrl.heads.implicit.selection.principal_tree import PrincipalTree, depth_of
@@ -211,8 +212,7 @@ def test_draws_by_features_are_near_the_softmax(temperature, most):
         shares = tree.shares(query)
         assert shares.sum() == pytest.approx(1.0)
         found.append(0.5 * np.abs(shares - blocks).sum())
-        sizes = np.array([len(np.unique(block)) for block in ids]) / len(latents)
-        equal.append(0.5 * np.abs(sizes - blocks).sum())
+        equal.append(0.5 * np.abs(RandomBlock(tree.arrays, tree.options).shares(query) - blocks).sum())
     assert np.mean(found) < most
     assert np.mean(found) < 0.85 * np.mean(equal)
 
@@ -251,6 +251,17 @@ def test_features_of_long_latents_do_not_overflow():
     assert np.isfinite(tree.arrays["nodes"]).all() and (tree.arrays["nodes"][1] > 0).all()
     for query, uniform in zip(1e4 * queries_of(20, 4), np.random.default_rng(2).random(20)):
         assert 0 <= tree.draw(query, uniform) < 200
+
+
+def test_draws_in_a_random_block():
+    latents = latents_of(150, 4)
+    blocks = RandomBlock.build(latents, SelectionOptions(), np.random.default_rng(0))
+    ids = blocks.arrays["ids"].reshape(-1)[:150]
+    query = queries_of(1, 4)[0]
+    np.testing.assert_allclose(blocks.shares(query), np.array([64, 64, 22]) / 150)
+    reached = np.concatenate([n / 150 * softmax(latents[part] @ query) for n, part in zip((64, 64, 22), np.split(ids, [64, 128]))]).cumsum()
+    for uniform in np.random.default_rng(1).random(50):
+        assert blocks.draw(query, uniform) == ids[np.searchsorted(reached, uniform, side="right")]
 
 
 # Refinement.

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from asyncrl.errors import UserError
-from asyncrl.heads.implicit.selection import CONTROLS, SELECTIONS
+from asyncrl.heads.implicit.selection import CONTROLS, DRAWING_CONTROLS, SELECTIONS
 from asyncrl.heads.implicit.selection.blocks import LANES, write_blocks
 from asyncrl.heads.implicit.selection.brute import Brute, best_row
 from asyncrl.heads.implicit.selection.selection import SelectionOptions
 from asyncrl.shared.arrays import SharedArrays
 
-KINDS = {**SELECTIONS, **CONTROLS}
-DRAWING = [name for name, kind in SELECTIONS.items() if kind.draws]
+KINDS = {**SELECTIONS, **CONTROLS, **DRAWING_CONTROLS}
+DRAWING = [name for name, kind in KINDS.items() if kind.draws]
 
 
 def latents_of(actions, size, seed=0, unit=False):
@@ -88,7 +88,7 @@ def test_draws_stay_within_the_actions(name):
     """At the ends of [0, 1), at temperatures at which most weights are 0, and with blocks that are not full."""
     for actions in (1, 65, 700):
         latents = 30 * latents_of(actions, 3)
-        selection = SELECTIONS[name].build(latents, SelectionOptions(temperature=40.0, features=16), np.random.default_rng(0))
+        selection = KINDS[name].build(latents, SelectionOptions(temperature=40.0, features=16), np.random.default_rng(0))
         for query in queries_of(5, 3):
             drawn = [selection.draw(query, uniform) for uniform in (0.0, 0.5, np.nextafter(1.0, 0.0))]
             assert all(0 <= action < actions for action in drawn)
@@ -100,7 +100,7 @@ def test_the_same_generator_gives_the_same_bits(name):
     one, same, other = (KINDS[name].build(latents, options, np.random.default_rng(seed)) for seed in (0, 0, 1))
     for key, array in one.arrays.items():
         assert array.tobytes() == same.arrays[key].tobytes(), key
-    random = name in {"projections", "feature-tree", "random-subset"}
+    random = name in {"projections", "feature-tree", "random-subset", "random-block"}
     assert random == any(array.tobytes() != other.arrays[key].tobytes() for key, array in one.arrays.items())
 
 

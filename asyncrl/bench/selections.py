@@ -1,6 +1,6 @@
 """Microseconds and quality of the ways to select an action among N, ours and faiss's, on one core.
 
-Rows {"head", "selection", "scanned", "actions", "latent", "latents", "microseconds", "score", "variation", "bytes"}:
+Rows {"head", "selection", "scanned", "actions", "latent", "latents", "microseconds", "score", "temperature", "variation", "bytes"}:
 
     head          "none": the selection alone, for a latent of the state that is there already. Rows of whole heads have the same keys.
     scanned       actions whose scores an approximate selection or a control computes, at least
@@ -8,7 +8,8 @@ Rows {"head", "selection", "scanned", "actions", "latent", "latents", "microseco
     latents       "unit": independent, of norm 1; "tower": of a random tower with one hidden layer, of actions in a box of 6 numbers
     microseconds  median of one call from Python
     score         of a choice: its dot product, where the best action's is 1 and the mean of all actions' is 0; mean over queries
-    variation     of a draw at temperature 1 and queries of norm 1: total variation from the exact softmax; mean over queries
+    temperature   of a draw; queries have norm 1
+    variation     of a draw: total variation from the exact softmax; mean over queries
     bytes         of the index
 
 All selections are called in turn, ten queries each, so that whatever else the machine does falls on all of them alike.
@@ -17,6 +18,7 @@ All selections are called in turn, ten queries each, so that whatever else the m
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +28,16 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from asyncrl.bench.faiss_peers import peers
-from asyncrl.heads.implicit.selection import Brute, FeatureTree, PrincipalTree, Projections, RandomSubset, Selection, TopNormSubset
+from asyncrl.heads.implicit.selection import (
+    Brute,
+    FeatureTree,
+    PrincipalTree,
+    Projections,
+    RandomBlock,
+    RandomSubset,
+    Selection,
+    TopNormSubset,
+)
 from asyncrl.heads.implicit.selection.selection import SelectionOptions
 
 ACTIONS = (1_000, 10_000, 100_000, 1_000_000)
@@ -35,6 +46,7 @@ LATENTS = ("unit", "tower")
 SCANNED = (2_048, 16_384)
 QUERIES = 60
 TURN = 10
+TEMPERATURES = (1.0, 0.5, 0.25)
 VARIATIONS = 6
 """Queries for which the total variation is computed."""
 
@@ -47,6 +59,8 @@ APPROXIMATE: tuple[tuple[str, type[Selection], dict[str, Any]], ...] = (
     ("top-norm-subset", TopNormSubset, {}),
 )
 """Name, class and options of the approximate selections and their controls. The last of the projections are the paper's."""
+Blockwise = FeatureTree | PrincipalTree | RandomBlock
+DRAWING: tuple[type[Brute | Blockwise], ...] = (Brute, FeatureTree, PrincipalTree, RandomBlock)
 
 Choose = Callable[[NDArray[np.float32]], int]
 
@@ -60,7 +74,7 @@ class Measured:
     bytes: int
     scanned: int | None = None
     variation: float | None = None
-    draws: bool = False
+    temperature: float | None = None
 
 
 def bench_selections(
@@ -100,7 +114,9 @@ def _measured(count: int, size: int, kind: str, scanned: Sequence[int], hnsw: bo
     queries = unit_latents(generator, QUERIES, size)
     selections = [*_choosing(table, scanned), *_drawing(table, queries)]
     selections += [Measured(name, choose, held) for name, choose, held in peers(table, hnsw)]
-    times, chosen = _alternating(selections, queries)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*feature tree")  # its row shows how far it is off
+        times, chosen = _alternating(selections, queries)
     scores = _scores(table, queries, chosen)
     return [
         {
@@ -111,7 +127,8 @@ def _measured(count: int, size: int, kind: str, scanned: Sequence[int], hnsw: bo
             "latent": size,
             "latents": kind,
             "microseconds": float(np.median(times[i]) * 1e6),
-            "score": None if one.draws else float(scores[i]),
+            "score": float(scores[i]) if one.temperature is None else None,
+            "temperature": one.temperature,
             "variation": one.variation,
             "bytes": one.bytes,
         }
@@ -150,20 +167,21 @@ def _bytes(selection: Selection) -> int:
 def _drawing(table: NDArray[np.float32], queries: NDArray[np.float32]) -> list[Measured]:
     found = []
     uniform = np.random.default_rng(2).random
-    for kind in (Brute, FeatureTree, PrincipalTree):
-        selection = kind.build(table, SelectionOptions(), np.random.default_rng(1))
-        variation = 0.0
-        if isinstance(selection, FeatureTree | PrincipalTree):
-            variation = float(np.mean([total_variation(selection, table, query) for query in queries[:VARIATIONS]]))
+    for temperature in TEMPERATURES:
+        for kind in DRAWING:
+            selection = kind.build(table, SelectionOptions(temperature=temperature), np.random.default_rng(1))
+            variation = 0.0
+            if not isinstance(selection, Brute):
+                variation = float(np.mean([total_variation(selection, table, query) for query in queries[:VARIATIONS]]))
 
-        def draw(query: NDArray[np.float32], selection: Selection = selection) -> int:
-            return selection.draw(query, uniform())
+            def draw(query: NDArray[np.float32], selection: Selection = selection) -> int:
+                return selection.draw(query, uniform())
 
-        found.append(Measured(f"{kind.name} draw", draw, _bytes(selection), None, variation, True))
+            found.append(Measured(f"{kind.name} draw", draw, _bytes(selection), None, variation, temperature))
     return found
 
 
-def total_variation(selection: FeatureTree | PrincipalTree, latents: NDArray[np.float32], query: NDArray[np.float32]) -> float:
+def total_variation(selection: Blockwise, latents: NDArray[np.float32], query: NDArray[np.float32]) -> float:
     """Half the sum over latents [N, d] of the differences between the probabilities of a draw and the softmax's, for query [d].
 
     Within a block draws are exact, so that the blocks' probabilities are all that differ.
@@ -200,12 +218,17 @@ def _scores(table: NDArray[np.float32], queries: NDArray[np.float32], chosen: ND
     return total / len(queries)
 
 
+def _shown(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)
+
+
 def table_of_selections(rows: Sequence[dict[str, Any]]) -> Table:
     """A table of the rows of `bench_selections`, within 80 columns where names allow."""
-    table = Table("selection", "scanned", "actions", "latent", "\N{MICRO SIGN}s", "score", "TV", padding=(0, 1, 0, 0))
+    table = Table("selection", "scanned", "actions", "latent", "\N{MICRO SIGN}s", "score", "T", "TV", padding=(0, 1, 0, 0))
     for row in rows:
         name = row["selection"] if row["head"] == "none" else f"{row['head']} {row['selection']}"
-        numbers = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("score", "variation")]
+        score, temperature, variation = (row[key] for key in ("score", "temperature", "variation"))
+        numbers = _shown(score, ".3f"), _shown(temperature, "g"), _shown(variation, ".4f")
         scanned = "" if row["scanned"] is None else str(row["scanned"])
         table.add_row(name, scanned, str(row["actions"]), f"{row['latent']} {row['latents']}", f"{row['microseconds']:.1f}", *numbers)
     return table

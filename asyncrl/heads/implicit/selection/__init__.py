@@ -6,12 +6,12 @@
     projections, probing            buckets by signs of random projections
     principal_tree, cutting, cells  cells along principal axes: argmax, and draws by moments
     feature_tree random features in a sum tree: draws
-    controls     random and longest actions, which an approximate selection must be better than
+    controls     random and longest actions, and draws in random blocks, which an approximate selection must be better than
     refinement   samples that are drawn anew, perturbed and clipped, for energies without an index
 """
 
 from asyncrl.heads.implicit.selection.brute import Brute
-from asyncrl.heads.implicit.selection.controls import RandomSubset, TopNormSubset
+from asyncrl.heads.implicit.selection.controls import RandomBlock, RandomSubset, TopNormSubset
 from asyncrl.heads.implicit.selection.feature_tree import FeatureTree
 from asyncrl.heads.implicit.selection.principal_tree import PrincipalTree
 from asyncrl.heads.implicit.selection.projections import Projections
@@ -20,4 +20,6 @@ from asyncrl.heads.implicit.selection.selection import Selection
 SELECTIONS: dict[str, type[Selection]] = {kind.name: kind for kind in (Brute, Projections, PrincipalTree, FeatureTree)}
 """The ways to select an action."""
 CONTROLS: dict[str, type[Selection]] = {kind.name: kind for kind in (RandomSubset, TopNormSubset)}
-"""What the approximate ones are held against."""
+"""What approximate choices are held against."""
+DRAWING_CONTROLS: dict[str, type[Selection]] = {RandomBlock.name: RandomBlock}
+"""What approximate draws are held against."""
