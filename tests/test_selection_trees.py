@@ -13,7 +13,8 @@ from asyncrl.heads.implicit.selection.blocks import LANES
 from asyncrl.heads.implicit.selection.cells import descend, keep, moment_features
 from asyncrl.heads.implicit.selection.controls import RandomBlock
 from asyncrl.heads.implicit.selection.cutting import principal_axis, select
-from asyncrl.heads.implicit.selection.feature_tree import FeatureTree, draw_leaf, highest_exponent, query_features
+from asyncrl.heads.implicit.selection.feature_draws import draw_leaf, query_features
+from asyncrl.heads.implicit.selection.feature_tree import FeatureTree, highest_exponent
 from asyncrl.heads.implicit.selection.principal_tree import PrincipalTree, depth_of
 from asyncrl.heads.implicit.selection.refinement import Refinement, perturb, resample
 from asyncrl.heads.implicit.selection.selection import SelectionOptions

@@ -104,6 +104,14 @@ def test_the_same_generator_gives_the_same_bits(name):
     assert random == any(array.tobytes() != other.arrays[key].tobytes() for key, array in one.arrays.items())
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-45, 1e-300])
+def test_brute_at_a_temperature_of_almost_0_is_argmax(temperature):
+    latents = latents_of(300, 4)
+    brute = Brute.build(latents, SelectionOptions(temperature=temperature), np.random.default_rng(0))
+    for query in queries_of(10, 4):
+        assert {brute.draw(query, uniform) for uniform in (0.0, 0.5, 0.99)} == {brute.best(query)}
+
+
 @pytest.mark.filterwarnings("ignore:.*feature tree")
 @pytest.mark.parametrize("name", KINDS)
 def test_an_index_in_shared_memory(name):

@@ -52,12 +52,12 @@ def draw_of_all(blocks, actions, query, temperature, uniform, highs, sums, score
     its share of the total, then an action within it. query[d]; scores[64] is scratch; of the last block only the positions before
     `actions` count.
     """
-    high = -np.inf
+    high, inverse = -np.inf, np.float32(min(1.0 / temperature, 1e38))  # finite: so that 0 times it is 0
     for b in range(blocks.shape[0]):
         highs[b] = score_block(blocks[b], query, scores)
         total = np.float32(0.0)
         for k in range(min(LANES, actions - b * LANES)):
-            total += math.exp((scores[k] - highs[b]) / np.float32(temperature))
+            total += math.exp((scores[k] - highs[b]) * inverse)
         sums[b] = total
         high = max(high, np.float64(highs[b]))
     whole = 0.0

@@ -3,7 +3,8 @@
 Source: Zhao et al., "Implicit Two-Tower Policies" [S000], section 2.3.2. With positive random features psi(x) = exp(omega . x - |x|^2 / 2)
 / sqrt(m), omega Gaussian and orthogonal in blocks, exp(x . y) = E[psi(x) . psi(y)]; a node v holds xi(v), the sum of psi over its actions,
 and a draw goes to the left child with probability psi(q) . xi(left) / (psi(q) . (xi(left) + xi(right))) (equation 10). Here x is the query
-over the temperature and y a latent less the mean of all latents, which changes no probability and makes latents shorter.
+over the temperature and y a latent less the mean of all latents, which changes no probability and makes latents shorter; phi of the
+equation is the identity, as the kernel is the dot product.
 
 What differs from the paper: leaves are blocks of 64 actions, put together at random, and within a block the softmax is exact. That is
 64 times less memory and more exact: the features' errors at the actions of a block average out, as far as they are not common to all.
@@ -19,8 +20,8 @@ So the features help where the softmax is nearly uniform, and hardly where |q| |
 
 One constant, a bound on the exponents of all actions and features, is subtracted from them, and one from the query's: both cancel.
 One constant for each action would not. Latents are scaled to lengths at which features neither under- nor overflow (see `scale_of`).
-Nodes are sums of their children, never differences of prefix sums, which would lose small ones; the tree is padded to a power of two
-with nodes of mass 0, which no draw enters.
+Nodes are sums of their children, not differences of prefix sums as in the published code (google-deepmind/iris), where float32 loses
+small ones; the tree is padded to a power of two with nodes of mass 0, which no draw enters.
 """
 
 from __future__ import annotations
@@ -31,19 +32,10 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.implicit.selection.blocks import (
-    LANES,
-    block_count,
-    blocks_entry,
-    draw_in_block,
-    ids_of,
-    scan,
-    score_block,
-    write_blocks,
-)
+from asyncrl.heads.implicit.selection.blocks import LANES, block_count, blocks_entry, ids_of, scan, write_blocks
+from asyncrl.heads.implicit.selection.feature_draws import draw_by_features, leaf_shares, query_features
 from asyncrl.heads.implicit.selection.projections import orthogonal_gaussians
 from asyncrl.heads.implicit.selection.selection import Arrays, Selection, SelectionOptions
-from asyncrl.heads.networks.layers import FAST
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
 
@@ -104,70 +96,6 @@ def radius_of(latents: NDArray[np.float32], centre: NDArray[np.float64]) -> floa
     """The longest of latents [N, d] less centre [d]."""
     parts = np.array_split(latents, -(-len(latents) // 65536))  # so that no copy of all of them is made
     return math.sqrt(max(float(np.square(part - centre).sum(axis=1).max()) for part in parts))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def query_features(query, vectors, divisor, features):  # type: ignore[no-untyped-def]
-    """Write features[m] of query[d] over a divisor, so that the largest is 1; vectors[d, m]."""
-    features[:] = 0.0
-    for j in range(query.size):
-        x = query[j] / divisor
-        for i in range(features.size):
-            features[i] += x * vectors[j, i]
-    high = features[0]
-    for i in range(1, features.size):
-        high = max(high, features[i])
-    for i in range(features.size):
-        features[i] = math.exp(features[i] - high)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def mass_of(node, features):  # type: ignore[no-untyped-def]
-    """node[m] . features[m]."""
-    total = 0.0
-    for i in range(features.size):
-        total += node[i] * features[i]
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def draw_leaf(nodes, features, uniform):  # type: ignore[no-untyped-def]
-    """(leaf, rest): the leaf of nodes[2 P, m] that `uniform` in [0, 1) draws, and what is left of the number for a draw within it.
-
-    features[m]: the query's. A node without mass is not entered.
-    """
-    leaves, node = nodes.shape[0] // 2, 1
-    while node < leaves:
-        left, right = mass_of(nodes[2 * node], features), mass_of(nodes[2 * node + 1], features)
-        share = left / (left + right)
-        if uniform < share or not right > 0.0:  # also for features that are not numbers
-            node, uniform = 2 * node, min(uniform / share, 1.0)
-        else:
-            node, uniform = 2 * node + 1, min((uniform - share) / (1.0 - share), 1.0) if share < 1.0 else 0.0
-    return node - leaves, uniform
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def draw_by_features(blocks, ids, nodes, vectors, scale, actions, query, temperature, uniform, features, scores):  # type: ignore[no-untyped-def]
-    """The action that `uniform` in [0, 1) draws for query[d] at a temperature.
-
-    Index: blocks[B, d, 64], ids[B, 64], nodes[2 P, m], vectors[d, m], made with this scale of so many `actions`. Scratch: features[m],
-    scores[64].
-    """
-    query_features(query, vectors, temperature * scale, features)
-    leaf, rest = draw_leaf(nodes, features, uniform)
-    score_block(blocks[leaf], query, scores)
-    return ids[leaf, draw_in_block(scores, min(LANES, actions - leaf * LANES), temperature, rest)]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def leaf_shares(nodes, features, shares):  # type: ignore[no-untyped-def]
-    """Write shares[2 P], the probability with which `draw_leaf` reaches each node of nodes[2 P, m] by features[m]."""
-    shares[1] = 1.0
-    for node in range(1, nodes.shape[0] // 2):
-        left, right = mass_of(nodes[2 * node], features), mass_of(nodes[2 * node + 1], features)
-        share = left / (left + right) if left + right > 0.0 else 0.0
-        shares[2 * node], shares[2 * node + 1] = share * shares[node], (1.0 - share) * shares[node]
 
 
 class FeatureTree(Selection):
