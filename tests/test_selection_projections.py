@@ -9,7 +9,8 @@ import pytest
 from test_selections import latents_of, queries_of
 
 from asyncrl.heads.implicit.selection.blocks import LANES
-from asyncrl.heads.implicit.selection.probing import MARGINS, best_by_projections, bits_of_flips, following, place_of, push, sort_margins
+from asyncrl.heads.implicit.selection.heaps import push
+from asyncrl.heads.implicit.selection.probing import MARGINS, best_by_projections, bits_of_flips, following, place_of, sort_margins
 from asyncrl.heads.implicit.selection.projections import Projections, _lengthened, bits_of, masks_by_distance, orthogonal_gaussians
 from asyncrl.heads.implicit.selection.selection import SelectionOptions
 

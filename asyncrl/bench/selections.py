@@ -38,12 +38,13 @@ from asyncrl.heads.implicit.selection import (
     Selection,
     TopNormSubset,
 )
+from asyncrl.heads.implicit.selection.controls import Subset
 from asyncrl.heads.implicit.selection.selection import SelectionOptions
 
 ACTIONS = (1_000, 10_000, 100_000, 1_000_000)
 SIZES = (20, 6)
 LATENTS = ("unit", "tower")
-SCANNED = (2_048, 16_384)
+SCANNED = (2_048, 8_192, 65_536)
 QUERIES = 60
 TURN = 10
 TEMPERATURES = (1.0, 0.5, 0.25)
@@ -152,10 +153,13 @@ def tower_latents(generator: np.random.Generator, count: int, size: int, inputs:
 def _choosing(table: NDArray[np.float32], scanned: Sequence[int]) -> list[Measured]:
     brute = Brute.build(table, SelectionOptions(), np.random.default_rng(1))
     found = [Measured("brute", brute.best, _bytes(brute))]
-    for count in scanned:
-        for name, kind, changes in APPROXIMATE:
+    for name, kind, changes in APPROXIMATE:
+        index: Selection | None = None
+        for count in scanned:
             options = replace(SelectionOptions(scanned=count), **changes)
-            selection = kind.build(table, options, np.random.default_rng(1))
+            if index is None or issubclass(kind, Subset):  # of the others the index is the same
+                index = kind.build(table, options, np.random.default_rng(1))
+            selection = kind(index.arrays, options)
             found.append(Measured(name, selection.best, _bytes(selection), count))
     return found
 

@@ -102,7 +102,7 @@ class Heads:
     """Numbers of actions to select from; a million takes some minutes and 2 GB."""
     latent: tuple[int, ...] = (20, 6)
     """Numbers of a latent."""
-    scanned: tuple[int, ...] = (2_048, 16_384)
+    scanned: tuple[int, ...] = (2_048, 8_192, 65_536)
     """Actions that an approximate selection looks at, at least."""
     hnsw_up_to: int = 100_000
     """faiss's HNSW index, whose construction takes minutes for a million, is built for up to so many actions."""

@@ -6,6 +6,7 @@
     projections, probing            buckets by signs of random projections
     principal_tree, cutting, cells  cells along principal axes: argmax, and draws by moments
     feature_tree, feature_draws     random features in a sum tree: draws
+    heaps        the lowest of pairs, for both indices
     controls     random and longest actions, and draws in random blocks, which an approximate selection must be better than
     refinement   samples that are drawn anew, perturbed and clipped, for energies without an index
 """

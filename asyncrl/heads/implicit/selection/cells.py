@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from asyncrl.heads.implicit.selection.blocks import LANES, draw_in_block, scan, score_block
-from asyncrl.heads.implicit.selection.probing import pop, push
+from asyncrl.heads.implicit.selection.heaps import pop, push
 from asyncrl.heads.networks.layers import FAST
 from asyncrl.shared.compiled import njit
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from asyncrl.heads.implicit.selection.blocks import LANES, scan
+from asyncrl.heads.implicit.selection.heaps import pop, push
 from asyncrl.shared.compiled import njit
 
 MARGINS, HAMMING = range(2)
@@ -60,36 +61,6 @@ def sort_margins(margins, ranks):  # type: ignore[no-untyped-def]
             margins[k], ranks[k] = margins[k - 1], ranks[k - 1]
             k -= 1
         margins[k], ranks[k] = margin, rank
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def push(heap, count, cost, flips):  # type: ignore[no-untyped-def]
-    """Add (cost, flips) to heap[2, K], which holds `count` pairs with the lowest cost first; without effect if it is full."""
-    if count == heap.shape[1]:
-        return count
-    k = count
-    while k and heap[0, (k - 1) // 2] > cost:
-        heap[0, k], heap[1, k] = heap[0, (k - 1) // 2], heap[1, (k - 1) // 2]
-        k = (k - 1) // 2
-    heap[0, k], heap[1, k] = cost, flips
-    return count + 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pop(heap, count):  # type: ignore[no-untyped-def]
-    """Remove the pair with the lowest cost, which is at the front of heap[2, K] with `count` pairs, and return how many remain."""
-    count -= 1
-    cost, flips, k = heap[0, count], heap[1, count], 0
-    while 2 * k + 1 < count:
-        child = 2 * k + 1
-        if child + 1 < count and heap[0, child + 1] < heap[0, child]:
-            child += 1
-        if heap[0, child] >= cost:
-            break
-        heap[0, k], heap[1, k] = heap[0, child], heap[1, child]
-        k = child
-    heap[0, k], heap[1, k] = cost, flips
-    return count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
