@@ -93,30 +93,44 @@ def queues(args: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Heads:
-    """Microseconds of a step of each head of black-box search, and of products with structured matrices, dense and by FFT."""
+    """Microseconds of a step of each head of black-box search, of products with structured matrices, dense and by FFT, and of the ways to
+    select an action among many, beside faiss where it is installed."""
 
     seconds: float = 0.05
-    """Seconds for each figure (the best of several runs)."""
+    """Seconds for each figure of heads and products (the best of several runs)."""
+    actions: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    """Numbers of actions to select from; a million takes some minutes and 2 GB."""
+    latent: tuple[int, ...] = (20, 6)
+    """Numbers of a latent."""
+    scanned: tuple[int, ...] = (2_048, 8_192, 65_536)
+    """Actions that an approximate selection looks at, at least."""
+    hnsw_up_to: int = 100_000
+    """faiss's HNSW index, whose construction takes minutes for a million, is built for up to so many actions."""
     json: str | None = None
     """File for the result; nothing is written without it."""
 
 
 def heads(args: list[str]) -> int:
-    """Microseconds of heads and structured products."""
+    """Microseconds of heads, structured products and selections of an action."""
     given = parse(Heads, args, "asyncrl bench heads")
+    lowest = {name: min(getattr(given, name), default=0) for name in ("actions", "latent", "scanned")}
+    check_at_least_one(**lowest)
     check_writable(given.json)
     if not 0 < given.seconds < float("inf"):
         raise UserError(f"seconds = {given.seconds} cannot be used (allowed: finite numbers above 0)")
 
     from rich.console import Console
 
+    from asyncrl.bench.selections import bench_selections, table_of_selections
     from asyncrl.bench.structures import bench_heads, bench_structures, table_of
 
+    show = Console(stderr=True).print
     acting = bench_heads(seconds=given.seconds)
-    products = bench_structures(seconds=given.seconds, progress=Console(stderr=True).print)
-    for rows in (acting, products):
-        Console().print(table_of(rows))
-    write_json(given.json, {"heads": acting, "structures": products})
+    products = bench_structures(seconds=given.seconds, progress=show)
+    selections = bench_selections(given.actions, given.latent, scanned=given.scanned, hnsw_up_to=given.hnsw_up_to, progress=show)
+    for table in (table_of(acting), table_of(products), table_of_selections(selections)):
+        Console().print(table)
+    write_json(given.json, {"heads": acting, "structures": products, "rows": selections})
     return 0
 
 

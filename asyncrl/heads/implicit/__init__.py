@@ -11,4 +11,5 @@
     table         those of a fixed set, in shared memory
     tensors       the same scores by torch
     head          the base of the two heads
+    selection     the fast ways to find the best action among many
 """
