@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from asyncrl.heads.implicit import table as module
+from asyncrl.heads.implicit.form import work_size
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.sizes import Sizes, Towers
 from asyncrl.heads.implicit.table import SHARD, SLOTS, LatentTable, is_alive, table_layout
-from asyncrl.heads.implicit.towers import embed, work_size
+from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import SharedArrays
 
 FEATURES, LATENT, SHARDS = 2, 4, 5
