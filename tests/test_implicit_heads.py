@@ -285,12 +285,12 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("head", ["itt", "iot"])
+OF_BOTH = ("never", "subset", "iteration", "transition")
+
+
+@pytest.mark.parametrize(("head", "setting"), [*(("itt", name) for name in SETTINGS), *(("iot", name) for name in OF_BOTH)])
 def test_gradients_are_those_of_torch(head, setting):
     options = SETTINGS[setting]
-    if head == "iot" and not options.keys() <= {"resample", "subset"}:
-        pytest.skip("of two towers")
     policy = gradient_policy(head, box(2), latent=3, action_layers=3, set_size=20, **options)
     rows, vector, _ = drawn_rows(policy)
     vector[-policy.head.extra_size :] *= 1.5

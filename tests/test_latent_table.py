@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from asyncrl.heads.implicit import table as module
+from asyncrl.heads.implicit.form import PLACES, work_size
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.sizes import Sizes, Towers
 from asyncrl.heads.implicit.table import SHARD, SLOTS, LatentTable, is_alive, table_layout
-from asyncrl.heads.implicit.towers import embed, work_size
+from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import SharedArrays
 
 FEATURES, LATENT, SHARDS = 2, 4, 5
@@ -32,14 +33,16 @@ class Actions:
 FORM = Sizes(ImplicitOptions(latent=LATENT), "auto").form(Actions, Towers("dot", 2))
 
 
-def memory_of_a_run():
-    memory = SharedArrays.allocate({**table_layout(COUNT, LATENT), "features": ((COUNT, FEATURES), np.float32), "told": ((64,), np.int64)})
-    memory["features"][:] = np.random.default_rng(0).standard_normal((COUNT, FEATURES))
+def memory_of_a_run(count=COUNT):
+    memory = SharedArrays.allocate({**table_layout(count, LATENT), "features": ((count, FEATURES), np.float32), "told": ((64,), np.int64)})
+    memory["features"][:] = np.random.default_rng(0).standard_normal((count, FEATURES))
     return memory
 
 
 def table_over(memory):
-    table = LatentTable(FORM, np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32))
+    form = FORM.copy()
+    form[PLACES] = len(memory["features"])
+    table = LatentTable(form, np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32))
     table.attach({name: memory[name] for name in table.layout()}, {"features": memory["features"]})
     return table
 
@@ -105,6 +108,30 @@ def run(target, *arguments):
     process.start()
     process.join(120)
     return process.exitcode
+
+
+def own_bytes():
+    """Of this process's memory, what it shares with nobody."""
+    with open("/proc/self/status") as lines:
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def use_and_weigh(memory, place):
+    table = table_over(memory)
+    table.announce(version(0))
+    before = own_bytes()
+    total = float(table.of(version(0)).sum())
+    memory["told"][place] = own_bytes() - before
+    assert table.embedded_alone == 0 and np.isfinite(total)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="measures by /proc")
+def test_many_processes_have_one_table():
+    count = 1_000_000
+    memory = memory_of_a_run(count)
+    for place in range(3):
+        assert run(use_and_weigh, memory, place) == 0
+    assert memory["told"][:3].max() < 4 * count * LATENT / 4  # it alone is four times as large
 
 
 def test_another_process_finds_it():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from environments import FollowEnv
+from running import kill_and_see, train, wait_for
 
 import asyncrl
 from asyncrl.algos.es import Es, EsOptions
@@ -45,6 +48,43 @@ def test_the_same_bits_with_any_number_of_workers(tmp_path, algo, lazy):
     found = [played(tmp_path, algo, workers, lazy, seed=1)[0] for workers in counts]
     for arrays in found[1:]:
         np.testing.assert_array_equal(arrays["parameters"], found[0]["parameters"])
+
+
+class SlowFollow(FollowEnv):
+    """Slow as long as a file is there."""
+
+    def __init__(self, slow):
+        super().__init__()
+        self.slow = slow
+
+    def step(self, action):
+        if self.slow.exists():
+            time.sleep(0.005)
+        return super().step(action)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("lazy", [1, 3])
+def test_the_same_bits_through_kills_of_workers_and_learner(tmp_path, lazy):
+    def kill_some(run):
+        launcher = wait_for(lambda: run.launcher)
+        try:
+            for worker in (0, 2, 1):  # 2 is the learner
+                before = launcher.version()
+                wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
+                pid = wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)
+                kill_and_see(run, {worker: pid})
+        finally:
+            slow.unlink()
+
+    slow = tmp_path / "slow"
+    slow.touch()
+    settings = {**SMALL, "algo": "es", "workers": 2, "mode": "sync", "lazy": lazy, "steps": 4000, "max_failures": 100}
+    killed = train(tmp_path, lambda: SlowFollow(slow), kill_some, **settings)
+    assert killed.summary["restarts"] == 3
+    found = [read_part(newest(run.folder), "run")[1] for run in (killed, train(tmp_path, FollowEnv, **settings))]
+    for name in ("parameters", "state/search/statistics", "tables/features"):
+        np.testing.assert_array_equal(found[0][name], found[1][name])
 
 
 def test_a_resting_tower_is_embedded_once(tmp_path):

@@ -18,8 +18,8 @@ import numpy as np
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
-from asyncrl.heads.implicit.choosing import all_values, value_gradient
 from asyncrl.heads.implicit.head import ImplicitHead
+from asyncrl.heads.implicit.probabilities import all_values, value_gradient
 from asyncrl.heads.implicit.sizes import Towers
 from asyncrl.heads.implicit.tensors import scores_of
 from asyncrl.heads.options import NetworkOptions

@@ -5,8 +5,11 @@
     sizes         what both come to
     action_sets   the set of actions: its features and values
     numbers       random sets from a key alone
-    towers        towers and scores, forward and backward
-    choosing      the best action of a set, or one drawn from its softmax; probabilities and their gradient
+    form          what describes a head to the compiled functions
+    towers        towers and scores
+    backward      their derivatives
+    choosing      the best action of a set, or one drawn from its softmax
+    probabilities of actions, their entropies and values, with gradients
     latents       where the latents of the set are found
     table         those of a fixed set, in shared memory
     tensors       the same scores by torch

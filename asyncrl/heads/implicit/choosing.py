@@ -1,4 +1,4 @@
-"""Choosing an action of a set by looking at all of it: acting, and the probabilities that learning needs. Compiled.
+"""Choosing an action of a set by looking at all of it, compiled.
 
 A transition chooses among M of the N actions. Which, and where their latents come from, depends on how often the set is drawn:
 
@@ -13,32 +13,12 @@ the same again. Of equal scores the first place counts, as in numpy.argmax.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from asyncrl.heads.implicit.form import CHOSEN, HALF, ITERATION, NEVER, NORMALISED, PLACES, RESAMPLE, STORED, SUBSET, TRANSITION
 from asyncrl.heads.implicit.numbers import KEYS, key_at, place_in, uniform_box
-from asyncrl.heads.implicit.towers import (
-    CHOSEN,
-    HALF,
-    ITERATION,
-    LATENT,
-    NEVER,
-    NORMALISED,
-    PLACES,
-    RESAMPLE,
-    STORED,
-    SUBSET,
-    TRANSITION,
-    apply_kernel,
-    embed,
-    embed_backward,
-    normalised,
-    raw_scores,
-    score_backward,
-    state_backward,
-)
+from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
@@ -55,8 +35,11 @@ def place_of(form, key, m):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _scores(form, own, state, latents, key, work, part, scores):  # type: ignore[no-untyped-def]
-    """Write the raw scores[M] of the actions that the transition of this key chooses among; part[M, d] holds their latents if not all."""
+def scores_among(form, own, state, latents, key, work, part, scores):  # type: ignore[no-untyped-def]
+    """Write the raw scores[M] of the actions that the transition of this key chooses among; part[M, d] holds their latents if not all.
+
+    form[FORM], own[D], state[d], latents[N, d], work[W].
+    """
     if form[RESAMPLE] != SUBSET:
         raw_scores(form, own, state, latents, work, scores)
         return
@@ -105,8 +88,11 @@ def _key(form, knobs, turns, noise, e, drawn):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _redraw(form, own, key, drawn_key, features, work, latents):  # type: ignore[no-untyped-def]
-    """Draw and embed the set of a key, unless `drawn_key[1]` says that it is there; only an iteration asks for one twice."""
+def redraw(form, own, key, drawn_key, features, work, latents):  # type: ignore[no-untyped-def]
+    """Draw and embed the set of a key: write features[N, F] and latents[N, d] by form[FORM] and own[D], with work[W].
+
+    Unless drawn_key[1] says that it is there: only an iteration asks for one twice.
+    """
     if form[RESAMPLE] == TRANSITION or drawn_key[0] != key:
         uniform_box(key, features)
         embed(form, own, features, work, latents)
@@ -143,7 +129,7 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
     for e in range(action.shape[0]):
         key = _key(form, knobs, turns, noise, e, drawn)
         if form[RESAMPLE] >= ITERATION:
-            _redraw(form, own, key, drawn_key, features, work, latents)
+            redraw(form, own, key, drawn_key, features, work, latents)
         for j in range(state.size):
             state[j] = policy_output[e, j]
         if form[NORMALISED]:
@@ -151,10 +137,10 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
         if noise[1, e, last] < knobs[EPSILON]:
             place = place_of(form, key, min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1))
         elif knobs[TEMPERATURE] == 0.0:
-            _scores(form, own, state, latents, key, work, part, scores)
+            scores_among(form, own, state, latents, key, work, part, scores)
             place = _greedy(form, key, scores)
         else:
-            _scores(form, own, state, latents, key, work, part, scores)
+            scores_among(form, own, state, latents, key, work, part, scores)
             highest = apply_kernel(form, scores)
             place = place_of(form, key, _invert(scores, highest, temperature * knobs[TEMPERATURE], noise[0, e, 0]))
         _write(form, place, key, features, values, bounds, extra_noise[e], action[e], bounded[e])
@@ -175,119 +161,3 @@ def act(plan, vector, net, t, form, own, tables, latents, turns, temperature, kn
     here = (noise[:, t], extra_noise[t], action[t], bounded[t])
     choose_all(form, own, policy_output, tables, latents, turns, temperature, drawn, knobs, *here, scratch)
     return sound
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _logits(form, own, output, key, features, latents, temperature, scratch):  # type: ignore[no-untyped-def]
-    """Leave in scratch the state latent[d] and scores[M] of output[d] in this key's set; returns log sum exp(scores / temperature)."""
-    state, work, scores, part, drawn_key = scratch
-    if form[RESAMPLE] >= ITERATION:
-        _redraw(form, own, key, drawn_key, features, work, latents)
-    for j in range(state.size):
-        state[j] = output[j]
-    if form[NORMALISED]:
-        normalised(state, state)
-    _scores(form, own, state, latents, key, work, part, scores)
-    highest = np.float64(apply_kernel(form, scores))
-    total = 0.0
-    for m in range(scores.size):
-        total += math.exp((scores[m] - highest) / temperature)
-    return highest / temperature + math.log(total)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def log_probs(form, own, policy_output, action, features, latents, temperature, epsilon, scratch, out):  # type: ignore[no-untyped-def]
-    """Write out[N], the log-probability of action[N, S] at policy_output[N, d], each over what it was chosen from.
-
-    form[FORM], own[D], features[n, F], latents[n, d], and scratch as in `choose_all`; temperature is the whole one.
-    """
-    _, _, scores, _, drawn_key = scratch
-    drawn_key[0] = -1
-    for n in range(out.size):
-        key = action[n, 1] if form[STORED] > 1 else np.int64(0)
-        normal = _logits(form, own, policy_output[n], key, features, latents, temperature, scratch)
-        m = 0
-        while place_of(form, key, m) != action[n, 0]:
-            m += 1
-        total = scores[m] / temperature - normal
-        if epsilon > 0.0:
-            total = math.log((1.0 - epsilon) * math.exp(total) + epsilon / form[CHOSEN])
-        out[n] = total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def output_gradient(form, own, rows, entropy_weight, temperature, features, latents, d_latents, d_own, scratch):  # type: ignore[no-untyped-def]
-    """Write rows' d_policy[N, d] and d_own[D] (float64) of sum over n of weight[n] log pi(a_n) + entropy_weight H_n.
-
-    form[FORM], own[D]; rows (policy_output[N, d], d_policy[N, d], action[N, S], weight[N]); features[n, F], latents[n, d] and
-    d_latents[n, d] (scratch) of the whole set. Returns (that sum's first part, the sum of the entropies).
-    """
-    policy_output, d_policy, action, weight = rows
-    state, work, scores, _, drawn_key = scratch
-    redrawn = form[RESAMPLE] >= ITERATION
-    weighted, entropies = 0.0, 0.0
-    d_own[:] = 0.0
-    d_latents[:] = np.float32(0.0)
-    drawn_key[0] = -1
-    for n in range(weight.size):
-        key = action[n, 1] if form[STORED] > 1 else np.int64(0)
-        normal = _logits(form, own, policy_output[n], key, features, latents, temperature, scratch)
-        entropy = 0.0
-        for m in range(scores.size):
-            log_p = scores[m] / temperature - normal
-            entropy -= math.exp(log_p) * log_p
-        d_policy[n] = np.float32(0.0)
-        if redrawn:
-            d_latents[:] = np.float32(0.0)
-        for m in range(scores.size):
-            place, log_p = place_of(form, key, m), scores[m] / temperature - normal
-            p = math.exp(log_p)
-            slope = -weight[n] * p - entropy_weight * p * (log_p + entropy)
-            if place == action[n, 0]:
-                slope += weight[n]
-                weighted += weight[n] * log_p
-            slope = np.float32(slope / temperature)
-            score_backward(form, own, state, latents[place], slope, work, d_policy[n], d_latents[place], d_own)
-        state_backward(form, policy_output[n], d_policy[n])
-        if redrawn:
-            embed_backward(form, own, features, d_latents, work, d_own)
-        entropies += entropy
-    if not redrawn:
-        embed_backward(form, own, features, d_latents, work, d_own)
-    return weighted, entropies
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def all_values(form, own, policy_output, latents, scratch, out):  # type: ignore[no-untyped-def]
-    """Write the scores out[n, N] of all actions at policy_output[n, d]; form[FORM], own[D], latents[N, d], scratch as in `choose_all`."""
-    for n in range(policy_output.shape[0]):
-        _logits(form, own, policy_output[n], np.int64(0), latents, latents, 1.0, scratch)
-        out[n] = scratch[2]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def value_gradient(form, own, rows, features, latents, d_latent, d_own, scratch):  # type: ignore[no-untyped-def]
-    """Write rows' d_policy[n, d] and d_own[D] (float64) of the sum of weight[n] * score of action[n, 0]; returns the sum.
-
-    form[FORM], own[D]; rows as in `output_gradient`; features[N, F], latents[N, d] of the set; d_latent[1, d] is scratch.
-    """
-    policy_output, d_policy, action, weight = rows
-    state, work, _, _, _ = scratch
-    total = 0.0
-    d_own[:] = 0.0
-    for n in range(weight.size):
-        place = action[n, 0]
-        _logits(form, own, policy_output[n], np.int64(0), features, latents, 1.0, scratch)
-        total += weight[n] * scratch[2][place]
-        d_policy[n], d_latent[:] = np.float32(0.0), np.float32(0.0)
-        score_backward(form, own, state, latents[place], weight[n], work, d_policy[n], d_latent[0], d_own)
-        state_backward(form, policy_output[n], d_policy[n])
-        embed_backward(form, own, features[place : place + 1], d_latent, work, d_own)
-    return total
-
-
-def scratch_of(form: NDArray[np.int64], size: int) -> tuple[NDArray[Any], ...]:
-    """(state[d], work[size], scores[M], part[m, d], drawn_key[1]): what the functions above write to, for form[FORM]."""
-    chosen, latent = int(form[CHOSEN]), int(form[LATENT])
-    part = np.zeros((chosen if form[RESAMPLE] == SUBSET else 0, latent), np.float32)
-    return np.zeros(latent, np.float32), np.zeros(size, np.float32), np.zeros(chosen, np.float32), part, np.full(1, -1, np.int64)

@@ -25,13 +25,14 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet, check_memory
-from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, log_probs, output_gradient, scratch_of
+from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all
+from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
 from asyncrl.heads.implicit.numbers import content_key
+from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
 from asyncrl.heads.implicit.sizes import Sizes, Towers, matrices
 from asyncrl.heads.implicit.table import LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
-from asyncrl.heads.implicit.towers import NEVER, RESAMPLE, STORED, SUBSET, work_size
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.structures.dense import Dense
 from asyncrl.heads.options import NetworkOptions

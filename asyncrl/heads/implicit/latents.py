@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.implicit.towers import FEATURES, LATENT, PLACES
+from asyncrl.heads.implicit.form import FEATURES, LATENT, PLACES
 from asyncrl.shared.arrays import Layout
 
 Floats = NDArray[np.float32]

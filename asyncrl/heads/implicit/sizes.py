@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.action_sets import DEFAULT_SIZE, ActionSet
+from asyncrl.heads.implicit.form import ENERGIES, NEVER, ONE_TOWER, SUBSET
 from asyncrl.heads.implicit.numbers import half_bits
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.presets import Preset, preset_of
-from asyncrl.heads.implicit.towers import ENERGIES, NEVER, ONE_TOWER, SUBSET
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.kernels import ACTIVATIONS
 
@@ -23,7 +23,7 @@ DEFAULT_LATENT = 16
 
 @dataclass(frozen=True)
 class Towers:
-    """What an implicit head computes: its energy (`towers.ENERGIES`), matrices of the action tower and behind it, and whether latents
+    """What an implicit head computes: its energy (`form.ENERGIES`), matrices of the action tower and behind it, and whether latents
     are divided by their length."""
 
     energy: str
@@ -82,7 +82,7 @@ class Sizes:
         return self.options.subset
 
     def form(self, actions: ActionSet, towers: Towers) -> NDArray[np.int64]:
-        """The form [FORM] of `asyncrl.heads.implicit.towers`."""
+        """The form [FORM] of `asyncrl.heads.implicit.form`."""
         resample = self.resample(actions)
         return np.array(
             [

@@ -36,9 +36,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.heads.implicit.form import LATENT, PLACES
 from asyncrl.heads.implicit.latents import Latents
 from asyncrl.heads.implicit.numbers import content_key, same
-from asyncrl.heads.implicit.towers import LATENT, PLACES, embed
+from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.atomics import compare_and_swap, fence, fetch_add, load_acquire, store_release
 
@@ -87,7 +88,7 @@ class LatentTable(Latents):
     """
 
     def __init__(self, form: NDArray[np.int64], work: Floats):
-        """`form`: of the head (`towers`); `work`: its scratch."""
+        """`form`: of the head (see there); `work`: its scratch."""
         self._form, self._work = form, work
         # Pages of its own memory are taken only where it embeds for itself.
         self._private = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)

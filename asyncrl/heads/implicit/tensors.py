@@ -1,4 +1,4 @@
-"""The scores of implicit heads as torch computes them, for networks that need its gradients: the same functions as in `towers`."""
+"""The scores of implicit heads by torch, for networks that need its gradients: what `towers` computes and `backward` derives."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.implicit.numbers import place_in, uniform_box
-from asyncrl.heads.implicit.towers import (
+from asyncrl.heads.implicit.form import (
     ACTION_LAYERS,
     ACTIVATION,
     ANGULAR,
@@ -29,6 +28,7 @@ from asyncrl.heads.implicit.towers import (
     SOFTMAX,
     SUBSET,
 )
+from asyncrl.heads.implicit.numbers import place_in, uniform_box
 
 Form = NDArray[np.int64]
 
