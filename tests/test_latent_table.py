@@ -1,4 +1,4 @@
-"""The table of latents: embedded once for each version, by any number of processes, which may be killed at any instant."""
+"""The table of latents and of indices: made once for each version, by any number of processes, which may be killed at any instant."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 
 from asyncrl.heads.implicit import table as module
 from asyncrl.heads.implicit.form import PLACES, work_size
+from asyncrl.heads.implicit.index import INDICES, TableIndex
 from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.implicit.places import PROCESSES, is_alive
 from asyncrl.heads.implicit.sizes import Sizes, Towers
-from asyncrl.heads.implicit.table import SHARD, SLOTS, LatentTable, is_alive, table_layout
+from asyncrl.heads.implicit.table import SHARD, SLOTS, LatentTable, table_layout
 from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import SharedArrays
 
@@ -33,16 +35,26 @@ class Actions:
 FORM = Sizes(ImplicitOptions(latent=LATENT), "auto").form(Actions, Towers("dot", 2))
 
 
-def memory_of_a_run(count=COUNT):
-    memory = SharedArrays.allocate({**table_layout(count, LATENT), "features": ((count, FEATURES), np.float32), "told": ((64,), np.int64)})
+KINDS = list(INDICES)
+
+
+def index_of(selection, count=COUNT):
+    return TableIndex(ImplicitOptions(selection=selection, scanned=256), count, LATENT) if selection else None
+
+
+def memory_of_a_run(count=COUNT, selection=None):
+    index = index_of(selection, count).layout(SLOTS, PROCESSES) if selection else {}
+    more = {"features": ((count, FEATURES), np.float32), "told": ((64,), np.int64)}
+    memory = SharedArrays.allocate({**table_layout(count, LATENT), **index, **more})
     memory["features"][:] = np.random.default_rng(0).standard_normal((count, FEATURES))
     return memory
 
 
-def table_over(memory):
+def table_over(memory, selection=None):
     form = FORM.copy()
     form[PLACES] = len(memory["features"])
-    table = LatentTable(form, np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32))
+    index = index_of(selection, len(memory["features"]))
+    table = LatentTable(form, np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32), index)
     table.attach({name: memory[name] for name in table.layout()}, {"features": memory["features"]})
     return table
 
@@ -55,6 +67,18 @@ def expected(memory, own):
     out = np.zeros((COUNT, LATENT), np.float32)
     embed(FORM, own, memory["features"], np.zeros(work_size(2, 0, LATENT, FEATURES), np.float32), out)
     return out
+
+
+QUERIES = np.random.default_rng(5).standard_normal((8, LATENT)).astype(np.float32)
+
+
+def picks(selection):
+    return [selection.best(query) for query in QUERIES]
+
+
+def expected_picks(memory, own, selection):
+    index = index_of(selection)
+    return picks(index.of_ones_own(expected(memory, own)))
 
 
 def announced(table, own):
@@ -116,22 +140,28 @@ def own_bytes():
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
-def use_and_weigh(memory, place):
-    table = table_over(memory)
+def use_and_weigh(memory, place, selection):
+    table = table_over(memory, selection)
+    if selection:
+        index_of(selection, 100).of_ones_own(np.ones((100, LATENT), np.float32))  # what is compiled is loaded
     table.announce(version(0))
     before = own_bytes()
     total = float(table.of(version(0)).sum())
+    if selection:
+        total += sum(picks(table.selection()))
     memory["told"][place] = own_bytes() - before
     assert table.embedded_alone == 0 and np.isfinite(total)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="measures by /proc")
-def test_many_processes_have_one_table():
+@pytest.mark.parametrize("selection", [None, *KINDS])
+def test_many_processes_have_one_table_and_one_index(selection):
     count = 1_000_000
-    memory = memory_of_a_run(count)
+    memory = memory_of_a_run(count, selection)
     for place in range(3):
-        assert run(use_and_weigh, memory, place) == 0
-    assert memory["told"][:3].max() < 4 * count * LATENT / 4  # it alone is four times as large
+        assert run(use_and_weigh, memory, place, selection) == 0
+    assert memory["told"][:3].max() < 4 * count * LATENT / 4  # it alone is four times as large, the index larger than that
+    assert selection is None or memory["filled"].sum() == 1
 
 
 def test_another_process_finds_it():
@@ -168,6 +198,49 @@ def test_a_killed_embedder_blocks_nobody(shards):
     for number in (1, 2, 3):  # the slot that it was busy in is given away as well
         np.testing.assert_array_equal(announced(table, version(number)), expected(memory, version(number)))
     assert table.embedded_alone == 0
+
+
+def die_while_indexing(memory, selection):
+    """Is killed when half of every array of the index is written, and nothing says yet that it is there."""
+    table, index = table_over(memory, selection), index_of(selection)
+    wanted = index.of_ones_own(expected(memory, version(0))).arrays
+
+    def dying(latents, shared):
+        for name, array in shared.arrays.items():
+            flat = array.reshape(-1)
+            flat[: flat.size // 2] = wanted[name].reshape(-1)[: flat.size // 2]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    table._index._write = dying
+    announced(table, version(0))
+    table.selection()
+
+
+@pytest.mark.parametrize("selection", KINDS)
+def test_a_killed_writer_of_an_index_blocks_nobody(selection):
+    memory = memory_of_a_run(selection=selection)
+    assert run(die_while_indexing, memory, selection) == -signal.SIGKILL
+    assert memory["busy"].any() and not memory["indexed"].any() and not memory["filled"].any()
+    first, second = table_over(memory, selection), table_over(memory, selection)
+    for table in (first, second):
+        announced(table, version(0))
+        assert picks(table.selection()) == expected_picks(memory, version(0), selection) and table.stands()
+    assert memory["filled"].sum() == 1
+    for number in (1, 2, 3):  # the slot that it was busy in is given away as well
+        announced(first, version(number))
+        assert picks(first.selection()) == expected_picks(memory, version(number), selection)
+    assert first.embedded_alone == 0 and first._index.filled_alone == 0
+    assert not second.stands()
+
+
+def test_an_index_whose_slot_is_given_away_is_written_apart():
+    memory = memory_of_a_run(selection="principal-tree")
+    first, second = table_over(memory, "principal-tree"), table_over(memory, "principal-tree")
+    announced(first, version(0))
+    for number in (1, 2, 3):
+        announced(second, version(number))
+    assert picks(first.selection()) == expected_picks(memory, version(0), "principal-tree")
+    assert first.stands() and first.embedded_alone == first._index.filled_alone == 1 and not memory["filled"].any()
 
 
 def test_a_living_embedder_keeps_its_slot():
@@ -241,8 +314,10 @@ TARGET, WRONG, ROUNDS, OVER = 1, 2, 3, 4
 
 def contend(memory, seed):
     """Ask for versions as they come, now and then an old one; what stands after it was read must be right."""
-    table, generator, told = table_over(memory), random.Random(seed), memory["told"]
+    kind = "principal-tree"
+    table, generator, told = table_over(memory, kind), random.Random(seed), memory["told"]
     right = {number: expected(memory, version(number)) for number in range(6)}
+    right_picks = {number: expected_picks(memory, version(number), kind) for number in range(6)}
     while not told[OVER]:
         number = int(told[TARGET]) % 6 if generator.random() < 0.7 else generator.randrange(6)
         latents = announced(table, version(number))
@@ -252,6 +327,9 @@ def contend(memory, seed):
                 break
             if not np.array_equal(found, right[number]):
                 told[WRONG] += 1
+        found = picks(table.selection())
+        if table.stands() and found != right_picks[number]:
+            told[WRONG] += 1
         if generator.random() < 0.3:
             told[TARGET] += 1
         told[ROUNDS] += 1
@@ -259,7 +337,7 @@ def contend(memory, seed):
 
 @pytest.mark.stress
 def test_latents_that_stand_are_right_whoever_is_killed():
-    memory, generator = memory_of_a_run(), random.Random(0)
+    memory, generator = memory_of_a_run(selection="principal-tree"), random.Random(0)
     told = memory["told"]
 
     def started(number):

@@ -19,6 +19,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.implicit.head import ImplicitHead
+from asyncrl.heads.implicit.index import INDICES
 from asyncrl.heads.implicit.probabilities import all_values, value_gradient
 from asyncrl.heads.implicit.sizes import Towers
 from asyncrl.heads.implicit.tensors import scores_of
@@ -32,6 +33,7 @@ class TwoTowerHead(ImplicitHead):
     name: ClassVar[str] = "itt"
     roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.ACTION_VALUES, Role.SEARCH})
     description: ClassVar[str] = "implicit, two towers: the best action of a set by latents of state and action"
+    selections: ClassVar[tuple[str, ...]] = ("brute", *INDICES)
 
     def towers(self) -> Towers:
         given, preset = self.options.implicit, self.sizes_of.preset

@@ -1,4 +1,4 @@
-"""Choosing an action of a set by looking at all of it, compiled.
+"""Choosing an action of a set by looking at all of it, or as an index has found it, compiled.
 
 A transition chooses among M of the N actions. Which, and where their latents come from, depends on how often the set is drawn:
 
@@ -116,9 +116,12 @@ def _write(form, place, key, features, values, bounds, noise, action, bounded): 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def choose_all(form, own, policy_output, tables, latents, turns, temperature, drawn, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
+def choose_all(  # type: ignore[no-untyped-def]
+    form, own, policy_output, picked, tables, latents, turns, temperature, drawn, knobs, noise, extra_noise, action, bounded, scratch
+):
     """Write action[E, S] and bounded[E, C] of policy_output[E, d]. With probability epsilon (noise[1, e, C] below it) any of the M.
 
+    picked[E]: places that an index has found for greedy steps, below 0 where all actions are to be looked at.
     form[FORM], own[D], tables (values[N, C], bounds[2, C], features[N, F]), latents[N, d], turns[TURNS], knobs[KNOBS],
     noise[2, E, C+1], extra_noise[E, C], scratch (state[d], work[W], scores[M], part[m, d], drawn_key[1]).
     `drawn`: the random number of the round, `temperature`: the head's own.
@@ -136,6 +139,8 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
             normalised(state, state)
         if noise[1, e, last] < knobs[EPSILON]:
             place = place_of(form, key, min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1))
+        elif picked[e] >= 0:
+            place = picked[e]
         elif knobs[TEMPERATURE] == 0.0:
             scores_among(form, own, state, latents, key, work, part, scores)
             place = _greedy(form, key, scores)
@@ -147,17 +152,27 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def act(plan, vector, net, t, form, own, tables, latents, turns, temperature, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
+def observe(plan, vector, net, t):  # type: ignore[no-untyped-def]
+    """Write the normalised observation and the network's outputs of step t; returns whether all observations are finite.
+
+    plan[K], vector[S], net as in `act`.
+    """
+    work, normaliser, raw, observation, policy_output = net
+    sound = normalise(raw[t], normaliser, observation[t])
+    policy_forward(plan, vector, observation[t], work, policy_output)
+    return sound
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def act(plan, vector, net, t, form, own, picked, tables, latents, turns, temperature, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
     """A whole step on the compiled network of plan[K] and vector[S]; returns whether all observations are finite.
 
     net (work[W], normaliser[3, D], raw[T+1, E, D], observation[T+1, E, D], policy_output[E, d]); noise[2, T, E, C+1],
     extra_noise[T, E, C], action[T, E, S], bounded[T, E, C]; form[FORM], own[D], latents[N, d], turns[TURNS] and knobs[KNOBS] as
     in `choose_all`.
     """
-    work, normaliser, raw, observation, policy_output = net
-    sound = normalise(raw[t], normaliser, observation[t])
-    policy_forward(plan, vector, observation[t], work, policy_output)
+    sound = observe(plan, vector, net, t)
     drawn = noise[0, 0, 0, noise.shape[3] - 1]
     here = (noise[:, t], extra_noise[t], action[t], bounded[t])
-    choose_all(form, own, policy_output, tables, latents, turns, temperature, drawn, knobs, *here, scratch)
+    choose_all(form, own, net[4], picked, tables, latents, turns, temperature, drawn, knobs, *here, scratch)
     return sound

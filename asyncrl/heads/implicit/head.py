@@ -25,13 +25,14 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet, check_memory
-from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all
+from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
+from asyncrl.heads.implicit.index import INDICES, TableIndex, check_selection, index_numbers
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
 from asyncrl.heads.implicit.numbers import content_key
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
-from asyncrl.heads.implicit.sizes import Sizes, Towers, matrices
-from asyncrl.heads.implicit.table import LatentTable
+from asyncrl.heads.implicit.sizes import RESAMPLES, Sizes, Towers, matrices
+from asyncrl.heads.implicit.table import SLOTS, LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.structures.dense import Dense
@@ -48,6 +49,9 @@ class ImplicitHead(Head):
     form       [FORM], what the kernels know of the head
     """
 
+    selections: ClassVar[tuple[str, ...]] = ("brute",)
+    """What `--selection` may say."""
+
     roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.SEARCH})
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "multidiscrete", "box")
     action_dtype: ClassVar[type] = np.int64
@@ -58,15 +62,19 @@ class ImplicitHead(Head):
         self.options, self.sizes_of = options, Sizes(options.implicit, options.activation)
         self._set = ActionSet(self.name, spec, options.implicit, self.sizes_of.set_size)
         self.policy_outputs, self.places = self.sizes_of.latent, self._set.count
-        check_memory("set_size", self.places, self._set.features + self.components + 3 * self.policy_outputs)
         towers = self.towers()
         self.form = self.sizes_of.form(self._set, towers)
+        check_selection(self.name, self.selections, options.implicit, RESAMPLES[self.form[RESAMPLE]])
+        self._indexed = options.implicit.selection in INDICES
+        held = SLOTS * index_numbers(options.implicit, self.places, self.policy_outputs) if self._indexed else 0
+        check_memory("set_size", self.places, self._set.features + self.components + 3 * self.policy_outputs + held)
         self._matrices = matrices(self.form, towers, self.policy_outputs, self._set.features)
         self.extra_size = sum(inputs * outputs for inputs, outputs in self._matrices)
         self.stored = int(self.form[STORED])
         self._fixed = bool(self.form[RESAMPLE] <= SUBSET)
         self._scratch = scratch_of(self.form, work_size(towers.action_layers, towers.rest_layers, self.policy_outputs, self._set.features))
-        self._latents: Latents = LatentTable(self.form, self._scratch[1]) if self._fixed else DrawnLatents(self.form)
+        index = TableIndex(options.implicit, self.places, self.policy_outputs) if self._indexed else None
+        self._latents: Latents = LatentTable(self.form, self._scratch[1], index) if self._fixed else DrawnLatents(self.form)
         self._turns, self._d_own = np.zeros(TURNS, np.int64), np.zeros(self.extra_size)
         self._d_latents = np.zeros((self.places, self.policy_outputs), np.float32)  # pages are taken where something is learned
         self._limits = self.bounds if self._box else np.zeros((2, self.components))
@@ -147,19 +155,31 @@ class ImplicitHead(Head):
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, own, temperature = rounds, self._own(vector), self._temperature()
         noise = (r.noise[0, 0, 0, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], self._scratch)
-        first = (self.form, own, r.policy_output, self._tables)
-        self._chosen(own, lambda latents: choose_all(*first, latents, self._turns, temperature, *noise))
+        first, rest = (self.form, own, r.policy_output), (self._turns, temperature, *noise)
+        self._chosen(own, lambda latents: choose_all(*first, self._picked(r), self._tables, latents, *rest))
+
+    def _picked(self, r: RoundArrays) -> NDArray[np.int64]:
+        """Places [E] of the actions that the index finds for r.policy_output[E, d]; -1 where it is not asked: draws look at all."""
+        if not self._indexed or r.knobs[TEMPERATURE] != 0.0:
+            return np.full(len(r.policy_output), -1)
+        best = self._latents.selection().best
+        return np.array([best(output) for output in r.policy_output])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         own, temperature = self._own(vector), self._temperature()
         net = (r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         noise = (self._turns, temperature, r.knobs, r.noise, r.extra_noise, r.action, r.bounded, self._scratch)
-        form, tables = self.form, self._tables
+        form, tables, none = self.form, self._tables, np.full(len(r.policy_output), -1)
 
         def step(t: int) -> bool:
-            return bool(self._chosen(own, lambda found: act(plan, vector, net, t, form, own, tables, found, *noise)))
+            return bool(self._chosen(own, lambda found: act(plan, vector, net, t, form, own, none, tables, found, *noise)))
 
-        return step, ()
+        def step_in_two(t: int) -> bool:
+            sound = bool(observe(plan, vector, net, t))
+            self.choose(r, vector, t)
+            return sound
+
+        return step if self.options.implicit.selection == "brute" else step_in_two, ()
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self._box or self._single:

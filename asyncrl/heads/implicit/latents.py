@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.heads.implicit.form import FEATURES, LATENT, PLACES
+from asyncrl.heads.implicit.selection.selection import Selection
 from asyncrl.shared.arrays import Layout
 
 Floats = NDArray[np.float32]
@@ -30,6 +31,9 @@ class Latents(Protocol):
 
     def of(self, own: Floats) -> Floats:
         """The latents [N, d] of own[D]; `stands` says afterwards whether they were that all the time."""
+
+    def selection(self) -> Selection:
+        """What picks among the newest `of` by an index; as for them, `stands` says afterwards whether it was theirs all the time."""
 
     def figures(self) -> dict[str, float]:
         """What all processes together have done; see `Head.figures`."""
@@ -62,6 +66,9 @@ class DrawnLatents(Latents):
 
     def of(self, own: Floats) -> Floats:
         return self._latents
+
+    def selection(self) -> Selection:
+        raise NotImplementedError("a set that is drawn anew has no index")
 
     def figures(self) -> dict[str, float]:
         return {}

@@ -50,8 +50,11 @@ class ImplicitOptions:
     encoding: Literal["index", "one-hot"] = "index"
     """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
     whether a component is one output that is cut into choices, or the best of one output for each."""
-    selection: Literal["brute"] = "brute"
-    """How the best action of the set is found: by looking at all of them."""
+    selection: Literal["brute", "projections", "principal-tree"] = "brute"
+    """How the best action of the set is found: by looking at all of them; itt, where the set is never drawn anew, also by an index of
+    their latents, in buckets of random projections or in cells along principal axes. Draws from a softmax always look at all."""
+    scanned: Annotated[int, COUNT] = 2048
+    """Actions that an index looks at, at least, for one choice."""
     set_temperature: Annotated[float, POSITIVE] = 1.0
     """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it)."""
     start: Literal["auto", "scaled", "normal"] = "auto"
@@ -65,6 +68,8 @@ class ImplicitOptions:
         changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         if changed and head not in IMPLICIT_HEADS:
             raise UserError(f"{changed[0]} cannot be used with head {head!r} (it is an option of {', '.join(IMPLICIT_HEADS)})")
+        if "selection" in changed and head not in HEADS_WITH_ACTION_SETS:
+            raise UserError(f"selection cannot be used with head {head!r} (it is an option of {', '.join(HEADS_WITH_ACTION_SETS)})")
 
     def __post_init__(self) -> None:
         if isinstance(self.catalogue, str):

@@ -7,7 +7,7 @@ it has another *word*: the version's key and a number that counts up; and each t
 numbers a reader could not tell a slot that was given away and back again while it read, nor who gives a slot away whether it is still
 the free one in which nobody was busy.
 
-Words, by place (a process's own, see `claim`) or slot:
+Words, by place (a process's own, see `asyncrl.heads.implicit.places`) or slot:
 
     words [SLOTS]             what the slot is for; 0 and below: nothing. By compare and swap of whoever needs a version: to a free word,
                               and from that to a new one once no process is busy in the slot. Readers: all
@@ -19,6 +19,8 @@ Words, by place (a process's own, see `claim`) or slot:
     embedded [PLACES]         shards that it has embedded, ever. Writer: the process of that place
     latents [SLOTS, N, d]     writers: who is busy in the slot
 
+and beside them, where a selection wants one, the index of the latents in the slot (`asyncrl.heads.implicit.index`).
+
 Stale: a reader looks at the slot's word again after it has read latents; if the slot was given away meanwhile, it embeds for itself.
 Torn: a shard counts only once the slot's word is stored in `done`, which happens after its latents are.
 Full: where all places are taken by living processes, or a slot is busy, a process embeds for itself, in memory of its own.
@@ -29,7 +31,6 @@ stays as it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,13 +38,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.heads.implicit.form import LATENT, PLACES
+from asyncrl.heads.implicit.index import TableIndex
 from asyncrl.heads.implicit.latents import Latents
 from asyncrl.heads.implicit.numbers import content_key, same
+from asyncrl.heads.implicit.places import PROCESSES, claim, is_busy
+from asyncrl.heads.implicit.selection.selection import Selection
 from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.atomics import compare_and_swap, fence, fetch_add, load_acquire, store_release
 
-SLOTS, SHARD, PROCESSES = 2, 4096, 256
+SLOTS, SHARD = 2, 4096
 NUMBERS = 2**19
 """Numbers in a word; what is above them is the version's key."""
 Floats = NDArray[np.float32]
@@ -64,17 +68,6 @@ def table_layout(count: int, latent: int) -> Layout:
     }
 
 
-def is_alive(process: int) -> bool:
-    """Whether a process of this number exists."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _key_of(own: Floats) -> int:
     """The key of a version: from 1 to 2^44 - 1."""
     return max(int(content_key(own)) % (2**63 // NUMBERS), 1)
@@ -87,9 +80,9 @@ class LatentTable(Latents):
     features  [N, F] of the set
     """
 
-    def __init__(self, form: NDArray[np.int64], work: Floats):
-        """`form`: of the head (see there); `work`: its scratch."""
-        self._form, self._work = form, work
+    def __init__(self, form: NDArray[np.int64], work: Floats, index: TableIndex | None = None):
+        """`form`: of the head (see there); `work`: its scratch; `index`: the way to indices, without which there is no `selection`."""
+        self._form, self._work, self._index = form, work, index
         # Pages of its own memory are taken only where it embeds for itself.
         self._private = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
         self._own: Floats | None = None
@@ -99,11 +92,14 @@ class LatentTable(Latents):
         """How often it has embedded the set in memory of its own."""
 
     def layout(self) -> Layout:
-        return table_layout(*self._private.shape)
+        index = self._index.layout(SLOTS, PROCESSES) if self._index else {}
+        return {**table_layout(*self._private.shape), **index}
 
     def attach(self, caches: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]) -> None:
         self._arrays, self.features = caches, tables["features"]
         self._slot, self._place, self._own = -1, -1, None
+        if self._index:
+            self._index.attach(caches)
 
     def announce(self, own: Floats) -> None:
         """The head's own parameters [D] of a version are worth sharing; others, such as a candidate's, are embedded apart."""
@@ -121,10 +117,25 @@ class LatentTable(Latents):
         self._own, self.latents = own.copy(), self._arrays["latents"][self._slot]
         return self.latents
 
+    def selection(self) -> Selection:
+        """What picks among the newest `of` by its index, which is written first where it is not there yet."""
+        index, slot, own = self._index, self._slot, self._own
+        if index is None or own is None:
+            raise RuntimeError("there is no index, or no latents have been asked for")
+        if slot >= 0 and not index.holds(slot, self._word):
+            if self._enter(slot) == self._word:
+                index.fill(slot, self._word, self.latents, self._place)
+            self._leave()
+            if not index.holds(slot, self._word):
+                self.alone(own)
+        return index.at(slot) if self._slot >= 0 else index.of_ones_own(self.latents)
+
     def figures(self) -> dict[str, float]:
-        """latents_embedded: how often the whole set has been embedded in the table; latents_versions: how often a slot was given away."""
+        """latents_embedded: how often the whole set has been embedded in the table; latents_versions: how often a slot was given away;
+        latents_indexed: how often an index was written there."""
         shards, arrays = self._arrays["done"].shape[1], self._arrays
-        return {"latents_embedded": float(arrays["embedded"].sum()) / shards, "latents_versions": float(arrays["turn"][0])}
+        found = {"latents_embedded": float(arrays["embedded"].sum()) / shards, "latents_versions": float(arrays["turn"][0])}
+        return {**found, "latents_indexed": float(self._index.total())} if self._index else found
 
     def forget(self) -> None:
         """Look again what the latents are when they are next asked for: the set may have changed."""
@@ -134,6 +145,8 @@ class LatentTable(Latents):
         """The same in memory of its own, which nobody takes away."""
         embed(self._form, own, self.features, self._work, self._private)
         self.embedded_alone += 1
+        if self._index:
+            self._index.forget()
         self._own, self._slot, self.latents = own.copy(), -1, self._private
         return self.latents
 
@@ -146,18 +159,27 @@ class LatentTable(Latents):
 
     def _shared(self, key: int, own: Floats) -> int:
         """The slot that holds the latents of own[D], a version of this key, or -1 where it cannot be had."""
-        place = self._place = self.claim() if self._place < 0 else self._place
+        place = self._place = self._claim() if self._place < 0 else self._place
         slot = self._slot_for(key) if place >= 0 else -1
         if slot < 0:
             return -1
-        busy, words = self._arrays["busy"], self._arrays["words"]
-        store_release(busy, place, slot + 1)
-        fence()  # busy before the word is read: who gives the slot away reads them in the other order
-        self._word = int(load_acquire(words, slot))
+        self._word = self._enter(slot)
         if self._word // NUMBERS == key:
             self._embed(own, slot, place)
-        store_release(busy, place, 0)
+        self._leave()
         return slot if self._word // NUMBERS == key else -1
+
+    def _claim(self) -> int:
+        return claim(self._arrays["process"], self._arrays["busy"])
+
+    def _enter(self, slot: int) -> int:
+        """Be busy in the slot, and the slot's word: while somebody is, it is given to no other version."""
+        store_release(self._arrays["busy"], self._place, slot + 1)
+        fence()  # busy before the word is read: who gives the slot away reads them in the other order
+        return int(load_acquire(self._arrays["words"], slot))
+
+    def _leave(self) -> None:
+        store_release(self._arrays["busy"], self._place, 0)
 
     def _embed(self, own: Floats, slot: int, place: int) -> None:
         """Embed every shard that the slot lacks, beginning at another than other processes do."""
@@ -194,21 +216,4 @@ class LatentTable(Latents):
         return slot if load_acquire(words, slot) // NUMBERS == key else -1
 
     def _is_busy(self, slot: int) -> bool:
-        """Whether a living process may write to the slot."""
-        busy, process = self._arrays["busy"], self._arrays["process"]
-        places = np.flatnonzero(busy == slot + 1)
-        return any(is_alive(int(load_acquire(process, place))) for place in places)
-
-    def claim(self) -> int:
-        """A place for this process: the one that it has, a free one, or that of a process that has ended; -1 where there is none."""
-        process, me = self._arrays["process"], os.getpid()
-        for place in range(PROCESSES):
-            holder = int(load_acquire(process, place))
-            if holder == me or (holder == 0 and compare_and_swap(process, place, 0, me) == 0):
-                return place
-        for place in range(PROCESSES):
-            holder = int(load_acquire(process, place))
-            if not is_alive(holder) and compare_and_swap(process, place, holder, me) == holder:
-                store_release(self._arrays["busy"], place, 0)
-                return place
-        return -1
+        return is_busy(self._arrays["process"], self._arrays["busy"], slot)

@@ -86,7 +86,8 @@ def _projected(latents, centre, more, vector, out):  # type: ignore[no-untyped-d
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gray_places(keys, starts):  # type: ignore[no-untyped-def]
     """The order [N] of actions with keys[N] by bucket, buckets in the order of the Gray code; writes starts[2^m + 1] by place there."""
-    starts[:] = 0
+    # `starts` itself is written once, at the end: others may read it, where the same was written before.
+    counted = np.zeros(starts.size, np.int64)
     order = np.empty(keys.size, np.int64)
     places = np.empty(keys.size, np.int64)
     for n in range(keys.size):
@@ -95,10 +96,11 @@ def _gray_places(keys, starts):  # type: ignore[no-untyped-def]
             place ^= shifted
             shifted >>= 1
         places[n] = place
-        starts[place + 1] += 1
+        counted[place + 1] += 1
     for place in range(1, starts.size):
-        starts[place] += starts[place - 1]
-    following = starts.copy()
+        counted[place] += counted[place - 1]
+    starts[:] = counted
+    following = counted
     for n in range(keys.size):
         order[following[places[n]]] = n
         following[places[n]] += 1

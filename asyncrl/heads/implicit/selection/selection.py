@@ -53,7 +53,8 @@ class Selection(ABC):
     The index is a set of arrays with a declared layout, which depends on N, d and the options alone, so that it can lie in shared
     memory: one process fills it, all read it.
 
-    Writers:  the process that calls `fill`, while nobody selects.
+    Writers:  the processes that call `fill`. Several may do so at once, for the same latents, also while others select by what the first
+              of them has written: `fill` writes to the arrays nothing but the result.
     Readers:  any number of processes, each with a Selection of its own over the same arrays; not thread-safe, since each has scratch.
     Stale:    an index holds copies of the latents; it is filled anew when they change.
     When full: the size is fixed.
@@ -81,7 +82,7 @@ class Selection(ABC):
     def fill(cls, latents: NDArray[np.float32], arrays: Arrays, options: SelectionOptions, generator: np.random.Generator) -> None:
         """Write the index of latents [N, d] (float32, C-contiguous, only read) into arrays of its layout.
 
-        The same latents, options and state of the generator give the same bits.
+        The same latents, options and state of the generator give the same bits, and nothing else is written to the arrays meanwhile.
         """
 
     @classmethod
