@@ -10,10 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.head import Floats
+from asyncrl.heads.implicit.choosing import BASE, COUNT
 from asyncrl.heads.implicit.head import ImplicitHead
+from asyncrl.heads.implicit.refining import Refining, write_refined
 from asyncrl.heads.implicit.sizes import Towers
 from asyncrl.heads.networks.compact import Shape
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.rounds import TEMPERATURE, RoundArrays
 
 DEFAULT_LAYERS = 3
 
@@ -26,6 +32,25 @@ class OneTowerHead(ImplicitHead):
 
     name: ClassVar[str] = "iot"
     description: ClassVar[str] = "implicit, one tower: the best action of a set by a network of state and action"
+    selections: ClassVar[tuple[str, ...]] = ("brute", "refine")
+
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
+        super().__init__(spec, options)
+        refines = options.implicit.selection == "refine"
+        self._refining = Refining(self.form, self._scratch[1], self.bounds) if refines else None
+
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
+        """As `Head.choose`. A greedy action that is refined is in no set: bounded[t] [E, C] is all that tells it, action[t] is 0."""
+        r, refining = rounds, self._refining
+        if refining is None or r.knobs[TEMPERATURE] != 0.0:
+            super().choose(rounds, vector, t)
+            return
+        own, features = self._own(vector), self._latents.features
+        for e, state in enumerate(r.policy_output):
+            self._turns[COUNT] += 1
+            found = refining.best(own, state, features, self._turns[BASE], self._turns[COUNT])
+            write_refined(found, self.bounds, r.extra_noise[t, e], r.bounded[t, e])
+        r.action[t] = 0
 
     def towers(self) -> Towers:
         given, preset = self.options.implicit, self.sizes_of.preset

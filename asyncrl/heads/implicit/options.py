@@ -50,9 +50,10 @@ class ImplicitOptions:
     encoding: Literal["index", "one-hot"] = "index"
     """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
     whether a component is one output that is cut into choices, or the best of one output for each."""
-    selection: Literal["brute", "projections", "principal-tree"] = "brute"
+    selection: Literal["brute", "projections", "principal-tree", "refine"] = "brute"
     """How the best action of the set is found: by looking at all of them; itt, where the set is never drawn anew, also by an index of
-    their latents, in buckets of random projections or in cells along principal axes. Draws from a softmax always look at all."""
+    their latents, in buckets of random projections or in cells along principal axes; iot, in a box, also by refining the set around its
+    best actions. Draws from a softmax always look at all."""
     scanned: Annotated[int, COUNT] = 2048
     """Actions that an index looks at, at least, for one choice."""
     set_temperature: Annotated[float, POSITIVE] = 1.0
