@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from asyncrl.bench.implicit_heads import ROWS, bench_implicit_heads, lines_of_ratios, ratios_of
 from asyncrl.bench.selections import TEMPERATURES, bench_selections, tower_latents, unit_latents
 from asyncrl.cli.bench import heads
 from asyncrl.errors import UserError
@@ -63,6 +64,24 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     given = {"seconds": "0.001", "actions": "300", "latent": "4", "scanned": "64", "hnsw-up-to": "0", "json": "out.json"}
     assert heads([text for name, value in given.items() for text in (f"--{name}", value)]) == 0
     written = json.loads((tmp_path / "out.json").read_text())
-    assert written.keys() == {"heads", "structures", "rows"}
-    assert {row["actions"] for row in written["rows"]} == {300}
-    assert "principal-tree" in capsys.readouterr().out
+    assert written.keys() == {"heads", "structures", "rows", "ratios"}
+    assert {row["actions"] for row in written["rows"]} == {300} and all(row.keys() == KEYS for row in written["rows"])
+    assert {row["head"] for row in written["rows"]} == {"none", "itt", "iot", "explicit"}
+    shown = capsys.readouterr().out
+    assert "principal-tree" in shown and "itt with a cached table against iot, 300 actions, d = 4, times faster: brute " in shown
+
+
+def test_rows_of_heads():
+    rows = bench_implicit_heads((2000,), (6,), scanned=10_000)
+    assert all(row.keys() == KEYS for row in rows) and json.loads(json.dumps(rows)) == rows
+    found = {(row["head"], row["selection"]): row for row in rows}
+    assert len(found) == len(ROWS) and all(row["microseconds"] > 0 for row in rows)
+    assert found["itt", "brute"]["score"] == pytest.approx(1.0, abs=1e-4) == found["iot", "brute"]["score"]
+    assert 0.8 < found["itt", "principal-tree"]["score"] < 1.0001 and found["itt", "principal-tree"]["scanned"] == 251
+    assert found["itt", "brute, fresh set"]["score"] > 0.5 and found["explicit", "none"]["score"] is None
+    assert found["iot", "refine"]["score"] > found["iot", "brute"]["score"]
+    ratios = ratios_of(rows)
+    assert {row["selection"] for row in ratios} == {"brute", "principal-tree", "projections"}
+    by_hand = found["iot", "brute"]["microseconds"] / found["itt", "brute"]["microseconds"]
+    assert ratios[0] == {"actions": 2000, "latent": 6, "selection": "brute", "times_faster": by_hand}
+    assert lines_of_ratios(ratios)[0].startswith("itt with a cached table against iot, 2,000 actions, d = 6, times faster: brute ")

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from environments import FollowEnv
-from test_implicit_heads import DISCRETE, box, chosen, gradient_policy, search_policy
+from test_implicit_heads import DISCRETE, box, chosen, gradient_policy, search_policy, spec_of
 from test_lazy_towers import played
 
 import asyncrl
@@ -17,8 +17,9 @@ from asyncrl.heads.implicit.index import INDICES, SEED
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.selection.selection import SelectionOptions
 from asyncrl.heads.implicit.towers import embed
-from asyncrl.heads.policy import round_arrays
-from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.policy import Policy, round_arrays
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 
 KINDS = list(INDICES)
 MANY = {"latent": 6, "state_layers": 1, "set_size": 3000, "scanned": 128}
@@ -79,19 +80,20 @@ def test_an_index_that_looks_at_all_picks_the_best(selection, settings, space):
 @pytest.mark.parametrize("selection", KINDS)
 def test_an_index_is_written_over_itself_without_harm(selection):
     """While others read an index, whoever is late writes it again: not one number may change meanwhile."""
-    latents, options = np.random.default_rng(0).standard_normal((50_000, 6)).astype(np.float32), SelectionOptions(moments=1)
+    latents, options = np.random.default_rng(0).standard_normal((200_000, 6)).astype(np.float32), SelectionOptions(moments=1)
     index = INDICES[selection].build(latents, options, np.random.default_rng(SEED))
-    right = {name: array.copy() for name, array in index.arrays.items()}
+    seen = [array.reshape(-1)[-1000:] for array in index.arrays.values()]  # little, so that it is looked at often
+    right = [part.copy() for part in seen]
     late = threading.Thread(
         target=lambda: [INDICES[selection].fill(latents, index.arrays, options, np.random.default_rng(SEED)) for _ in range(5)]
     )
     late.start()
     looks = 0
     while late.is_alive() or not looks:
-        assert all(np.array_equal(array, right[name]) for name, array in index.arrays.items())
+        assert all(np.array_equal(part, one) for part, one in zip(seen, right))
         looks += 1
     late.join()
-    assert looks > 5
+    assert looks > 50
 
 
 @pytest.mark.parametrize("selection", KINDS)
@@ -135,6 +137,26 @@ def test_an_index_for_greedy_steps_leaves_draws_alone():
         policy.head.choose(rounds, vector, 0)
     np.testing.assert_array_equal(*drawn)
     assert policy.head.figures()["latents_indexed"] == 1
+
+
+def test_epsilon_is_that_of_all_actions():
+    """The same random numbers choose the same actions, whether the greedy ones come from an index or not."""
+    played = []
+    for selection in ("brute", "principal-tree"):
+        policy = Policy(spec_of(4, box(2)), "itt", NetworkOptions(implicit=ImplicitOptions(selection=selection, latent=5, scanned=4000)))
+        policy.fill_tables(3)
+        rounds, vector = round_arrays(policy.spec, policy.head, None, (1, 200)), policy.initial(1)
+        rounds.policy_output[:] = np.random.default_rng(0).standard_normal(rounds.policy_output.shape)
+        rounds.extra_noise[:] = 0.01
+        rounds.knobs[EPSILON], rounds.knobs[TEMPERATURE] = 0.3, 0.0
+        policy.head.draw(np.random.default_rng(1), rounds)
+        policy.head.choose(rounds, vector, 0)
+        played.append((rounds.action.copy(), rounds.bounded.copy(), rounds.noise[1, 0, :, -1] < 0.3))
+    (action, bounded, random), (others, others_bounded, _) = played
+    assert 30 < random.sum() < 90
+    np.testing.assert_array_equal(action[0, random], others[0, random])
+    assert (action == others).mean() > 0.98  # sums in another order, so that a near tie may fall otherwise
+    np.testing.assert_array_equal(bounded[action[..., 0] == others[..., 0]], others_bounded[action[..., 0] == others[..., 0]])
 
 
 @pytest.mark.parametrize("algo", ["a2c", "q1"])

@@ -2,7 +2,8 @@
 
 Rows {"head", "selection", "scanned", "actions", "latent", "latents", "microseconds", "score", "temperature", "variation", "bytes"}:
 
-    head          "none": the selection alone, for a latent of the state that is there already. Rows of whole heads have the same keys.
+    head          "none": the selection alone, for a latent of the state that is there already. Rows of whole heads have the same keys:
+                  see `asyncrl.bench.implicit_heads`
     scanned       actions whose scores an approximate selection or a control computes, at least
     latent        numbers of a latent, d
     latents       "unit": independent, of norm 1; "tower": of a random tower with one hidden layer, of actions in a box of 6 numbers

@@ -94,7 +94,7 @@ def queues(args: list[str]) -> int:
 @dataclass(frozen=True)
 class Heads:
     """Microseconds of a step of each head of black-box search, of products with structured matrices, dense and by FFT, and of the ways to
-    select an action among many, beside faiss where it is installed."""
+    select an action among many, beside faiss where it is installed; and of whole implicit heads, with and without them."""
 
     seconds: float = 0.05
     """Seconds for each figure of heads and products (the best of several runs)."""
@@ -121,6 +121,7 @@ def heads(args: list[str]) -> int:
 
     from rich.console import Console
 
+    from asyncrl.bench.implicit_heads import bench_implicit_heads, lines_of_ratios, ratios_of
     from asyncrl.bench.selections import bench_selections, table_of_selections
     from asyncrl.bench.structures import bench_heads, bench_structures, table_of
 
@@ -128,9 +129,12 @@ def heads(args: list[str]) -> int:
     acting = bench_heads(seconds=given.seconds)
     products = bench_structures(seconds=given.seconds, progress=show)
     selections = bench_selections(given.actions, given.latent, scanned=given.scanned, hnsw_up_to=given.hnsw_up_to, progress=show)
-    for table in (table_of(acting), table_of(products), table_of_selections(selections)):
+    implicit = bench_implicit_heads(given.actions, given.latent, scanned=min(given.scanned), progress=show)
+    ratios = ratios_of(implicit)
+    for table in (table_of(acting), table_of(products), table_of_selections(selections), table_of_selections(implicit)):
         Console().print(table)
-    write_json(given.json, {"heads": acting, "structures": products, "rows": selections})
+    print(*lines_of_ratios(ratios), sep="\n")
+    write_json(given.json, {"heads": acting, "structures": products, "rows": [*selections, *implicit], "ratios": ratios})
     return 0
 
 

@@ -116,12 +116,9 @@ def _write(form, place, key, features, values, bounds, noise, action, bounded): 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def choose_all(  # type: ignore[no-untyped-def]
-    form, own, policy_output, picked, tables, latents, turns, temperature, drawn, knobs, noise, extra_noise, action, bounded, scratch
-):
+def choose_all(form, own, policy_output, tables, latents, turns, temperature, drawn, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
     """Write action[E, S] and bounded[E, C] of policy_output[E, d]. With probability epsilon (noise[1, e, C] below it) any of the M.
 
-    picked[E]: places that an index has found for greedy steps, below 0 where all actions are to be looked at.
     form[FORM], own[D], tables (values[N, C], bounds[2, C], features[N, F]), latents[N, d], turns[TURNS], knobs[KNOBS],
     noise[2, E, C+1], extra_noise[E, C], scratch (state[d], work[W], scores[M], part[m, d], drawn_key[1]).
     `drawn`: the random number of the round, `temperature`: the head's own.
@@ -139,8 +136,6 @@ def choose_all(  # type: ignore[no-untyped-def]
             normalised(state, state)
         if noise[1, e, last] < knobs[EPSILON]:
             place = place_of(form, key, min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1))
-        elif picked[e] >= 0:
-            place = picked[e]
         elif knobs[TEMPERATURE] == 0.0:
             scores_among(form, own, state, latents, key, work, part, scores)
             place = _greedy(form, key, scores)
@@ -149,6 +144,21 @@ def choose_all(  # type: ignore[no-untyped-def]
             highest = apply_kernel(form, scores)
             place = place_of(form, key, _invert(scores, highest, temperature * knobs[TEMPERATURE], noise[0, e, 0]))
         _write(form, place, key, features, values, bounds, extra_noise[e], action[e], bounded[e])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_picked(form, values, bounds, epsilon, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
+    """Write bounded[E, C] of the places in action[E, 1], which an index has found in the fixed set of values[N, C].
+
+    With probability epsilon (noise[1, e, C] below it) it is any of the N, as in `choose_all`. form[FORM], bounds[2, C], noise[2, E, C+1],
+    extra_noise[E, C].
+    """
+    last = noise.shape[2] - 1
+    for e in range(action.shape[0]):
+        place = action[e, 0]
+        if noise[1, e, last] < epsilon:
+            place = min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1)
+        _write(form, place, np.int64(0), values, values, bounds, extra_noise[e], action[e], bounded[e])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -164,7 +174,7 @@ def observe(plan, vector, net, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def act(plan, vector, net, t, form, own, picked, tables, latents, turns, temperature, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
+def act(plan, vector, net, t, form, own, tables, latents, turns, temperature, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
     """A whole step on the compiled network of plan[K] and vector[S]; returns whether all observations are finite.
 
     net (work[W], normaliser[3, D], raw[T+1, E, D], observation[T+1, E, D], policy_output[E, d]); noise[2, T, E, C+1],
@@ -174,5 +184,5 @@ def act(plan, vector, net, t, form, own, picked, tables, latents, turns, tempera
     sound = observe(plan, vector, net, t)
     drawn = noise[0, 0, 0, noise.shape[3] - 1]
     here = (noise[:, t], extra_noise[t], action[t], bounded[t])
-    choose_all(form, own, net[4], picked, tables, latents, turns, temperature, drawn, knobs, *here, scratch)
+    choose_all(form, own, net[4], tables, latents, turns, temperature, drawn, knobs, *here, scratch)
     return sound

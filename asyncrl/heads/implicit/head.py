@@ -25,7 +25,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet, check_memory
-from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe
+from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe, write_picked
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import INDICES, TableIndex, check_selection, index_numbers
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
@@ -154,25 +154,29 @@ class ImplicitHead(Head):
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, own, temperature = rounds, self._own(vector), self._temperature()
+        if self._indexed and r.knobs[TEMPERATURE] == 0.0:
+            self._chosen(own, lambda _: self._pick(r, t))
+            return
         noise = (r.noise[0, 0, 0, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], self._scratch)
-        first, rest = (self.form, own, r.policy_output), (self._turns, temperature, *noise)
-        self._chosen(own, lambda latents: choose_all(*first, self._picked(r), self._tables, latents, *rest))
+        first = (self.form, own, r.policy_output, self._tables)
+        self._chosen(own, lambda latents: choose_all(*first, latents, self._turns, temperature, *noise))
 
-    def _picked(self, r: RoundArrays) -> NDArray[np.int64]:
-        """Places [E] of the actions that the index finds for r.policy_output[E, d]; -1 where it is not asked: draws look at all."""
-        if not self._indexed or r.knobs[TEMPERATURE] != 0.0:
-            return np.full(len(r.policy_output), -1)
-        best = self._latents.selection().best
-        return np.array([best(output) for output in r.policy_output])
+    def _pick(self, r: RoundArrays, t: int) -> None:
+        """What `choose` does for greedy steps where there is an index. Draws look at all actions."""
+        best, action = self._latents.selection().best, r.action[t]
+        for e, output in enumerate(r.policy_output):
+            action[e, 0] = best(output)
+        values, bounds, _ = self._tables
+        write_picked(self.form, values, bounds, r.knobs[EPSILON], r.noise[:, t], r.extra_noise[t], action, r.bounded[t])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         own, temperature = self._own(vector), self._temperature()
         net = (r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         noise = (self._turns, temperature, r.knobs, r.noise, r.extra_noise, r.action, r.bounded, self._scratch)
-        form, tables, none = self.form, self._tables, np.full(len(r.policy_output), -1)
+        form, tables = self.form, self._tables
 
         def step(t: int) -> bool:
-            return bool(self._chosen(own, lambda found: act(plan, vector, net, t, form, own, none, tables, found, *noise)))
+            return bool(self._chosen(own, lambda found: act(plan, vector, net, t, form, own, tables, found, *noise)))
 
         def step_in_two(t: int) -> bool:
             sound = bool(observe(plan, vector, net, t))

@@ -53,7 +53,7 @@ class ImplicitOptions:
     selection: Literal["brute", "projections", "principal-tree", "refine"] = "brute"
     """How the best action of the set is found: by looking at all of them; itt, where the set is never drawn anew, also by an index of
     their latents, in buckets of random projections or in cells along principal axes; iot, in a box, also by refining the set around its
-    best actions. Draws from a softmax always look at all."""
+    best actions. Draws from a softmax always look at all. An index is made anew for every action tower."""
     scanned: Annotated[int, COUNT] = 2048
     """Actions that an index looks at, at least, for one choice."""
     set_temperature: Annotated[float, POSITIVE] = 1.0
