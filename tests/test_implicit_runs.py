@@ -38,6 +38,14 @@ def test_a_run_of_two_tower_values(tmp_path, algo):
     assert result.status == "completed" and result.summary["latents_embedded"] > 0
 
 
+def test_values_of_a_box(tmp_path):
+    """n-step Q over a set of actions of a continuous space; sarsa keeps its commitment to a choice."""
+    settings = {"head": "itt", "set_size": 50, "latent": 4, "steps": 1000, **RUN}
+    assert asyncrl.train("nq", FollowEnv, runs=str(tmp_path), **settings).status == "completed"
+    with pytest.raises(UserError, match="sarsa"):
+        asyncrl.train("sarsa", FollowEnv, runs=str(tmp_path), **settings)
+
+
 def test_the_same_bits_in_sync(tmp_path):
     """Of an actor-critic, whose workers share the table: two runs are one."""
     settings = {"head": "itt", "mode": "sync", "steps": 2000, "set_size": 5000, "latent": 4, "t_max": 10}

@@ -62,13 +62,14 @@ def _greedy(form, key, scores):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _invert(scores, highest, temperature, point):  # type: ignore[no-untyped-def]
-    """m, drawn from the softmax of scores[M] / temperature by inverting it at the point in [0, 1)."""
+    """m, drawn from the softmax of scores[M] / temperature by inverting it at the point in [0, 1); scores become its numerators."""
     total = 0.0
     for m in range(scores.size):
-        total += math.exp((np.float64(scores[m]) - highest) / temperature)
+        scores[m] = math.exp((np.float64(scores[m]) - highest) / temperature)
+        total += scores[m]
     rest = point * total
     for m in range(scores.size):
-        rest -= math.exp((np.float64(scores[m]) - highest) / temperature)
+        rest -= scores[m]
         if rest < 0.0:
             return m
     return scores.size - 1
