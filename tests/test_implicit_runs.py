@@ -54,6 +54,17 @@ def test_the_same_bits_in_sync(tmp_path):
     assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize(("algo", "resample"), [("es", "transition"), ("nes", "subset"), ("tres", "iteration")])
+def test_random_sets_give_the_same_bits_with_any_number_of_workers(tmp_path, algo, resample):
+    settings = {"head": "itt", "latent": 3, "resample": resample, "set_size": 30, "subset": 5}
+    settings |= {"population": 8, "mode": "sync", "steps": 800}
+    found = []
+    for workers in (1, 2):
+        result = asyncrl.train(algo, FollowEnv, runs=str(tmp_path), name=str(workers), **{**RUN, **settings, "workers": workers})
+        found.append((read_part(newest(result.folder), "run")[1]["parameters"].tobytes(), result.summary["evaluation_return"]))
+    assert found[0] == found[1]
+
+
 def test_a_list_of_actions_is_resumed_and_evaluated(tmp_path):
     rows = [[-1.0], [0.25], [1.0]]
     result = asyncrl.train(
