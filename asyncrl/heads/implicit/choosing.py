@@ -53,10 +53,16 @@ def scores_among(form, own, state, latents, key, work, part, scores):  # type: i
 @njit(cache=True, nogil=True, error_model="numpy")
 def _greedy(form, key, scores):  # type: ignore[no-untyped-def]
     """The place of the best of scores[M]: the selection `brute`."""
-    best, place = 0, place_of(form, key, 0)
+    best, highest = np.int64(0), scores[0]
     for m in range(1, scores.size):
-        if scores[m] > scores[best] or (scores[m] == scores[best] and form[RESAMPLE] == SUBSET and place_of(form, key, m) < place):
-            best, place = m, place_of(form, key, m)
+        if scores[m] > highest:
+            best, highest = m, scores[m]
+    if form[RESAMPLE] != SUBSET:
+        return best
+    place = place_of(form, key, best)
+    for m in range(best + 1, scores.size):  # a part is in no order
+        if scores[m] == highest:
+            place = min(place, place_of(form, key, m))
     return place
 
 
