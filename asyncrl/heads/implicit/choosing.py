@@ -53,7 +53,7 @@ def scores_among(form, own, state, latents, key, work, part, scores):  # type: i
 @njit(cache=True, nogil=True, error_model="numpy")
 def _greedy(form, key, scores):  # type: ignore[no-untyped-def]
     """The place of the best of scores[M]: the selection `brute`."""
-    best, highest = np.int64(0), scores[0]
+    best, highest = 0, scores[0]
     for m in range(1, scores.size):
         if scores[m] > highest:
             best, highest = m, scores[m]
