@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
-from asyncrl.heads.implicit.action_sets import ActionSet, check_memory
+from asyncrl.heads.implicit.action_sets import ActionSet
 from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
@@ -58,7 +58,7 @@ class ImplicitHead(Head):
         self.options, self.sizes_of = options, Sizes(options.implicit, options.activation)
         self._set = ActionSet(self.name, spec, options.implicit, self.sizes_of.set_size)
         self.policy_outputs, self.places = self.sizes_of.latent, self._set.count
-        check_memory("set_size", self.places, self._set.features + self.components + 3 * self.policy_outputs)
+        self._set.check_memory(3 * self.policy_outputs)  # the table's two slots, and memory of its own
         towers = self.towers()
         self.form = self.sizes_of.form(self._set, towers)
         self._matrices = matrices(self.form, towers, self.policy_outputs, self._set.features)

@@ -151,12 +151,14 @@ class LatentTable(Latents):
         if slot < 0:
             return -1
         busy, words = self._arrays["busy"], self._arrays["words"]
-        store_release(busy, place, slot + 1)
-        fence()  # busy before the word is read: who gives the slot away reads them in the other order
-        self._word = int(load_acquire(words, slot))
-        if self._word // NUMBERS == key:
-            self._embed(own, slot, place)
-        store_release(busy, place, 0)
+        try:
+            store_release(busy, place, slot + 1)
+            fence()  # busy before the word is read: who gives the slot away reads them in the other order
+            self._word = int(load_acquire(words, slot))
+            if self._word // NUMBERS == key:
+                self._embed(own, slot, place)
+        finally:  # also where a signal's handler raises: the process may live on
+            store_release(busy, place, 0)
         return slot if self._word // NUMBERS == key else -1
 
     def _embed(self, own: Floats, slot: int, place: int) -> None:
