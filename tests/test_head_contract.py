@@ -468,6 +468,6 @@ def test_a_head_that_acts_with_the_critic_is_given_it(monkeypatch):
 
 
 def test_named_errors_list_a_new_head():
-    with pytest.raises(UserError, match="allowed: auto, categorical, .*tilted"):
+    with pytest.raises(UserError, match=r"allowed: auto, categorical, .*tilted"):
         Policy(spec_of(LINE), "tilte?", NetworkOptions())
     assert replace(Registering(hidden=(3,)), rank=2).hidden == (3,)

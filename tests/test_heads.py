@@ -13,12 +13,17 @@ from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS as ALL_HEADS
 from asyncrl.heads.head import Role
+from asyncrl.heads.implicit.head import ImplicitHead
 from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows
 
-HEADS = {name: head for name, head in ALL_HEADS.items() if head.roles & {Role.ACTOR_CRITIC, Role.ACTION_VALUES}}
+HEADS = {
+    name: head
+    for name, head in ALL_HEADS.items()
+    if head.roles & {Role.ACTOR_CRITIC, Role.ACTION_VALUES} and not issubclass(head, ImplicitHead)  # which store places of a set
+}
 INFINITE = spaces.Box(np.array([-np.inf, -1.0, 0.0], np.float32), np.array([np.inf, np.inf, 1.0], np.float32))
 ODD = spaces.Box(np.array([-0.1, 0.2, -3e3], np.float32), np.array([0.3, 0.7, 1e-3], np.float32))
 SPACES = {

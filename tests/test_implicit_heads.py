@@ -329,7 +329,8 @@ def test_actions_are_drawn_as_often_as_their_probability_says(resample):
 @pytest.mark.parametrize(
     ("space", "options", "said"),
     [
-        (box(2), {"set_size": 10**13}, r"set_size = 10,000,000,000,000 cannot be used: the set and its latents need .* bytes, .* are free"),
+        (box(2), {"set_size": 10**13}, r"set_size = 10,000,000,000,000 cannot be used: it and its latents need .* bytes, this machine has"),
+        (spaces.MultiDiscrete([1000] * 4), {}, r"a set of 1,000,000,000,000 actions cannot be used: it and its latents need .* bytes"),
         (box(2), {"catalogue": [[1.0, 2.0, 3.0]]}, r"catalogue of 3 numbers a row cannot be used \(allowed: 2"),
         (DISCRETE, {"catalogue": [[1.0], [2.0]]}, r"catalogue of 2 rows cannot be used \(allowed: 3, the features of each choice\)"),
         (box(2), {"catalogue": "nowhere.npy"}, r"catalogue 'nowhere.npy' cannot be read: No such file"),

@@ -118,7 +118,8 @@ def test_a_resting_tower_does_not_move(optimizer):
     [
         ({"algo": "cem"}, r"lazy = 3 cannot be used with cem \(allowed: 1; es, tres, ars have it\)"),
         ({"mode": "async"}, r"lazy = 3 cannot be used in mode 'async' \(allowed: 1; or mode sync\)"),
-        ({"head": "iot", "state_layers": 0}, r"lazy = 3 cannot be used with head 'iot'"),
+        ({"head": "iot"}, r"lazy = 3 cannot be used with head 'iot'"),
+        ({"set_size": 0}, r"set_size = 0 cannot be used \(allowed: whole numbers from 1\)"),
         ({"lazy": 0}, r"lazy = 0 cannot be used \(allowed: whole numbers from 1"),
         ({"head": "mlp"}, r"latent cannot be used with head 'mlp' \(it is an option of itt, iot, explicit\)"),
     ],

@@ -45,7 +45,7 @@ class Played:
     def __init__(self, head: str, selection: str, count: int, size: int, changes: dict[str, Any]):
         """`count`, `size`: actions of the set, and numbers of a latent."""
         self.head, self.selection, self.scanned = head, selection, changes.get("scanned")
-        options = ImplicitOptions(latent=size, state_layers=0 if head == "iot" else 2, set_size=count, **changes)
+        options = ImplicitOptions(latent=size, state_layers=None if head == "iot" else 2, set_size=count, **changes)
         self.policy = SearchPolicy(HALF_CHEETAH, head, NetworkOptions(implicit=options))
         self.policy.fill_tables(0)
         self.vector = self.policy.initial(1)

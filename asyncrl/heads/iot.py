@@ -65,6 +65,6 @@ class OneTowerHead(ImplicitHead):
 
     def network(self, given: Shape) -> Shape:
         """One linear layer, W_s."""
-        if self.options.implicit.state_layers > 1:
+        if (self.options.implicit.state_layers or 1) > 1:
             raise UserError("state_layers cannot be used with head 'iot' (its layers are action_layers, with latent units between them)")
         return self.sizes_of.shape(replace(given, hidden=()), self.options.hidden, 1)

@@ -21,6 +21,7 @@ from asyncrl.envs import checked_reset, closed_environments, kept_generators, ma
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
+from asyncrl.heads import HEADS
 from asyncrl.heads.choice import refuse_action_values
 from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
@@ -72,10 +73,19 @@ class Task:
         """The policy, without numbers; its head has tables of its own until `attach_tables` gives it those of the run."""
         function: Callable[..., Any] | None = None if self.network_function is None else self.network_function.unpack()
         if ALGORITHMS[self.algo].learns_values:
-            check_actions(self.algo, self.spec.action_kind)
+            if not self._head_has_values():
+                check_actions(self.algo, self.spec.action_kind)
             return Policy(self.spec, self.head, self.network, function, Role.ACTION_VALUES)
         refuse_action_values(self.head, self.algo, [name for name, entry in ALGORITHMS.items() if entry.learns_values])
         return Policy(self.spec, self.head, self.network, function)
+
+    def _head_has_values(self) -> bool:
+        """Whether the head that was named has values for these actions, whatever their kind: those of a set.
+
+        Not where the actor commits itself to the action after a rollout: what is kept of it is its place, not what a Box is given.
+        """
+        head, commits = HEADS.get(self.head), ALGORITHMS[self.algo].implementation.commits
+        return head is not None and not commits and Role.ACTION_VALUES in head.roles and self.spec.action_kind in head.action_kinds
 
 
 def task_of(experiment: Experiment) -> Task:

@@ -21,7 +21,6 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.numbers import uniform_box
 from asyncrl.heads.implicit.options import ImplicitOptions
-from asyncrl.shared.arrays import free_bytes
 
 Numbers = NDArray[np.float32]
 
@@ -64,6 +63,16 @@ class ActionSet:
             return count, rows.shape[1]
         return count, sum(spec.action_sizes) if self._options.encoding == "one-hot" else spec.action_size
 
+    def check_memory(self, numbers: int) -> None:
+        """Raise UserError where its actions, with so many float32 for each beside features and value, are more than the machine's memory.
+
+        All of its memory counts, since workers check when the set has its place already; what is free, the allocation checks.
+        """
+        needed, there = 4 * (self.features + self._spec.action_size + numbers) * self.count, _memory_bytes()
+        if needed > there:
+            what = f"a set of {self.count:,} actions" if self.kind in ("all", "catalogue") else f"set_size = {self.count:,}"
+            raise UserError(f"{what} cannot be used: it and its latents need {needed:,} bytes, this machine has {there:,}")
+
     def _points(self) -> int:
         """Of a grid, in each component."""
         components, size = self._spec.action_size, self._size
@@ -104,11 +113,8 @@ class ActionSet:
         values[:] = np.clip(low + 0.5 * (features.astype(np.float64) + 1.0) * (high - low), low, high)
 
 
-def check_memory(name: str, size: int, numbers: int) -> None:
-    """Raise UserError where `size` actions, of `numbers` float32 each in what all processes share, are more than there is memory."""
-    needed, free = 4 * numbers * size, free_bytes(None)
-    if needed > free:
-        raise UserError(f"{name} = {size:,} cannot be used: the set and its latents need {needed:,} bytes, {free:,} are free")
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _kind(name: str, spec: EnvSpec, options: ImplicitOptions) -> str:

@@ -53,22 +53,29 @@ def scores_among(form, own, state, latents, key, work, part, scores):  # type: i
 @njit(cache=True, nogil=True, error_model="numpy")
 def _greedy(form, key, scores):  # type: ignore[no-untyped-def]
     """The place of the best of scores[M]: the selection `brute`."""
-    best, place = 0, place_of(form, key, 0)
+    best, highest = 0, scores[0]
     for m in range(1, scores.size):
-        if scores[m] > scores[best] or (scores[m] == scores[best] and form[RESAMPLE] == SUBSET and place_of(form, key, m) < place):
-            best, place = m, place_of(form, key, m)
+        if scores[m] > highest:
+            best, highest = m, scores[m]
+    if form[RESAMPLE] != SUBSET:
+        return best
+    place = place_of(form, key, best)
+    for m in range(best + 1, scores.size):  # a part is in no order
+        if scores[m] == highest:
+            place = min(place, place_of(form, key, m))
     return place
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _invert(scores, highest, temperature, point):  # type: ignore[no-untyped-def]
-    """m, drawn from the softmax of scores[M] / temperature by inverting it at the point in [0, 1)."""
+    """m, drawn from the softmax of scores[M] / temperature by inverting it at the point in [0, 1); scores become its numerators."""
     total = 0.0
     for m in range(scores.size):
-        total += math.exp((np.float64(scores[m]) - highest) / temperature)
+        scores[m] = math.exp((np.float64(scores[m]) - highest) / temperature)
+        total += scores[m]
     rest = point * total
     for m in range(scores.size):
-        rest -= math.exp((np.float64(scores[m]) - highest) / temperature)
+        rest -= scores[m]
         if rest < 0.0:
             return m
     return scores.size - 1

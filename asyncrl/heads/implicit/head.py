@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Role, Sums
-from asyncrl.heads.implicit.action_sets import ActionSet, check_memory
+from asyncrl.heads.implicit.action_sets import ActionSet
 from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe, write_picked
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import INDICES, TableIndex, check_selection, index_numbers
@@ -66,8 +66,8 @@ class ImplicitHead(Head):
         self.form = self.sizes_of.form(self._set, towers)
         check_selection(self.name, self.selections, options.implicit, RESAMPLES[self.form[RESAMPLE]])
         self._indexed = options.implicit.selection in INDICES
-        held = SLOTS * index_numbers(options.implicit, self.places, self.policy_outputs) if self._indexed else 0
-        check_memory("set_size", self.places, self._set.features + self.components + 3 * self.policy_outputs + held)
+        held = (SLOTS + 1) * index_numbers(options.implicit, self.places, self.policy_outputs) if self._indexed else 0
+        self._set.check_memory(3 * self.policy_outputs + held)  # the slots of the table, and memory of its own
         self._matrices = matrices(self.form, towers, self.policy_outputs, self._set.features)
         self.extra_size = sum(inputs * outputs for inputs, outputs in self._matrices)
         self.stored = int(self.form[STORED])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from asyncrl.errors import UserError
-from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE
+from asyncrl.fields import COUNT, POSITIVE
 
 LARGEST_LIST = 100_000
 """Numbers of a catalogue that is given as they are: they are written into experiment.json. Larger ones are given as a file."""
@@ -24,13 +24,13 @@ class ImplicitOptions:
     preset: str = "none"
     """Sizes, set and start of the source for an environment, such as Swimmer-v2 (`asyncrl.heads.implicit.presets` has all): what is
     named beside it holds instead."""
-    latent: Annotated[int, COUNT_OR_ZERO] = 0
-    """Numbers of a latent representation, and units of hidden layers of action towers; 0: the preset's, or 16."""
-    state_layers: Annotated[int, COUNT_OR_ZERO] = 0
-    """Weight matrices of the state tower, with `latent` units between them (explicit: of the policy; iot: 1); 0: the preset's, or hidden
-    layers as --hidden says."""
-    action_layers: Annotated[int, COUNT_OR_ZERO] = 0
-    """Weight matrices of the action tower (iot: of the energy, with the first and the last); 0: the preset's, or 2 (iot: 3)."""
+    latent: Annotated[int | None, COUNT] = None
+    """Numbers of a latent representation, and units of hidden layers of action towers; by default the preset's, or 16."""
+    state_layers: Annotated[int | None, COUNT] = None
+    """Weight matrices of the state tower, with `latent` units between them (explicit: of the policy; iot: 1); by default the preset's,
+    or hidden layers as --hidden says."""
+    action_layers: Annotated[int | None, COUNT] = None
+    """Weight matrices of the action tower (iot: of the energy, with the first and the last); by default the preset's, or 2 (iot: 3)."""
     energy: Literal["dot", "softmax", "angular"] = "dot"
     """itt: the kernel K of two latents, of which -K is the energy: their product, its exponential, or 1 - 2 angle / pi."""
     normalize_latents: bool = False
@@ -40,8 +40,8 @@ class ImplicitOptions:
     a catalogue where one is given."""
     catalogue: str | tuple[tuple[float, ...], ...] = ""
     """Path of an .npy file (from Python also an array): of Box actions the set itself [N, C], of others features [choices, F]."""
-    set_size: Annotated[int, COUNT_OR_ZERO] = 0
-    """Actions of a set that is uniform or a grid (the largest grid that is not larger); 0: the preset's, or 1000."""
+    set_size: Annotated[int | None, COUNT] = None
+    """Actions of a set that is uniform or a grid (the largest grid that is not larger); by default the preset's, or 1000."""
     resample: Literal["auto", "never", "subset", "iteration", "transition"] = "auto"
     """When the set is drawn anew: never; never, but each transition chooses among a random part of it; once per evaluation of a search
     or rollout; at every transition. auto: the preset's, or never."""

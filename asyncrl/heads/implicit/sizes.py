@@ -56,7 +56,7 @@ class Sizes:
         `hidden`: the option. Raises UserError where both say what it is.
         """
         named = self.options.state_layers
-        if named and hidden is not None:
+        if named is not None and hidden is not None:
             raise UserError(f"state_layers = {named} cannot be used with hidden = {hidden}: both say what the state tower is")
         layers = 0 if hidden is not None else named or preset_layers
         units = (self.latent,) * (layers - 1) if layers else given.hidden

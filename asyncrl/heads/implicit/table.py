@@ -31,7 +31,8 @@ stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,9 @@ class LatentTable(Latents):
         if index is None or own is None:
             raise RuntimeError("there is no index, or no latents have been asked for")
         if slot >= 0 and not index.holds(slot, self._word):
-            if self._enter(slot) == self._word:
-                index.fill(slot, self._word, self.latents, self._place)
-            self._leave()
+            with self._busy_in(slot) as word:
+                if word == self._word:
+                    index.fill(slot, word, self.latents, self._place)
             if not index.holds(slot, self._word):
                 self.alone(own)
         return index.at(slot) if self._slot >= 0 else index.of_ones_own(self.latents)
@@ -163,23 +164,24 @@ class LatentTable(Latents):
         slot = self._slot_for(key) if place >= 0 else -1
         if slot < 0:
             return -1
-        self._word = self._enter(slot)
-        if self._word // NUMBERS == key:
-            self._embed(own, slot, place)
-        self._leave()
+        with self._busy_in(slot) as self._word:
+            if self._word // NUMBERS == key:
+                self._embed(own, slot, place)
         return slot if self._word // NUMBERS == key else -1
 
     def _claim(self) -> int:
         return claim(self._arrays["process"], self._arrays["busy"])
 
-    def _enter(self, slot: int) -> int:
-        """Be busy in the slot, and the slot's word: while somebody is, it is given to no other version."""
-        store_release(self._arrays["busy"], self._place, slot + 1)
-        fence()  # busy before the word is read: who gives the slot away reads them in the other order
-        return int(load_acquire(self._arrays["words"], slot))
-
-    def _leave(self) -> None:
-        store_release(self._arrays["busy"], self._place, 0)
+    @contextmanager
+    def _busy_in(self, slot: int) -> Iterator[int]:
+        """Be busy in the slot; gives its word: while somebody is, it is given to no other version."""
+        busy = self._arrays["busy"]
+        try:
+            store_release(busy, self._place, slot + 1)
+            fence()  # busy before the word is read: who gives the slot away reads them in the other order
+            yield int(load_acquire(self._arrays["words"], slot))
+        finally:  # also where a signal's handler raises: the process may live on
+            store_release(busy, self._place, 0)
 
     def _embed(self, own: Floats, slot: int, place: int) -> None:
         """Embed every shard that the slot lacks, beginning at another than other processes do."""
