@@ -64,8 +64,8 @@ class SlowFollow(FollowEnv):
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("lazy", [1, 3])
-def test_the_same_bits_through_kills_of_workers_and_learner(tmp_path, lazy):
+@pytest.mark.parametrize(("lazy", "selection"), [(1, "brute"), (3, "brute"), (3, "principal-tree")])
+def test_the_same_bits_through_kills_of_workers_and_learner(tmp_path, lazy, selection):
     def kill_some(run):
         launcher = wait_for(lambda: run.launcher)
         try:
@@ -80,6 +80,7 @@ def test_the_same_bits_through_kills_of_workers_and_learner(tmp_path, lazy):
     slow = tmp_path / "slow"
     slow.touch()
     settings = {**SMALL, "algo": "es", "workers": 2, "mode": "sync", "lazy": lazy, "steps": 4000, "max_failures": 100}
+    settings |= {"selection": selection, "scanned": 512}
     killed = train(tmp_path, lambda: SlowFollow(slow), kill_some, **settings)
     assert killed.summary["restarts"] == 3
     found = [read_part(newest(run.folder), "run")[1] for run in (killed, train(tmp_path, FollowEnv, **settings))]
