@@ -57,6 +57,9 @@ STUDIES = {
         ("HalfCheetah-v5",),
         {"sync": {**HALFCHEETAH, "t_max": 20, "learning_rate": 7e-4}, "async": {**HALFCHEETAH, "t_max": 32, "learning_rate": 1e-3}},
     ),
+    "itt": Study(
+        "a3c", ("CartPole-v1", "MountainCarContinuous-v0"), {"sync": {"head": "itt"}, "async": {"head": "itt"}}, seeds=3
+    ),
     "impala-cartpole": Study("impala", ("CartPole-v1",), {"async": {}, "sync": {}}),
     "impala-halfcheetah": Study("impala", ("HalfCheetah-v5",), {"async": IMPALA_CHEETAH}),
 }
