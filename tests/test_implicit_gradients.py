@@ -13,6 +13,8 @@ from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import spec_of
 from asyncrl.heads.head import Role
 from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.networks.compact import GAINS
+from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import AutogradGradient, WrittenGradient
@@ -44,6 +46,20 @@ def test_an_actor_critics_gradient_is_that_of_torch(head, trunk, options):
     largest = np.abs(kinds[1].gradient).max()
     np.testing.assert_allclose(kinds[0].gradient, kinds[1].gradient, rtol=1e-3, atol=1e-4 * largest)
     assert kinds[0].gradient[-policy.head.extra_size :].any()
+
+
+@pytest.mark.parametrize("head", ["itt", "iot"])
+def test_layers_begin_orthogonal(head):
+    """Columns of norm sqrt(2), as searches begin with, would make a first layer of 4 inputs 6 times as steep: v(s) then diverges."""
+    policy = Policy(spec_of(FollowEnv()), head, NetworkOptions())
+    vector = policy.initial(0)
+    dense = policy.dense(vector)
+    policy.expand(vector, dense)
+    at = 0
+    for name, inputs, outputs in layer_sizes(policy.plan):
+        weight = dense[at : at + inputs * outputs].reshape(inputs, outputs)
+        assert np.linalg.norm(weight, 2) == pytest.approx(GAINS.get(name, 2.0**0.5), rel=1e-5), name
+        at += (inputs + 1) * outputs
 
 
 @pytest.mark.parametrize("energy", ["dot", "angular"])

@@ -15,6 +15,7 @@ from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS, REPLAY_ROLES, actor_learne
 from asyncrl.heads.head import Head, Role
 from asyncrl.heads.networks.compact import GAINS, CompactNetwork, actor_critic, check_network, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
+from asyncrl.heads.networks.structures.dense import Orthogonal
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import KNOBS, TEMPERATURE, RoundArrays
 
@@ -189,9 +190,5 @@ def round_arrays(spec: EnvSpec, head: Head, plan: NDArray[np.int64] | None, shap
 def _orthogonal(plan: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.float32]:
     parts = []
     for name, inputs, outputs in layer_sizes(plan):
-        gain = GAINS.get(name, 2.0**0.5)
-        normal = generator.standard_normal((max(inputs, outputs), min(inputs, outputs)))
-        q, r = np.linalg.qr(normal)
-        q *= np.sign(np.diag(r))
-        parts += [gain * (q if inputs >= outputs else q.T).reshape(-1), np.zeros(outputs)]
-    return np.concatenate(parts).astype(np.float32)
+        parts += [Orthogonal().initial(generator, inputs, outputs, GAINS.get(name, 2.0**0.5)), np.zeros(outputs, np.float32)]
+    return np.concatenate(parts)

@@ -35,7 +35,7 @@ from asyncrl.heads.implicit.sizes import RESAMPLES, Sizes, Towers, matrices
 from asyncrl.heads.implicit.table import SLOTS, LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
 from asyncrl.heads.networks.compact import Shape
-from asyncrl.heads.networks.structures.dense import Dense
+from asyncrl.heads.networks.structures.dense import Orthogonal
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
@@ -91,10 +91,10 @@ class ImplicitHead(Head):
     # Parameters of its own, and memory.
 
     def initial(self, generator: np.random.Generator) -> Floats:
-        """Its own matrices [extra_size]: standard normal, or columns of norm 1."""
+        """Its own matrices [extra_size]: standard normal, or orthogonal."""
         if self.sizes_of.normal:
             return generator.standard_normal(self.extra_size, np.float32)
-        return np.concatenate([Dense().initial(generator, inputs, outputs, 1.0) for inputs, outputs in self._matrices])
+        return np.concatenate([Orthogonal().initial(generator, inputs, outputs, 1.0) for inputs, outputs in self._matrices])
 
     def table_layout(self) -> Layout:
         if not self._fixed:

@@ -59,7 +59,7 @@ class ImplicitOptions:
     set_temperature: Annotated[float, POSITIVE] = 1.0
     """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it)."""
     start: Literal["auto", "scaled", "normal"] = "auto"
-    """Parameters at the start: columns of norm 1 with small outputs, or all standard normal (search; the source). auto: normal with a
+    """Parameters at the start: orthogonal matrices with small outputs, or all standard normal (search; the source). auto: normal with a
     preset."""
     lazy: Annotated[int, COUNT] = 1
     """Black-box search, itt: the action tower is varied and updated in every lazy-th generation only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.presets import Preset, preset_of
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.kernels import ACTIVATIONS
+from asyncrl.heads.networks.structures.dense import Orthogonal
 
 RESAMPLES = ("never", "subset", "iteration", "transition")
 DEFAULT_LATENT = 16
@@ -61,7 +62,7 @@ class Sizes:
         layers = 0 if hidden is not None else named or preset_layers
         units = (self.latent,) * (layers - 1) if layers else given.hidden
         start: Literal["normal", "scaled"] = "normal" if self.normal else "scaled"
-        return replace(given, hidden=units, activation=self.activation, hidden_biases=False, output_bias=False, start=start)
+        return Shape(units, self.activation, Orthogonal(), hidden_biases=False, output_bias=False, start=start)
 
     def resample(self, actions: ActionSet) -> int:
         """When the set is drawn anew, a place in RESAMPLES. Raises UserError where nothing in it is random."""

@@ -1,4 +1,4 @@
-"""No structure: the layers of `linear` and `mlp`, and those outputs of compact networks that stay dense."""
+"""No structure: the layers of `linear` and `mlp`, of implicit heads, and those outputs of compact networks that stay dense."""
 
 from __future__ import annotations
 
@@ -31,3 +31,15 @@ class Dense(Structure):
 
     def pull_back(self, parameters: Numbers, dense_gradient: Numbers, gradient: Numbers) -> None:
         gradient[:] = dense_gradient.reshape(-1)
+
+
+class Orthogonal(Dense):
+    """The same, orthogonal at the start: so a layer makes no direction of its input longer than `gain` times what it was."""
+
+    def initial(self, generator: np.random.Generator, inputs: int, outputs: int, gain: float) -> NDArray[np.float32]:
+        """`gain` times a matrix with orthonormal columns, or orthonormal rows where there are more outputs than inputs."""
+        normal = generator.standard_normal((max(inputs, outputs), min(inputs, outputs)))
+        q, r = np.linalg.qr(normal)
+        q *= np.sign(np.diag(r))
+        weight: NDArray[np.float32] = (gain * (q if inputs >= outputs else q.T)).reshape(-1).astype(np.float32)
+        return weight
