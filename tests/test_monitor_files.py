@@ -102,6 +102,12 @@ def plugin_content(seen: EventAccumulator, tag: str) -> bytes:
     return seen.SummaryMetadata(tag).plugin_data.content
 
 
+def test_later_files_have_later_names():
+    """TensorBoard would leave out a file whose name comes before that of one which it has read."""
+    names = [new_file_name() for _ in range(120)]
+    assert names == sorted(names)
+
+
 def test_steps_that_a_resumed_run_repeats_are_not_shown_twice(tmp_path):
     for steps, after in (((10, 20, 30), None), ((26, 29), 20), ((28, 31), None)):  # the last purges nothing
         events = EventFile(tmp_path / new_file_name(), SETTINGS, after)

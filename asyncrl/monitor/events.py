@@ -77,7 +77,7 @@ _numbers = count()
 
 def new_file_name() -> str:
     """A new name for the event file of a session; TensorBoard reads the files of a folder in the order of their names."""
-    return f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+    return f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers):06d}"
 
 
 class EventFile:
