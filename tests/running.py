@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,6 +220,16 @@ def kill_and_see(run: Run, pids: dict[int, int]) -> None:
     for pid in pids.values():
         kill(pid)
     wait_for(lambda: all(run.pids().get(worker) != pid for worker, pid in pids.items()))
+
+
+def kill_in_turn(run: Run, workers: Iterable[int]) -> None:
+    """SIGKILL these workers' processes one after the other, each once a version was made since the one before."""
+    launcher = wait_for(lambda: run.launcher)
+    for worker in workers:
+        before = launcher.version()
+        wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
+        pid = wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)
+        kill_and_see(run, {worker: pid})
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:

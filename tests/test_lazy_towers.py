@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from environments import FollowEnv
-from running import kill_and_see, train, wait_for
+from running import kill_in_turn, train
 
 import asyncrl
 from asyncrl.algos.es import Es, EsOptions
@@ -67,13 +67,8 @@ class SlowFollow(FollowEnv):
 @pytest.mark.parametrize(("lazy", "selection"), [(1, "brute"), (3, "brute"), (3, "principal-tree")])
 def test_the_same_bits_through_kills_of_workers_and_learner(tmp_path, lazy, selection):
     def kill_some(run):
-        launcher = wait_for(lambda: run.launcher)
         try:
-            for worker in (0, 2, 1):  # 2 is the learner
-                before = launcher.version()
-                wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
-                pid = wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)
-                kill_and_see(run, {worker: pid})
+            kill_in_turn(run, (0, 2, 1))  # 2 is the learner
         finally:
             slow.unlink()
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from environments import CountingEnv
 from gymnasium import spaces
-from running import Jitter, Run, figures, interrupt, kill_and_see, resume, train, wait_for
+from running import Jitter, Run, figures, interrupt, kill_in_turn, resume, train, wait_for
 
 import asyncrl
 from asyncrl.algos.es import Es, EsOptions
@@ -209,14 +209,8 @@ def used_steps(run: Run) -> int:
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_path, mode):
     def kill_some(run: Run) -> None:
-        launcher = wait_for(lambda: run.launcher)
         try:
-            for turn in range(6):
-                worker = (2, 0, 1)[turn % 3]  # 2 is the learner
-                before = launcher.version()
-                wait_for(lambda before=before: launcher.epoch_runs and launcher.version() > before)
-                pid = wait_for(lambda worker=worker: run.pids().get(worker) if launcher.slots[worker].granted else None)
-                kill_and_see(run, {worker: pid})
+            kill_in_turn(run, (2, 0, 1, 2, 0, 1))  # 2 is the learner
         finally:
             slow.unlink()
 

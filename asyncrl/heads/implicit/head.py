@@ -140,14 +140,14 @@ class ImplicitHead(Head):
 
     # Acting.
 
-    def _chosen(self, own: Floats, choose: Callable[[Floats], Any]) -> Any:
-        """What `choose` gives for the latents [N, d] of own[D]: done again where a slot of the table was given away meanwhile."""
+    def _chosen(self, own: Floats, choose: Callable[..., Any], *rest: Any) -> Any:
+        """What choose(latents [N, d] of own[D], *rest) gives: done again where a slot of the table was given away meanwhile."""
         count = self._turns[COUNT]
-        found = choose(self._latents.of(own))
+        found = choose(self._latents.of(own), *rest)
         if self._latents.stands():
             return found
         self._turns[COUNT] = count
-        return choose(self._latents.alone(own))
+        return choose(self._latents.alone(own), *rest)
 
     def _temperature(self) -> float:
         return self.options.implicit.set_temperature
@@ -155,14 +155,14 @@ class ImplicitHead(Head):
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, own, temperature = rounds, self._own(vector), self._temperature()
         if self._indexed and r.knobs[TEMPERATURE] == 0.0:
-            self._chosen(own, lambda _: self._pick(r, t))
+            self._chosen(own, self._pick, r, t)
             return
         noise = (r.noise[0, 0, 0, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], self._scratch)
         first = (self.form, own, r.policy_output, self._tables)
         self._chosen(own, lambda latents: choose_all(*first, latents, self._turns, temperature, *noise))
 
-    def _pick(self, r: RoundArrays, t: int) -> None:
-        """What `choose` does for greedy steps where there is an index. Draws look at all actions."""
+    def _pick(self, latents: Floats, r: RoundArrays, t: int) -> None:
+        """What `choose` does for greedy steps where latents [N, d] have an index. Draws look at all actions."""
         best, action = self._latents.selection().best, r.action[t]
         for e, output in enumerate(r.policy_output):
             action[e, 0] = best(output)
@@ -175,8 +175,11 @@ class ImplicitHead(Head):
         noise = (self._turns, temperature, r.knobs, r.noise, r.extra_noise, r.action, r.bounded, self._scratch)
         form, tables = self.form, self._tables
 
+        def among(latents: Floats, t: int) -> bool:
+            return bool(act(plan, vector, net, t, form, own, tables, latents, *noise))
+
         def step(t: int) -> bool:
-            return bool(self._chosen(own, lambda found: act(plan, vector, net, t, form, own, tables, found, *noise)))
+            return bool(self._chosen(own, among, t))
 
         def step_in_two(t: int) -> bool:
             sound = bool(observe(plan, vector, net, t))
