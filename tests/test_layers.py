@@ -26,7 +26,7 @@ LAYERS = [
     {"actors", "learners"},
     {"scheduler"},
     {"blackbox"},
-    {"heads", "envs", "progress", "trajectory", "replay"},
+    {"heads", "envs", "registration", "progress", "trajectory", "replay"},
     {"shared"},
     {"processes"},
     {"fields"},

@@ -154,8 +154,10 @@ def _unknown_id(name: str) -> UserError:
         return UserError(f"unknown environment {name!r}; did you mean {meant!r}? (allowed: {listed})")
     if namespace is not None and all(spec.namespace != namespace for spec in registered):
         hint = "" if module else f"; if a package registers it, put its module in front, as in 'module:{name}'"
-        return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{hint}")
-    newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in registered}
+        meant = nearest(namespace, {spec.namespace for spec in registered if spec.namespace})
+        return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{meant or hint}")
+    inside = [spec for spec in registered if namespace in (None, spec.namespace)]
+    newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in inside}
     if prefix:  # the module was imported, so its ids are in the registry
         return UserError(f"unknown environment {short!r} in module {module!r}{nearest(short, newest_ids)}")
     return unknown("environment", name, sorted(newest_ids))
