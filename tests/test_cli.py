@@ -317,7 +317,10 @@ def test_help_of_exploration_is_the_algorithms(capsys, algo, example, other):
     assert example in out and other not in out
 
 
-@pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "play", "landscape", "bench", "bench throughput", "bench queues", "list"])
+OTHERS = ("", "resume", "evaluate", "play", "landscape", "list")
+
+
+@pytest.mark.parametrize("command", [*OTHERS, "train", "bench", "bench throughput", "bench queues"])
 def test_help_of_every_command(capsys, command):
     code, out, err = call(capsys, *command.split(), "--help")
     assert (code, err) == (0, "")
