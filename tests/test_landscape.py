@@ -182,6 +182,8 @@ def test_python_and_axes_and_checkpoints(tmp_path):
     assert asyncrl.landscape is landscape
     with pytest.raises(UserError, match=rf"checkpoint = 7 cannot be used \(allowed: {steps[0]}, .*{steps[-1]}, the steps of this run's\)"):
         landscape(folder, out, checkpoint=7, env=PlaneEnv)
+    with pytest.raises(UserError, match=r"folder '.*none' cannot be written to"):
+        landscape(folder, tmp_path / "none" / "two.png", env=PlaneEnv)
     for axes in ((0, 3), (1, 1), (0, 1, 2), (-1,)):
         with pytest.raises(UserError, match=r"axes = .* cannot be used \(allowed: one or two different components, 0 to 2\)"):
             landscape(folder, out, axes=axes, env=PlaneEnv)

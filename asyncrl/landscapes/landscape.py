@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def landscape(
     folder, file = Path(run_folder), Path(run_folder, "landscape.png") if out is None else Path(out)
     _check(file, states, points)
     task, snapshot = load(folder, env, network_function, checkpoint)
+    _check_writable(file.absolute().parent, folder)
     with kept_generators(), closed_environments():
         seed_generators(seed)
         watching = Watching(make_env(unship(task.env)))
@@ -96,6 +98,13 @@ def _check(file: Path, states: int, points: int | None) -> None:
         raise UserError(f"states = {states} cannot be used (allowed: whole numbers from 1)")
     if points is not None and points < 2:
         raise UserError(f"points = {points} cannot be used (allowed: whole numbers from 2)")
+
+
+def _check_writable(*folders: Path) -> None:
+    """Raise UserError before the work where the picture, or TensorBoard's image in the run's folder, cannot be written."""
+    for folder in folders:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(f"folder {str(folder)!r} cannot be written to (allowed: a writable one)")
 
 
 def _check_head(task: Task, player: GreedyPlayer) -> None:
