@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 _REGISTRY = "gymnasium.envs.registration"
-_FOLDER = "asyncrl.envs.landscapes"
+_FOLDER = "asyncrl.envs.local_optima"
 
 
 @dataclass(frozen=True)

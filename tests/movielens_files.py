@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asyncrl.envs.landscapes.made_up_log import made_up_log
-from asyncrl.envs.landscapes.movielens import GENRES, OCCUPATIONS, Log
+from asyncrl.envs.local_optima.made_up_log import made_up_log
+from asyncrl.envs.local_optima.movielens import GENRES, OCCUPATIONS, Log
 
 
 def small_log() -> Log:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asyncrl.envs.landscapes.mining import MiningExpedition
-from asyncrl.envs.landscapes.mining_tools import Tools
+from asyncrl.envs.local_optima.mining import MiningExpedition
+from asyncrl.envs.local_optima.mining_tools import Tools
 from asyncrl.errors import UserError
 
 RIGHT, DOWN, LEFT, UP = range(4)

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from asyncrl.envs.landscapes.items import Items, mixture
-from asyncrl.envs.landscapes.recsim import RecSim
+from asyncrl.envs.local_optima.items import Items, mixture
+from asyncrl.envs.local_optima.recsim import RecSim
 from asyncrl.errors import UserError
 
 SMALL = 97
@@ -125,7 +125,7 @@ def test_one_block_for_all_processes():
     env = RecSim(100_000)
     assert not env.action_features.flags.writeable
     code = (
-        "import asyncrl.envs.landscapes.items as items, sys\nfrom asyncrl.envs.landscapes.recsim import RecSim\n"
+        "import asyncrl.envs.local_optima.items as items, sys\nfrom asyncrl.envs.local_optima.recsim import RecSim\n"
         "items.Items._fill = lambda *_: 1 / 0\nenv = RecSim(100_000)\nprint(float(env.action_features.sum()), flush=True)\nsys.stdin.read()"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

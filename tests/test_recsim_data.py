@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from asyncrl.envs.landscapes import recsim_data
-from asyncrl.envs.landscapes.click_model import SHARE, fitted, item_embeddings, observations, samples
-from asyncrl.envs.landscapes.made_up_log import made_up_log
-from asyncrl.envs.landscapes.movielens import FORMATS, Log, read_movielens
-from asyncrl.envs.landscapes.recsim_data import RecSimData
+from asyncrl.envs.local_optima import recsim_data
+from asyncrl.envs.local_optima.click_model import SHARE, fitted, item_embeddings, observations, samples
+from asyncrl.envs.local_optima.made_up_log import made_up_log
+from asyncrl.envs.local_optima.movielens import FORMATS, Log, read_movielens
+from asyncrl.envs.local_optima.recsim_data import RecSimData
 from asyncrl.errors import UserError
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from asyncrl.envs.landscapes.restricted import RestrictedAction
-from asyncrl.envs.landscapes.spheres import Spheres
+from asyncrl.envs.local_optima.restricted import RestrictedAction
+from asyncrl.envs.local_optima.spheres import Spheres
 from asyncrl.errors import UserError
 
 

@@ -85,7 +85,7 @@ def environments() -> list[tuple[str, str]]:
 def _family(entry_point: object) -> str:
     """``"mujoco"`` for ``"gymnasium.envs.mujoco.hopper_v5:HopperEnv"``, ``"asyncrl: recsim"`` for ours; for others their first module."""
     words = str(entry_point).partition(":")[0].removeprefix("gymnasium.envs.").split(".")
-    name = f"asyncrl: {words[-1]}" if words[:3] == ["asyncrl", "envs", "landscapes"] else words[0]
+    name = f"asyncrl: {words[-1]}" if words[:3] == ["asyncrl", "envs", "local_optima"] else words[0]
     return name.replace("_", " ")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asyncrl.envs.landscapes.movielens import GENRES, OCCUPATIONS, Log
+from asyncrl.envs.local_optima.movielens import GENRES, OCCUPATIONS, Log
 
 N_USERS, N_ITEMS, N_RATINGS = 943, 1682, 100_000
 RANK = 8

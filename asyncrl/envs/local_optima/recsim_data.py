@@ -12,9 +12,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asyncrl.envs.landscapes.click_model import EMBEDDING, HISTORY, SHARE, fitted, item_embeddings, layout_of, observations, samples
-from asyncrl.envs.landscapes.made_up_log import N_ITEMS, N_USERS, made_up_log
-from asyncrl.envs.landscapes.movielens import USER_SIZE, Log, read_movielens, summary_of
+from asyncrl.envs.local_optima.click_model import EMBEDDING, HISTORY, SHARE, fitted, item_embeddings, layout_of, observations, samples
+from asyncrl.envs.local_optima.made_up_log import N_ITEMS, N_USERS, made_up_log
+from asyncrl.envs.local_optima.movielens import USER_SIZE, Log, read_movielens, summary_of
 from asyncrl.errors import UserError, unknown
 from asyncrl.shared.sealed import Arrays, sealed_arrays
 

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asyncrl.envs.landscapes.items import CLUSTERS, DEVIATION, Items, centres
+from asyncrl.envs.local_optima.items import CLUSTERS, DEVIATION, Items, centres
 from asyncrl.errors import UserError, unknown
 
 CHOICES = ("proportional", "softmax")

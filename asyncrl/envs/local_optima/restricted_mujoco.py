@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv  # raises DependencyNotInstalled where MuJoCo is missing
 
-from asyncrl.envs.landscapes.restricted import Restriction, spheres_for, substitute_of
-from asyncrl.envs.landscapes.spheres import CODES_SEED
+from asyncrl.envs.local_optima.restricted import Restriction, spheres_for, substitute_of
+from asyncrl.envs.local_optima.spheres import CODES_SEED
 from asyncrl.errors import unknown
 
 TASKS = {

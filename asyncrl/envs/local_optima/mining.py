@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asyncrl.envs.landscapes.mining_tools import Tools
+from asyncrl.envs.local_optima.mining_tools import Tools
 from asyncrl.errors import UserError, unknown
 
 SIZE = 8

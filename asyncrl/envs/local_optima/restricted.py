@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asyncrl.envs.landscapes.spheres import CODES_SEED, Spheres
+from asyncrl.envs.local_optima.spheres import CODES_SEED, Spheres
 from asyncrl.errors import UserError, unknown
 
 SUBSTITUTES = {"zeros": 0.0, "minus_one": -1.0}

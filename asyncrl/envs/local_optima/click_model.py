@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.envs.landscapes.movielens import USER_SIZE, Log
+from asyncrl.envs.local_optima.movielens import USER_SIZE, Log
 
 EMBEDDING = 30
 HISTORY = 3
