@@ -12,6 +12,7 @@ from asyncrl.cli.arguments import EXIT_CODES, Env
 from asyncrl.cli.parsing import parse
 from asyncrl.errors import UserError, unknown
 
+ENV_HELP = "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc."
 HEAD_HELP = (
     "Policy head; auto picks the one that fits the action space. itt, iot and explicit have options of their own: "
     "asyncrl train ALGO --head itt --help."
@@ -109,7 +110,7 @@ def experiment_type(algo: str, implicit: bool = False) -> type[Any]:
     options = Annotated[entry.options_type, tyro.conf.arg(name=algo)]  # type: ignore[name-defined]
     fields = [
         ("algo", Annotated[str, tyro.conf.Suppress], dataclasses.field(default=algo, kw_only=True)),
-        ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help="Environment: an id of gymnasium's.")], dataclasses.field(kw_only=True)),
+        ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help=ENV_HELP)], dataclasses.field(kw_only=True)),
         ("mode", str, dataclasses.field(default=entry.default_mode)),
         ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo))], dataclasses.field(default="")),
         ("head", Annotated[str, tyro.conf.arg(help=HEAD_HELP)], dataclasses.field(default="auto")),
