@@ -25,7 +25,7 @@ import numpy as np
 from asyncrl.algos.es import EsOptions
 from asyncrl.envs import seed_generators
 from asyncrl.experiment.experiment import Experiment
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads import HEADS as REGISTRY
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.tables import attach_tables
 from asyncrl.topologies.search.evaluating import PolicyEvaluator
@@ -81,13 +81,13 @@ TABLE_6 = {
 """Environment -> row of Table 6, cheapest first. Environments are today's versions of the source's."""
 
 
-def experiment_of(env: str, head: str, seed: int, **implicit: Any) -> Experiment:
-    """A head in an environment in the source's setting; `implicit`: options of the head that differ from the preset's.
+def experiment_of(env: str, head: str, seed: int, **chosen: Any) -> Experiment:
+    """A head in an environment in the source's setting; `chosen`: options of the head beside the preset.
 
     Our estimates are in units of sigma, those of the source (equation 11) are divided by it: here the learning rate is.
     """
     row = TABLE_6[env]
-    network = NetworkOptions(implicit=ImplicitOptions(preset=row.preset, **implicit))
+    network = NetworkOptions(head_options=REGISTRY[head].options_type(preset=row.preset, **chosen))
     sigma = row.sigma[head]
     options = EsOptions(
         sigma=sigma,

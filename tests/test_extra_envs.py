@@ -11,7 +11,7 @@ import pytest
 
 from asyncrl.envs import make_env, spec_of
 from asyncrl.errors import UserError
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads import HEADS
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
 
@@ -33,7 +33,7 @@ def test_they_are_made_and_repeat_an_episode(name):
     pytest.importorskip(module)
     env = make_env(name)
     spec = spec_of(env)
-    assert SearchPolicy(spec, "itt", NetworkOptions(implicit=ImplicitOptions(preset=preset))).size == size
+    assert SearchPolicy(spec, "itt", NetworkOptions(head_options=HEADS["itt"].options_type(preset=preset))).size == size
     action = np.full(env.action_space.shape, 0.3, env.action_space.dtype)
 
     def episode() -> list[np.ndarray]:

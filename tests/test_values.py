@@ -20,9 +20,9 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.learners.estimators import best_values, n_step_targets, one_step_targets, taken_values
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.learners.value_gradients import AutogradValueGradient, WrittenValueGradient, value_gradient_of
@@ -408,7 +408,7 @@ def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
     actor = Actor(stepping, policy, vector, options.t_max, explore, generator, rewards, commits=entry.implementation.commits)
     actor.reset([int(streams[1].generate_state(1)[0])])
     gradient = value_gradient_of(policy, vector, target, (options.t_max, 1), options, entry.implementation)
-    rule, rate = optimizer_of(options), linear_or_constant(options, steps)
+    rule, rate = optimizer_of(options, policy), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
     for count, done in enumerate(range(0, steps, options.t_max), start=1):
         gradient(actor.collect(0, done), 0.0)

@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl import __version__
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
-from asyncrl.heads.implicit.options import ImplicitOptions
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.choice import options_type_of
+from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.store.checkpoint import read_manifest, step_of
 from asyncrl.store.json_files import standard_json, write_json_atomically
 
 LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
 
-BEFORE = {"normalize_returns": False}
-"""Values of settings for runs that are older than the setting, whose experiment.json does not have it."""
+BEFORE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "normalize_returns": lambda values: False,
+    "value_learning_rate": lambda values: values["learning_rate"],
+}
+"""Settings -> the value of a setting for runs that are older than it, whose experiment.json does not have it."""
 
 SHAPES = ("observation_shape", "observation_dtype", "action_kind", "action_sizes", "action_shape")
 """The fields of an environment's spec that a network depends on. Bounds of actions may differ, since they are applied outside of it."""
@@ -102,7 +105,8 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
         data = _read(path)
         settings = dict(data["settings"])
         options_type = ALGORITHMS[settings["algo"]].options_type
-        settings["network"] = _with_implicit(settings["network"])
+        of_head = options_type_of(head_named(settings["algo"], settings["head"]))
+        settings["network"] = _with_head_options(settings["network"], of_head)
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
         experiment = _rebuild(Experiment, {**settings, **made})
@@ -146,9 +150,16 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _with_implicit(network: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a network with those of implicit heads as they were; runs from before these heads have none."""
-    return {**network, "implicit": _rebuild(ImplicitOptions, network["implicit"])} if "implicit" in network else network
+def _with_head_options(network: dict[str, Any], kind: type[HeadOptions]) -> dict[str, Any]:
+    """The settings of a network with the options of its head, of type `kind`, as they were.
+
+    Runs from before heads had options of their own have none, or have `implicit` instead, whatever the head: those that the head has
+    not it never read.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}
+    old = {name: value for name, value in network.get("implicit", {}).items() if name in known}
+    rest = {name: value for name, value in network.items() if name not in ("implicit", "head_options")}
+    return {**rest, "head_options": _rebuild(kind, network.get("head_options", old))}
 
 
 def _rebuild(kind: type, values: dict[str, Any]) -> Any:
@@ -156,7 +167,7 @@ def _rebuild(kind: type, values: dict[str, Any]) -> Any:
     unknown = set(values) - known
     if unknown:
         raise UserError(f"experiment.json has settings that this version does not know: {', '.join(sorted(unknown))}")
-    values = {**{name: value for name, value in BEFORE.items() if name in known}, **values}
+    values = {**{name: value(values) for name, value in BEFORE.items() if name in known - set(values)}, **values}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
