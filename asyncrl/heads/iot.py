@@ -8,11 +8,12 @@ like the latents of two towers; the layers after it must be computed for every a
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats
+from asyncrl.heads.implicit.acting import NETWORK, observe
 from asyncrl.heads.implicit.choosing import BASE, COUNT
 from asyncrl.heads.implicit.head import ImplicitHead
 from asyncrl.heads.implicit.refining import Refining, write_refined
@@ -20,6 +21,7 @@ from asyncrl.heads.implicit.sizes import Towers
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import TEMPERATURE, RoundArrays
+from asyncrl.shared.bundles import bundle
 
 DEFAULT_LAYERS = 3
 
@@ -51,6 +53,19 @@ class OneTowerHead(ImplicitHead):
             found = refining.best(own, state, features, self._turns[BASE], self._turns[COUNT])
             write_refined(found, self.bounds, r.extra_noise[t, e], r.bounded[t, e])
         r.action[t] = 0
+
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        step, arguments = super().light_kernel(plan, vector, r)
+        net = bundle((plan, vector, r.work, r.normaliser, r.observation, r.policy_output), NETWORK)
+
+        def refined(t: int) -> bool:
+            if r.knobs[TEMPERATURE] != 0.0:
+                return bool(step(t))
+            sound = bool(observe(net.words, r.raw, t))
+            self.choose(r, vector, t)
+            return sound
+
+        return (refined if self._refining else step), arguments
 
     def towers(self) -> Towers:
         given, preset = self.options.implicit, self.sizes_of.preset
