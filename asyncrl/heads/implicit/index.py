@@ -79,8 +79,10 @@ class TableIndex:
         return self._slots[slot]
 
     def of_ones_own(self, latents: NDArray[np.float32]) -> Selection:
-        """What picks among latents [N, d], always the same array, by an index in this process's memory, written where `forget` was called
-        since."""
+        """What picks among latents [N, d], the same array until `release`, by an index in this process's memory.
+
+        It is written where `forget` was called since.
+        """
         if self._own is None:
             arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._layout.items()}
             self._own = self._kind({"latents": latents, **arrays}, self._options)
@@ -93,6 +95,10 @@ class TableIndex:
     def forget(self) -> None:
         """The latents of its own have changed."""
         self._own_stands = False
+
+    def release(self) -> None:
+        """Give back the memory of the index of its own, until it is asked for again."""
+        self._own, self._own_stands = None, False
 
     def total(self) -> int:
         """How often an index of the table was written."""

@@ -85,8 +85,7 @@ class LatentTable(Latents):
     def __init__(self, form: NDArray[np.int64], work: Floats, index: TableIndex | None = None):
         """`form`: of the head (see there); `work`: its scratch; `index`: the way to indices, without which there is no `selection`."""
         self._form, self._work, self._index = form, work, index
-        # Pages of its own memory are taken only where it embeds for itself.
-        self._private = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
+        self._private = self._untouched()
         self._own: Floats | None = None
         self._slot, self._word, self._announced, self._place = -1, 0, 0, -1
         self._at = np.full(STANDING, -1, np.int64)
@@ -118,6 +117,10 @@ class LatentTable(Latents):
             self._slot = self._shared(key, own)
         if self._slot < 0:
             return self.alone(own)
+        if self._private_written:  # what is shared serves: so that a run does not end with as many tables as processes
+            self._private = self._untouched()
+            if self._index:
+                self._index.release()
         return self._given(own, self._arrays["latents"][self._slot])
 
     def selection(self) -> Selection:
@@ -148,11 +151,17 @@ class LatentTable(Latents):
     def alone(self, own: Floats) -> Floats:
         """The same in memory of its own, which nobody takes away."""
         embed(self._form, own, self.features, self._work, self._private)
+        self._private_written = True
         self.embedded_alone += 1
         if self._index:
             self._index.forget()
         self._slot = -1
         return self._given(own, self._private)
+
+    def _untouched(self) -> Floats:
+        """Memory of its own for the set's latents [N, d], whose pages are taken only where it embeds for itself."""
+        self._private_written = False
+        return np.zeros((int(self._form[PLACES]), int(self._form[LATENT])), np.float32)
 
     def stands(self) -> bool:
         """Whether the latents of the newest `of`, and all that was read of them until now, are what they were."""
