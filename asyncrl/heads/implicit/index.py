@@ -1,6 +1,7 @@
 """The index of a selection beside the latents of each slot of the table: written once for each version that somebody picks greedily from.
 
-    index/NAME [SLOTS, ...]   the array NAME of the selection's layout. Writers: who is busy in the slot, all with the same bytes
+    index/NAME [SLOTS, ...]   the array NAME of the selection's layout, but for latents, which the slot has. Writers: who is
+                              busy in the slot, all with the same bytes
     indexed [SLOTS]           the word whose index the slot holds. Writers: who is busy in the slot, once the index is written
     filled [PLACES]           indices that the process of that place has written here, ever. Writer: that process
 
