@@ -20,6 +20,8 @@ class Extra(NamedTuple):
 EXTRAS = {
     "mujoco": Extra("mujoco", "HalfCheetah-v5 and its kin, asyncrl/RestrictedHopper-v0 and its kin"),
     "box2d": Extra("Box2D", "LunarLander-v3, BipedalWalker-v3, CarRacing-v3"),
+    "dmc": Extra("shimmy", "dm_control/fish-swim-v0 and the other tasks of DeepMind's suite"),
+    "bullet": Extra("pybullet_envs_gymnasium", "pybullet_envs_gymnasium:InvertedPendulumBulletEnv-v0 and its kin"),
     "adroit": Extra("gymnasium_robotics", "gymnasium_robotics:AdroitHandPen-v1 and its kin: Door, Hammer, Relocate"),
 }
 """Extras of `pip install 'asyncrl[NAME]'` that bring environments."""

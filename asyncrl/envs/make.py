@@ -28,7 +28,13 @@ EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
 REGISTERED_BY = {"dm_control": "shimmy"}
 """Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
 
-EXTRAS = {"shimmy": "dmc", "dm_control": "dmc", "pybullet_envs_gymnasium": "bullet", "pybullet": "bullet"}
+EXTRAS = {
+    "shimmy": "dmc",
+    "dm_control": "dmc",
+    "pybullet_envs_gymnasium": "bullet",
+    "pybullet": "bullet",
+    "gymnasium_robotics": "adroit",
+}
 """Module -> the extra of ours that installs it."""
 
 
