@@ -47,7 +47,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     for part in (experiment, experiment.options, experiment.network, experiment.network.implicit, experiment.run):
         check_fields(part)
     experiment.network.implicit.check_head(experiment.head)
-    if experiment.network.implicit.lazy > 1 and not ALGORITHMS[experiment.algo].searches:
+    if experiment.network.implicit.lazy != "1" and not ALGORITHMS[experiment.algo].searches:
         raise UserError(f"lazy = {experiment.network.implicit.lazy} cannot be used with {experiment.algo}: it is for black-box search")
     least = experiment.options.least_steps
     if experiment.steps < least:

@@ -54,7 +54,7 @@ class OneTowerHead(ImplicitHead):
 
     def towers(self) -> Towers:
         given, preset = self.options.implicit, self.sizes_of.preset
-        others = (("energy", given.energy, "dot"), ("normalize_latents", given.normalize_latents, False), ("lazy", given.lazy, 1))
+        others = (("energy", given.energy, "dot"), ("normalize_latents", given.normalize_latents, False), ("lazy", given.lazy, "1"))
         for option, value, only in others:
             if value != only:
                 raise UserError(f"{option} = {value} cannot be used with head 'iot' (allowed: {only}; itt has it)")

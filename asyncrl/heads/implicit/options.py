@@ -61,8 +61,9 @@ class ImplicitOptions:
     start: Literal["auto", "scaled", "normal"] = "auto"
     """Parameters at the start: orthogonal matrices with small outputs, or all standard normal (search; the source). auto: normal with a
     preset."""
-    lazy: Annotated[int, COUNT] = 1
-    """Black-box search, itt: the action tower is varied and updated in every lazy-th generation only."""
+    lazy: str = "1"
+    """Black-box search, itt: the action tower is varied and updated in every so-many-th generation only, or, as in decay:200, in
+    ever fewer: in every one at first, and half as often after each 200 generations."""
 
     def check_head(self, head: str) -> None:
         """Raise UserError where something is chosen here and `head`, as it was named, is none that reads it."""
@@ -73,6 +74,8 @@ class ImplicitOptions:
             raise UserError(f"selection cannot be used with head {head!r} (it is an option of {', '.join(HEADS_WITH_ACTION_SETS)})")
 
     def __post_init__(self) -> None:
+        if isinstance(self.lazy, int) and not isinstance(self.lazy, bool):  # a number is accepted in Python
+            object.__setattr__(self, "lazy", str(self.lazy))
         if isinstance(self.catalogue, str):
             return
         try:
