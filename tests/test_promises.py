@@ -81,7 +81,7 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
     actor = Actor(GymnasiumStepping([environment], policy.spec), policy, vector, options.t_max, [], np.random.default_rng(streams[0]))
     actor.reset([int(streams[1].generate_state(1)[0])])
     gradient = WrittenGradient(policy, vector, options.t_max, 1, options, A3C)
-    rule, rate = optimizer_of(options), linear_or_constant(options, steps)
+    rule, rate = optimizer_of(options, policy), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
     discounted, total, squares = 0.0, 0.0, 0.0
     for done in range(0, steps, options.t_max):

@@ -408,7 +408,7 @@ def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
     actor = Actor(stepping, policy, vector, options.t_max, explore, generator, rewards, commits=entry.implementation.commits)
     actor.reset([int(streams[1].generate_state(1)[0])])
     gradient = value_gradient_of(policy, vector, target, (options.t_max, 1), options, entry.implementation)
-    rule, rate = optimizer_of(options), linear_or_constant(options, steps)
+    rule, rate = optimizer_of(options, policy), linear_or_constant(options, steps)
     statistics = np.zeros((max(rule.statistics, 1), vector.size), np.float32)
     for count, done in enumerate(range(0, steps, options.t_max), start=1):
         gradient(actor.collect(0, done), 0.0)

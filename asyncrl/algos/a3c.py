@@ -8,7 +8,8 @@ with A = R - v taken as a constant, R the n-step return (or lambda-return) from 
 
 Rewards come divided by the scale of returns (`asyncrl.learners.return_scale`; `normalize_returns`), which S3 does not have: so
 `max_gradient_norm`, the learning rate and `entropy_weight` mean the same in an environment that pays 100 a step as in one that
-pays 0.01.
+pays 0.01. For the same reason both gradients have a norm of about 1, and the critic must be the faster of the two (the two
+timescales of Konda and Tsitsiklis 2000): its parameters have `value_learning_rate`. Equal to `learning_rate`, the update is S3's.
 
 Where the slides and the field differ:
 - S3 adds the squared value error with weight 1 to a sum over steps. Here c is `value_weight` (0.5, so that its gradient is
@@ -28,7 +29,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.fields import NOT_NEGATIVE, PROBABILITY
+from asyncrl.fields import NOT_NEGATIVE, POSITIVE, PROBABILITY
 from asyncrl.learners.gradients import ActorCriticLoss
 from asyncrl.learners.hyperparameters import ActorLearnerOptions
 
@@ -43,6 +44,8 @@ class A3COptions(ActorLearnerOptions):
     """Weight of the policy's entropy in the loss (exploration settings may override it per worker)."""
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the squared value error."""
+    value_learning_rate: Annotated[float, POSITIVE] = 1e-2
+    """Step size at the start of what v(s) alone depends on: larger, so that the policy does not outrun its critic."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
     normalize_returns: bool = True

@@ -11,7 +11,8 @@ advantages are made anew in each epoch, from the new values; their importance ra
 r is what has changed after it.
 
 Where the paper stands apart: it adds the value's error with weight 0.5 to sums over steps, and RMSProp's epsilon is 0.1 or
-0.01 there for images; here the loss is a mean and epsilon is that of `a3c`.
+0.01 there for images; here the loss is a mean, epsilon is that of `a3c`, and what v(s) alone depends on has a learning rate of
+its own, for the reason told in `asyncrl.algos.a3c`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class ImpalaOptions(GradientOptions):
     """Weight of the policy's entropy in the loss (the same for all actors)."""
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the squared value error."""
+    value_learning_rate: Annotated[float, POSITIVE] = 1e-2
+    """Step size at the start of what v(s) alone depends on: larger, so that the policy does not outrun its critic."""
     normalize_advantages: bool = False
     """Shift and scale the advantages of a trajectory to mean 0 and deviation 1."""
     normalize_returns: bool = True
@@ -73,6 +76,8 @@ class AppoOptions(ImpalaOptions):
     """Rule of the update."""
     learning_rate: Annotated[float, POSITIVE] = 3e-4
     """Step size at the start."""
+    value_learning_rate: Annotated[float, POSITIVE] = 3e-3
+    """Step size at the start of what v(s) alone depends on: larger, so that the policy does not outrun its critic."""
 
 
 def log_prob_weights(
@@ -100,7 +105,7 @@ class ImpalaUpdater(OnPolicyUpdater):
 
     def __init__(self, task: Any, policy: Policy, arrays: Mapping[str, NDArray[Any]] | None = None):
         options = self._options = task.options
-        super().__init__(task, policy, optimizer_of(options), counts=1)
+        super().__init__(task, policy, optimizer_of(options, policy), counts=1)
         kind = WrittenTraces if policy.light else AutogradTraces
         self._gradient_of = kind(policy, self._vector, options.t_max, task.envs_per_worker, options, log_prob_weights)
         self._rate = linear_or_constant(options, task.target_steps)

@@ -13,6 +13,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS, REPLAY_ROLES, actor_learner_head, made
 from asyncrl.heads.head import Head, Role
+from asyncrl.heads.networks import value_alone
 from asyncrl.heads.networks.compact import GAINS, CompactNetwork, actor_critic, check_network, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
 from asyncrl.heads.networks.structures.dense import Orthogonal
@@ -103,6 +104,12 @@ class Policy:
             network = flatten(self._fresh_module(seed))
         own = self.head.initial(np.random.default_rng((seed, OWN_PARAMETERS)))
         return np.concatenate([network, own]).astype(np.float32)
+
+    def value_alone(self) -> list[slice]:
+        """The parts of the vector that v(s) depends on and the policy does not."""
+        if self.plan is not None:
+            return value_alone.of_layers(self.plan, self._compact)
+        return value_alone.of_module(self._fresh_module(0), self.spec)
 
     # Compact layers.
 

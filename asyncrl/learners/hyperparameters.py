@@ -101,6 +101,12 @@ class GradientOptions(StepOptions):
     """Shift and scale observations by a running mean and deviation that all workers share."""
 
 
+    @property
+    def value_learning_rate(self) -> float:
+        """Step size at the start of what v(s) alone depends on."""
+        return self.learning_rate
+
+
 @dataclass(frozen=True)
 class ActorLearnerOptions(GradientOptions):
     """Options that actor-learners share, whatever they learn."""

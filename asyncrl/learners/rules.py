@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from asyncrl.heads.policy import Policy
 from asyncrl.learners.hyperparameters import GradientOptions
-from asyncrl.shared.optimizers import Adam, Optimizer, Rmsprop, Sgd
+from asyncrl.shared.optimizers import Adam, Optimizer, PartRates, Rmsprop, Sgd
 
 
-def optimizer_of(options: GradientOptions) -> Optimizer:
-    """The update rule that the options name."""
+def optimizer_of(options: GradientOptions, policy: Policy) -> Optimizer:
+    """The update rule that the options name, for the policy's vector."""
+    factor = options.value_learning_rate / options.learning_rate
+    rule = _rule(options)
+    if factor == 1.0:
+        return rule
+    parts: list[tuple[slice, float]] = []
+    at = 0
+    for part in policy.value_alone():
+        parts += [(slice(at, part.start), 1.0), (part, factor)]
+        at = part.stop
+    return PartRates(rule, (*parts, (slice(at, policy.size), 1.0)))
+
+
+def _rule(options: GradientOptions) -> Optimizer:
     if options.optimizer == "sgd":
         return Sgd(options.momentum)
     if options.optimizer == "adam":

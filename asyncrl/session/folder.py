@@ -27,8 +27,11 @@ from asyncrl.store.json_files import standard_json, write_json_atomically
 
 LIBRARIES = ("torch", "numpy", "numba", "gymnasium", "mujoco")
 
-BEFORE = {"normalize_returns": False}
-"""Values of settings for runs that are older than the setting, whose experiment.json does not have it."""
+BEFORE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "normalize_returns": lambda values: False,
+    "value_learning_rate": lambda values: values["learning_rate"],
+}
+"""Settings -> the value of a setting for runs that are older than it, whose experiment.json does not have it."""
 
 SHAPES = ("observation_shape", "observation_dtype", "action_kind", "action_sizes", "action_shape")
 """The fields of an environment's spec that a network depends on. Bounds of actions may differ, since they are applied outside of it."""
@@ -156,7 +159,7 @@ def _rebuild(kind: type, values: dict[str, Any]) -> Any:
     unknown = set(values) - known
     if unknown:
         raise UserError(f"experiment.json has settings that this version does not know: {', '.join(sorted(unknown))}")
-    values = {**{name: value for name, value in BEFORE.items() if name in known}, **values}
+    values = {**{name: value(values) for name, value in BEFORE.items() if name in known - set(values)}, **values}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 

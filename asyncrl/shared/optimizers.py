@@ -187,6 +187,27 @@ class ClipUp(Optimizer):
 
 
 
+@dataclass(frozen=True)
+class PartRates(Optimizer):
+    """Another rule, with learning rates of their own for parts of the vector: the statistics and all else are that rule's."""
+
+    rule: Optimizer
+    """It must treat every element alone, as all but ClipUp do."""
+    parts: tuple[tuple[slice, float], ...]
+    """(elements, factor of the learning rate): one after another, and together the whole vector."""
+
+    @property
+    def statistics(self) -> int:
+        return self.rule.statistics
+
+    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
+        start, stop, _ = part.indices(len(gradient))
+        for elements, factor in self.parts:
+            first, last = max(start, elements.start), min(stop, elements.stop)
+            if first < last:
+                self.rule.step(place, gradient, slice(first, last), scale, rate * factor, count)
+
+
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": Rmsprop, "adam": Adam, "sgd": Sgd, "clipup": ClipUp}
 
 

@@ -89,6 +89,11 @@ class CompactNetwork:
             at, dense_at = bias.stop, dense_bias.stop
         self.size, self.dense_size = at, dense_at
 
+    @property
+    def counts(self) -> list[int]:
+        """How many numbers of the compact vector each layer takes."""
+        return [bias.stop - parameters.start for _, parameters, bias, _, _ in self._places]
+
     def initial(self, generator: np.random.Generator) -> NDArray[np.float32]:
         """Random matrices, zero biases."""
         vector = np.zeros(self.size, np.float32)

@@ -42,7 +42,7 @@ def target_every(task: Task) -> int:
 def memory_layout(task: Task, policy: Policy) -> Layout:
     """Everything that the workers of a run share."""
     private = task.options.statistics == "private"
-    kept = optimizer_of(task.options).statistics
+    kept = optimizer_of(task.options, policy).statistics
     return {
         **common_layout(ledger_columns(task), task.workers, task.workers),
         **prefixed("parameters", SharedParameters.layout(policy.size, kept, task.workers, private, target_every(task) > 0)),
@@ -50,13 +50,13 @@ def memory_layout(task: Task, policy: Policy) -> Layout:
     }
 
 
-def ground_of(task: Task, policy_size: int, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
+def ground_of(task: Task, policy: Policy, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
     """The shared parts over that memory, the same in every process."""
     rate = linear_or_constant(task.options, task.target_steps)
     return Ground(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(task), memory.part("ledger")),
-        parameters=SharedParameters(policy_size, memory.part("parameters")),
+        parameters=SharedParameters(policy.size, memory.part("parameters")),
         parking=parking_of(memory, pipes, task.a_core_each),
-        rule=UpdateRule(optimizer_of(task.options), rate, task.options.max_gradient_norm, target_every(task)),
+        rule=UpdateRule(optimizer_of(task.options, policy), rate, task.options.max_gradient_norm, target_every(task)),
     )

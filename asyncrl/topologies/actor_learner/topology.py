@@ -41,7 +41,7 @@ class ActorLearnerTopology(Topology):
         self.memory, parking = allocate(memory_layout(self.task, self._policy))
         attach_tables(self._policy.head, self.memory)
         self._pipes = parking.carried()
-        self.ground = ground_of(self.task, self.size, self.memory, self._pipes)
+        self.ground = ground_of(self.task, self._policy, self.memory, self._pipes)
         self.estate = RoundsEstate(self.ground)
 
     @property

@@ -43,7 +43,7 @@ class ActorLearner(ActingWorker):
         attach_tables(policy.head, plan.memory)
         entry = ALGORITHMS[task.algo]
         algorithm = entry.implementation
-        self._ground = ground_of(task, policy.size, plan.memory, plan.pipes)
+        self._ground = ground_of(task, policy, plan.memory, plan.pipes)
         self._local = np.zeros(policy.size, np.float32)
         shape = (task.options.t_max, task.envs_per_worker)
         self._steps_a_round = shape[0] * shape[1]
