@@ -55,6 +55,7 @@ class Head:
     components       C, components of an action of the environment's; 1 for Discrete
     stored           numbers that stand for an action in a trajectory: its C components, or what the head keeps instead of them
     places           N > 0: a stored action begins with its place in a set of N, of which the head chooses; 0 for others
+    largest_part     where a step chooses among a random part of a set: as many actions as the knob PART may say; 0 for others
     sizes            [C] int64, the number of choices of each component; [0] for Box
     bounds           [2, C] float64 that float32 holds exactly, lowest and highest values of a Box; [2, 0] otherwise
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
@@ -87,6 +88,7 @@ class Head:
     extra_size: int = 0
     squash: bool = False
     places: int = 0
+    largest_part: int = 0
 
     @classmethod
     def for_role(cls, role: Role) -> type[Head]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TEMPERATURE, EPSILON, KNOBS = range(3)
-"""Positions in the knobs of a worker: what its exploration settings can change of how actions are drawn."""
+TEMPERATURE, EPSILON, PART, KNOBS = range(4)
+"""Positions in the knobs of a worker: what its exploration settings can change of how actions are drawn. PART: among how many actions of
+a set a step chooses, where the head chooses among parts of it; 0 for as many as the head says."""
 
 
 @dataclass

@@ -46,7 +46,7 @@ class ImplicitOptions:
     """When the set is drawn anew: never; never, but each transition chooses among a random part of it; once per evaluation of a search
     or rollout; at every transition. auto: the preset's, or never."""
     subset: Annotated[int, COUNT] = 100
-    """Actions among which a transition chooses under resample subset."""
+    """Actions among which a transition chooses under resample subset (under gradients exploration subset:N gives a worker its own N)."""
     encoding: Literal["index", "one-hot"] = "index"
     """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
     whether a component is one output that is cut into choices, or the best of one output for each."""
