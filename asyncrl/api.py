@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
 from asyncrl.envs.video import function_hint, has_screen, record
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_named
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.choice import heads_with_options, of_other_heads, options_type_of
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.tables import kept_tables
-from asyncrl.session.folder import other_environment, read_experiment
+from asyncrl.session.folder import read_experiment
+from asyncrl.session.loading import check_checkpoint, load
 from asyncrl.session.session import Session
-from asyncrl.shared.parameters import FLOATS_PER_LINE
-from asyncrl.store.checkpoint import check, newest, read_part
+from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies import essential_part
-from asyncrl.topologies.players import player_of, policy_of
-from asyncrl.workers.plan import Task, task_of
-from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
+from asyncrl.topologies.players import player_of
+from asyncrl.workers.player import Evaluation, GreedyPlayer
 
 
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     """Train, as `asyncrl train ALGO ENV` does: ``train("a3c", "CartPole-v1", workers=4, mode="async", steps=200_000)``.
 
-    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions`, of `ImplicitOptions` and of the algorithm's options, by
+    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions`, and of the algorithm's and the head's options, by
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
     are sent to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
     (`tensor.share_memory_()`), and copied into each otherwise; one on another device is refused.
@@ -41,23 +38,32 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     """
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
-    entry = ALGORITHMS[algo]
-    groups = {"options": entry.options_type, "implicit": ImplicitOptions, "network": NetworkOptions, "run": RunOptions}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in groups}
-    own = {field.name for field in dataclasses.fields(Experiment)} - set(groups)
-    names = {field.name: name for name, kind in groups.items() for field in dataclasses.fields(kind) if field.name not in groups}
-    top: dict[str, Any] = {"mode": entry.default_mode}
-    for name, value in settings.items():
-        if name in own:
-            top[name] = value
-        elif name in names:
-            parts[names[name]][name] = value
-        else:
-            raise unknown("setting", name, [*own, *names])
-    parts["network"]["implicit"] = ImplicitOptions(**parts.pop("implicit"))
-    made = {name: groups[name](**given) for name, given in parts.items()}
+    entry, head = ALGORITHMS[algo], settings.get("head", "auto")
+    of_head = options_type_of(head_named(algo, head))
+    kinds = {"options": entry.options_type, "head_options": of_head, "network": NetworkOptions, "run": RunOptions}
+    parts = _by_owner(kinds, settings, head)
+    top = {"mode": entry.default_mode, **parts.pop("experiment")}
+    parts["network"]["head_options"] = of_head(**parts.pop("head_options"))
+    made = {name: kinds[name](**given) for name, given in parts.items()}
     check_named(made["options"], [name for name, value in settings.items() if value is not False])
     return run(Experiment(algo, env, **top, **made))
+
+
+def _by_owner(kinds: dict[str, type[Any]], settings: dict[str, Any], head: str) -> dict[str, dict[str, Any]]:
+    """The settings of each of `kinds`, and those of the experiment itself. Raises UserError for what none of them has."""
+    owners = {field.name: "experiment" for field in dataclasses.fields(Experiment) if field.name not in kinds}
+    for owner, kind in kinds.items():
+        owners |= {field.name: owner for field in dataclasses.fields(kind) if field.name not in {*kinds, *owners}}
+    parts: dict[str, dict[str, Any]] = {owner: {} for owner in ("experiment", *kinds)}
+    of_heads = heads_with_options()
+    for name, value in settings.items():
+        if name in owners:
+            parts[owners[name]][name] = value
+        elif name in of_heads:
+            raise UserError(f"{name} {of_other_heads(name, head)}")
+        else:
+            raise unknown("setting", name, [*owners, *of_heads])
+    return parts
 
 
 def run(experiment: Experiment) -> Result:
@@ -81,7 +87,7 @@ def resume(
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder, essential_part(experiment.algo))
-    _check_checkpoint(checkpoint, experiment)
+    check_checkpoint(checkpoint, experiment)
     saved = read_part(checkpoint, "run")[0]
     done = int(saved["steps"])
     target = int(saved["target_steps"]) if steps is None else steps
@@ -100,7 +106,7 @@ def evaluate(
     `seed`: of the first episode; `steps` in the result: those of the checkpoint. Raises UserError.
     """
     _check_episodes(episodes)
-    task, snapshot = _load(Path(run_folder), env, network_function)
+    task, snapshot = load(Path(run_folder), env, network_function)
     with kept_generators(), closed_environments():
         seed_generators(seed)
         return _outcome(player_of(task, seed).play(snapshot, episodes))
@@ -119,7 +125,7 @@ def play(
     Returns what `evaluate` does. Raises UserError, for example if there is no screen.
     """
     _check_episodes(episodes)
-    task, snapshot = _load(Path(run_folder), env, network_function)
+    task, snapshot = load(Path(run_folder), env, network_function)
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
     with kept_generators(), closed_environments():
@@ -163,25 +169,3 @@ def _outcome(evaluation: Evaluation) -> dict[str, Any]:
         "returns": evaluation.returns,
         "steps": evaluation.steps,
     }
-
-
-def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
-    algo = check(checkpoint).get("algo")
-    if algo != experiment.algo:
-        raise UserError(f"checkpoint {str(checkpoint)!r} is of algorithm {algo!r}, this run's is {experiment.algo!r}")
-
-
-def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
-    """The task and the snapshot of a run's newest checkpoint, for playing. Raises UserError if they do not fit."""
-    experiment = read_experiment(folder, env, network_function)
-    checkpoint = newest(folder)
-    _check_checkpoint(checkpoint, experiment)
-    state, arrays = read_part(checkpoint, "run")
-    task = task_of(experiment)
-    for note in other_environment(folder, checkpoint, experiment, task.spec):
-        warnings.warn(note, UserWarning, stacklevel=3)
-    size, observed = policy_of(task).size, task.spec.observation_size
-    if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
-        raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
-    limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
-    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))

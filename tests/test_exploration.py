@@ -22,7 +22,7 @@ from asyncrl.actors.exploration import (
 from asyncrl.actors.spelling import PAPER_EPSILONS, parse_exploration
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads import HEADS
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE
@@ -137,7 +137,8 @@ def test_what_fits_is_taken():
 
 
 def policy_of(space, head="auto", **options):
-    policy = Policy(SPECS[space], head, NetworkOptions(hidden=(8,), implicit=ImplicitOptions(**options)))
+    given = {"head_options": HEADS[head].options_type(**options)} if options else {}
+    policy = Policy(SPECS[space], head, NetworkOptions(hidden=(8,), **given))
     policy.fill_tables(0)
     return policy
 

@@ -198,9 +198,9 @@ def test_every_search_lets_parameters_rest_or_says_why_not(algo, late):
     [
         ({"algo": "sep-cma", "directions": None}, r"lazy cannot be used with sep-cma: the library varies"),
         ({"algo": "nes", "kind": "xnes"}, r"lazy cannot be used with xnes: its matrix varies"),
-        ({"algo": "a3c", "directions": None, "population": None, "sigma": None}, r"lazy = 3 cannot be used with a3c: it is for black-"),
+        ({"algo": "a3c", "directions": None, "population": None, "sigma": None}, r"lazy = 3 cannot be used with a3c \(allowed: 1; it is"),
         ({"mode": "async", "account": "arrival"}, r"lazy = 3 cannot be used with account = arrival: .* \(allowed: dispatch; or lazy = 1\)"),
-        ({"head": "iot"}, r"lazy = 3 cannot be used with head 'iot'"),
+        ({"head": "iot"}, r"lazy cannot be used with head 'iot'; did you mean 'itt'\? \(it is an option of itt\)"),
         ({"set_size": 0}, r"set_size = 0 cannot be used \(allowed: whole numbers from 1\)"),
         *[
             ({"lazy": wrong}, rf"lazy = {wrong} cannot be used \(allowed: a whole number from 1, .* or decay:G")

@@ -15,8 +15,8 @@ an observation. `tests/test_head_contract.py` holds every head of the registry t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,27 +25,16 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.actions import EnvironmentActions, float32_within
 from asyncrl.heads.networks.compact import Shape
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions, chosen_or_default
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
 
+MOST_COMBINATIONS = 100_000
+"""Of the choices of several components, of which a picture looks at each."""
+
 Floats = NDArray[np.float32]
 Sums = tuple[float, float]
-
-
-class Role(Enum):
-    """The families of algorithms in which a head can be used. The module says what each of them needs of a head."""
-
-    ACTOR_CRITIC = "actor-critic"
-    """Stochastic policies beside v(s), learned from log-probabilities: a3c and a2c (actor-learners), impala, appo and npg (streams)."""
-    ACTION_VALUES = "action values"
-    """Q(s, .) with a target network: q1, sarsa and nq."""
-    REPLAY = "replay"
-    """Deterministic policies that learn from a replay, by the gradient of a critic: ddpg and td3."""
-    SOFT_REPLAY = "soft replay"
-    """Stochastic policies that learn from a replay: sac."""
-    SEARCH = "search"
-    """Greedy policies whose parameters a black-box search varies: es and its kin."""
 
 
 class Head:
@@ -61,6 +50,7 @@ class Head:
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
     squash           whether tanh keeps a Box action within its bounds; otherwise it is clipped there
     tables           the shared arrays of `table_layout`, see `attach`
+    chosen_options   what the user has chosen of this head, an `options_type`
 
     `vector` is everywhere the policy's parameters [size], or what stands for them under compact layers (`Policy.dense`): the
     head's own parameters are its last `extra_size` numbers, all others are the network's.
@@ -76,11 +66,16 @@ class Head:
     """Kinds of actions that it is made for: "discrete", "multidiscrete", "box" (see `asyncrl.envs.spec.EnvSpec`)."""
     action_dtype: ClassVar[type]
     """Of the actions that are stored: np.int64 for choices, counted from 0; np.float32 for Box."""
+    options_type: ClassVar[type[HeadOptions]] = HeadOptions
+    """The frozen dataclass of its own options, in its file or beside it. They are shown, accepted and kept where the head is named, and
+    refused elsewhere; other heads may have options of the same names. `asyncrl.experiment.experiment` makes the one object of a run."""
     noise: ClassVar[str] = ""
     """Random numbers that `choose` reads from noise[0]: "uniform" in [0, 1), "normal", or "" for none."""
     decides: ClassVar[bool] = False
     """Whether its greedy action is one that `asyncrl.heads.decisions` computes in one compiled call: of each component's outputs
     the largest, or outputs within `bounds` by `squash`. Without it, searches act by `light_kernel`, and vary its own parameters too."""
+    energy: ClassVar[str] = ""
+    """What `energies` are, in words for a picture, such as "-log density"; "" for a head that has none."""
     acts_with_critic: ClassVar[bool] = False
     """Whether acting asks the critic too, so that algorithms with a replay publish their first critic after the policy's
     parameters (see `asyncrl.heads.tower.TowerPolicy`). Other families have v(s) in the policy's vector anyway."""
@@ -97,6 +92,7 @@ class Head:
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         """Raises UserError for actions or options that this head cannot serve; `asyncrl.heads.choice` has checked the action kind."""
+        self.chosen_options: Any = chosen_or_default(options.head_options, self.options_type)
         self.components = self.stored = spec.action_size
         self.sizes = np.array(spec.action_sizes, np.int64)
         self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, -1))
@@ -193,6 +189,26 @@ class Head:
         if self._single:
             return self._actions.number(rounds.action[t, e, 0])
         return self._actions.numbers(rounds.action[t, e])
+
+    # What it prefers, for pictures (`asyncrl landscape`): where `energy` says what that is.
+
+    def energies(self, policy_output: Floats, vector: Floats, actions: NDArray[Any]) -> NDArray[np.float64]:
+        """The energy [n] of each of actions[n, C] at policy_output[P]: a greedy step takes the least.
+
+        Of a Box actions are what the environment is given, of others choices, counted from 0.
+        """
+        raise self._lacks("energies")
+
+    def considered(self, policy_output: Floats, vector: Floats) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """(actions [M, C] among which the newest greedy step, at policy_output[P], has chosen; their energies [M]).
+
+        All combinations of choices; none where there are more than MOST_COMBINATIONS, or where the best of a Box is computed, not sought.
+        """
+        count = math.prod(self.sizes.tolist()) if self.sizes.size else 0
+        if not 0 < count <= MOST_COMBINATIONS:
+            return np.zeros((0, self.components)), np.zeros(0)
+        actions = np.stack(np.unravel_index(np.arange(count), self.sizes), axis=1)
+        return actions, self.energies(policy_output, vector, actions)
 
     # Learning.
 

@@ -61,7 +61,7 @@ class SearchTask:
         """Where candidates lie."""
         if self.function is not None:
             return self.function.space
-        lazy = self.common.network.implicit.lazy
+        lazy = self.common.network.head_options.lazy
         return POLICIES if lazy == "1" else Space(lazy=Lazy.parse(lazy, search_policy(self.common).network.size))
 
     @property

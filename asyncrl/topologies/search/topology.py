@@ -200,15 +200,13 @@ def check_search(experiment: Experiment) -> None:
 
 def _check_lazy(experiment: Experiment) -> None:
     """Raise UserError where the action tower cannot rest. Searches that vary all parameters together say so themselves."""
-    lazy = experiment.network.implicit.lazy
+    lazy = experiment.network.head_options.lazy
     if lazy == "1":
         return
     Lazy.parse(lazy, 0)  # raises where the text cannot be read
     if experiment.options.account == "arrival":
         why = "of the evaluations that arrive first some vary the action tower and others do not, so none of them tell how to move it"
         raise UserError(f"lazy = {lazy} cannot be used with account = arrival: {why} (allowed: dispatch; or lazy = 1)")
-    if experiment.head != "itt":
-        raise UserError(f"lazy = {lazy} cannot be used with head {experiment.head!r} (allowed: 1; or head itt, which has an action tower)")
 
 
 def check_memory(task: SearchTask, size: int) -> None:
