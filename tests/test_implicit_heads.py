@@ -192,6 +192,12 @@ def test_an_explicit_policy_ends_in_tanh():
     assert found == [0, 1, 2, 3, 3]
 
 
+def test_an_explicit_policy_of_the_source_chooses_by_sign():
+    """Where an output times a choice's number is its score, the best is the first or the last; of equal ones the first."""
+    policy = search_policy("explicit", spaces.Discrete(3), 1, preset="MountainCar-v0", state_layers=1)
+    assert [int(chosen(policy, np.ones(1, np.float32), [x])) for x in (-3.0, -0.1, 0.0, 0.1, 3.0)] == [0, 0, 0, 2, 2]
+
+
 # Sets of actions.
 
 

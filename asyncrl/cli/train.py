@@ -12,6 +12,8 @@ from asyncrl.cli.arguments import EXIT_CODES, Env
 from asyncrl.cli.parsing import option_names, parse
 from asyncrl.errors import UserError, unknown
 
+ENV_HELP = "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc."
+
 
 def train(args: list[str]) -> int:
     """Train, with a live table, and write a run's folder."""
@@ -98,7 +100,7 @@ def experiment_type(algo: str, head: str = "auto") -> type[Any]:
     options = Annotated[entry.options_type, tyro.conf.arg(name=algo)]  # type: ignore[name-defined]
     fields = [
         ("algo", Annotated[str, tyro.conf.Suppress], dataclasses.field(default=algo, kw_only=True)),
-        ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help="Environment: an id of gymnasium's.")], dataclasses.field(kw_only=True)),
+        ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help=ENV_HELP)], dataclasses.field(kw_only=True)),
         ("mode", str, dataclasses.field(default=entry.default_mode)),
         ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo))], dataclasses.field(default="")),
         ("head", Annotated[str, tyro.conf.arg(help=_head_help())], dataclasses.field(default="auto")),

@@ -25,6 +25,12 @@ from asyncrl.processes.parcels import Parcel, pack, packed
 
 EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
 
+REGISTERED_BY = {"dm_control": "shimmy"}
+"""Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
+
+EXTRAS = {"shimmy": "dmc", "dm_control": "dmc", "pybullet_envs_gymnasium": "bullet", "pybullet": "bullet"}
+"""Module -> the extra of ours that installs it."""
+
 
 def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """Make the environment of a gymnasium id (``"CartPole-v1"``, ``"module:Env-v0"``) or of a function without arguments.
@@ -81,6 +87,7 @@ def _from_id(name: str, render_mode: str | None) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"gymnasium\.envs\.registration")
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"gymnasium\.")
+            warnings.filterwarnings("ignore", module="glfw")  # dm_control looks for a screen as soon as it is imported
             _import_entry_point(name)
             with _quiet_mujoco():
                 chosen: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
@@ -91,9 +98,10 @@ def _from_id(name: str, render_mode: str | None) -> Any:
         raise UserError(f"environment {name!r} needs a package: {_one_line(problem)}{_extra(name, str(problem))}") from problem
     except ModuleNotFoundError as problem:
         missing = problem.name or "?"
-        if ":" in name and name.startswith(missing):
+        package = missing.partition(".")[0]
+        if package not in EXTRAS and ":" in name and name.startswith(missing):
             raise UserError(f"environment {name!r}: there is no module named {missing!r}") from problem
-        raise UserError(f"environment {name!r} needs a package: run `pip install {missing.partition('.')[0]}`") from problem
+        raise _needs(name, package) from problem
     except (ImportError, error.Error) as problem:
         raise UserError(f"environment {name!r} cannot be made: {_one_line(problem)}") from problem
     except UserError:
@@ -110,7 +118,7 @@ def _import_entry_point(name: str) -> None:
         raise error.Error("an id has at most one ':', as in 'module:Env-v0'")
     if ":" in name and not all(part.isidentifier() for part in module.split(".")):
         raise error.Error(f"{module!r} is no name of a module, as in 'module:Env-v0' or 'package.module:Env-v0'")
-    if module:
+    if module := module or REGISTERED_BY.get(str(parse_env_id(short)[0]), ""):
         importlib.import_module(module)
     if isinstance(entry_point := _entry_point(short), str):
         load_env_creator(entry_point)
@@ -142,6 +150,12 @@ def _quiet_mujoco() -> Iterator[None]:
         before.set()
 
 
+def _needs(name: str, package: str) -> UserError:
+    """For an environment whose package is missing."""
+    wanted = f"'asyncrl[{EXTRAS[package]}]'" if package in EXTRAS else package
+    return UserError(f"environment {name!r} needs a package: run `pip install {wanted}`")
+
+
 def _unknown_id(name: str) -> UserError:
     module, _, short = name.rpartition(":")
     namespace, word, version = parse_env_id(short)
@@ -153,6 +167,8 @@ def _unknown_id(name: str) -> UserError:
         meant = prefix + get_env_id(namespace, word, newest)
         return UserError(f"unknown environment {name!r}; did you mean {meant!r}? (allowed: {listed})")
     if namespace is not None and all(spec.namespace != namespace for spec in registered):
+        if namespace in REGISTERED_BY:  # the module is there, and has not found what it registers
+            return _needs(name, namespace)
         hint = "" if module else f"; if a package registers it, put its module in front, as in 'module:{name}'"
         return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{hint}")
     newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in registered}

@@ -13,7 +13,8 @@ which are the counts of Table 4 in 14 of its 15 rows. Where the source contradic
 - InvertedPendulumBulletEnv-v0: Table 4 has 12, 13 and 12. With its 5 observations and 1 layer each the formulas give 6, 7 and 6, which
   is what the preset makes; 12, 13 and 12 would need 11 observations.
 - An action of Gym's discrete environments is one number there (its index), by which the counts of CartPole, MountainCar and Acrobot come
-  out; how one output of an explicit policy becomes a choice is not said, and the authors' code has no discrete actions.
+  out; how one output of an explicit policy becomes a choice is not said (`asyncrl.heads.explicit` says how it does here), and the
+  authors' code has no discrete actions.
 - The authors' explicit policies end in tanh, which the text does not say.
 """
 
