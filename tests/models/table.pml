@@ -1,7 +1,7 @@
 /*
  * The table of latents with deaths: several processes embed, read and give away the slots of an implicit head's set.
  *
- * What is modelled   asyncrl/heads/implicit/table.py (_shared, _slot_for, _busy_in, _embed, stands), places.py (claim, is_busy) and, with
+ * What is modelled   asyncrl/heads/implicit/table.py (_shared, _slot_for, _busy_in, _embed), standing.py, places.py (claim, is_busy) and, with
  *                    INDEX, the part of table.py and index.py that writes an index beside the latents (selection, holds, fill).
  *                    Processes may be killed between any two statements; a successor has another number and begins anew.
  * Bounds             N processes and, once they have ended, one more, which asks for a further version; two slots, as in the code; SHARDS
