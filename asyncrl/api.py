@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
 from asyncrl.envs.video import function_hint, has_screen, record
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_named
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.choice import heads_with_options, of_other_heads, options_type_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.tables import kept_tables
 from asyncrl.session.folder import other_environment, read_experiment
@@ -32,7 +32,7 @@ from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     """Train, as `asyncrl train ALGO ENV` does: ``train("a3c", "CartPole-v1", workers=4, mode="async", steps=200_000)``.
 
-    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions`, of `ImplicitOptions` and of the algorithm's options, by
+    `settings` are the fields of `Experiment`, of `RunOptions`, of `NetworkOptions`, and of the algorithm's and the head's options, by
     name; `env` may be a function that makes an environment, and `network_function` one that makes a torch network. Both
     are sent to the workers by cloudpickle. A CPU tensor that they capture is shared with all workers if it was moved to shared memory
     (`tensor.share_memory_()`), and copied into each otherwise; one on another device is refused.
@@ -41,23 +41,32 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     """
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown("algorithm", algo, ALGORITHMS)
-    entry = ALGORITHMS[algo]
-    groups = {"options": entry.options_type, "implicit": ImplicitOptions, "network": NetworkOptions, "run": RunOptions}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in groups}
-    own = {field.name for field in dataclasses.fields(Experiment)} - set(groups)
-    names = {field.name: name for name, kind in groups.items() for field in dataclasses.fields(kind) if field.name not in groups}
-    top: dict[str, Any] = {"mode": entry.default_mode}
-    for name, value in settings.items():
-        if name in own:
-            top[name] = value
-        elif name in names:
-            parts[names[name]][name] = value
-        else:
-            raise unknown("setting", name, [*own, *names])
-    parts["network"]["implicit"] = ImplicitOptions(**parts.pop("implicit"))
-    made = {name: groups[name](**given) for name, given in parts.items()}
+    entry, head = ALGORITHMS[algo], settings.get("head", "auto")
+    of_head = options_type_of(head_named(algo, head))
+    kinds = {"options": entry.options_type, "head_options": of_head, "network": NetworkOptions, "run": RunOptions}
+    parts = _by_owner(kinds, settings, head)
+    top = {"mode": entry.default_mode, **parts.pop("experiment")}
+    parts["network"]["head_options"] = of_head(**parts.pop("head_options"))
+    made = {name: kinds[name](**given) for name, given in parts.items()}
     check_named(made["options"], [name for name, value in settings.items() if value is not False])
     return run(Experiment(algo, env, **top, **made))
+
+
+def _by_owner(kinds: dict[str, type[Any]], settings: dict[str, Any], head: str) -> dict[str, dict[str, Any]]:
+    """The settings of each of `kinds`, and those of the experiment itself. Raises UserError for what none of them has."""
+    owners = {field.name: "experiment" for field in dataclasses.fields(Experiment) if field.name not in kinds}
+    for owner, kind in kinds.items():
+        owners |= {field.name: owner for field in dataclasses.fields(kind) if field.name not in {*kinds, *owners}}
+    parts: dict[str, dict[str, Any]] = {owner: {} for owner in ("experiment", *kinds)}
+    of_heads = heads_with_options()
+    for name, value in settings.items():
+        if name in owners:
+            parts[owners[name]][name] = value
+        elif name in of_heads:
+            raise UserError(f"{name} {of_other_heads(name, head)}")
+        else:
+            raise unknown("setting", name, [*owners, *of_heads])
+    return parts
 
 
 def run(experiment: Experiment) -> Result:

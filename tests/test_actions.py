@@ -14,9 +14,9 @@ import asyncrl
 from asyncrl.actors.episodes import EpisodeRunner
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import CheckedEnvironment, GymnasiumStepping, make_env, spec_of
-from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tower import TowerPolicy
 

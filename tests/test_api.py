@@ -29,6 +29,7 @@ from asyncrl.cli.runs import Evaluate, Play, Resume
 from asyncrl.envs.video import has_screen
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
+from asyncrl.heads import HEADS
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies.players import player_of
@@ -404,6 +405,7 @@ def test_a_run_goes_on_with_another_environment_whose_spaces_fit():
         RunOptions,
         NetworkOptions,
         *dict.fromkeys(entry.options_type for entry in ALGORITHMS.values()),
+        *dict.fromkeys(head.options_type for head in HEADS.values()),
         Resume,
         Evaluate,
         Play,

@@ -326,7 +326,7 @@ def test_help_of_every_command(capsys, command):
 
 def test_every_number_of_an_experiment_has_a_range():
     parts = [Experiment, *(hint for hint in typing.get_type_hints(Experiment).values() if dataclasses.is_dataclass(hint))]
-    parts += [entry.options_type for entry in ALGORITHMS.values()]
+    parts += [entry.options_type for entry in ALGORITHMS.values()] + [head.options_type for head in HEADS.values()]
     hints = {(part.__name__, name): both for part in parts for name, both in hints_of(part).items()}
     numbers = [field for field, (hint, _) in hints.items() if {int, float} & ({hint} | set(typing.get_args(hint)))]
     assert len(numbers) > 100
@@ -399,3 +399,4 @@ def test_a_quick_start(tmp_path, args):
     loaded = set(done.stderr.split("\n"))
     assert "tyro" in loaded
     assert loaded.isdisjoint({"torch", "tensorboard", "mujoco"})
+    assert args != "--help" or loaded.isdisjoint({"numba", "numpy", "gymnasium"})

@@ -24,11 +24,12 @@ from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads import HEADS
 from asyncrl.heads.choice import AUTO, REPLAY_ROLES, made
-from asyncrl.heads.head import Head, Role
+from asyncrl.heads.head import Head
 from asyncrl.heads.networks.compact import LAYERS
 from asyncrl.heads.networks.kernels import policy_forward, workspace_size
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy, round_arrays
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import attach_tables, restore_tables, tables_layout, tables_to_keep

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS as ALL_HEADS
-from asyncrl.heads.head import Role
 from asyncrl.heads.implicit.head import ImplicitHead
 from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows
 
 HEADS = {

@@ -11,12 +11,12 @@ from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.algos.nq import Nq, NqOptions
 from asyncrl.envs import GymnasiumStepping
 from asyncrl.envs.spec import spec_of
-from asyncrl.heads.head import Role
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads import HEADS
 from asyncrl.heads.networks.compact import GAINS
 from asyncrl.heads.networks.kernels import layer_sizes
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.learners.gradients import AutogradGradient, WrittenGradient
 from asyncrl.learners.value_gradients import AutogradValueGradient, WrittenValueGradient
 
@@ -27,8 +27,8 @@ DRAWN = [{}, {"resample": "subset", "subset": 6}, {"resample": "iteration"}, {"r
 def rolled(head, role, trunk="separate", **options):
     """(policy, vector [N], a rollout of STEPS steps that it has acted)"""
     environment = FollowEnv()
-    implicit = ImplicitOptions(latent=3, set_size=20, **options)
-    policy = Policy(spec_of(environment), head, NetworkOptions(trunk=trunk, implicit=implicit), role=role)
+    head_options = HEADS[head].options_type(latent=3, set_size=20, **options)
+    policy = Policy(spec_of(environment), head, NetworkOptions(trunk=trunk, head_options=head_options), role=role)
     policy.fill_tables(0)
     vector = (policy.initial(0) + 0.3 * np.random.default_rng(1).standard_normal(policy.size)).astype(np.float32)
     actor = Actor(GymnasiumStepping([environment], policy.spec), policy, vector, STEPS, [], np.random.default_rng(2))

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
+from asyncrl.heads import HEADS as REGISTRY
 from asyncrl.heads.implicit.numbers import half_bits, place_in, uniform_box
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.options import NetworkOptions
@@ -29,13 +30,14 @@ def spec_of(observations, space):
 
 
 def search_policy(head, space, observations=4, hidden=None, **options):
-    policy = SearchPolicy(spec_of(observations, space), head, NetworkOptions(hidden=hidden, implicit=ImplicitOptions(**options)))
+    network = NetworkOptions(hidden=hidden, head_options=REGISTRY[head].options_type(**options))
+    policy = SearchPolicy(spec_of(observations, space), head, network)
     policy.fill_tables(3)
     return policy
 
 
 def gradient_policy(head, space, observations=4, **options):
-    policy = Policy(spec_of(observations, space), head, NetworkOptions(implicit=ImplicitOptions(**options)))
+    policy = Policy(spec_of(observations, space), head, NetworkOptions(head_options=REGISTRY[head].options_type(**options)))
     policy.fill_tables(3)
     return policy
 

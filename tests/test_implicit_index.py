@@ -14,7 +14,7 @@ import asyncrl
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.form import work_size
 from asyncrl.heads.implicit.index import INDICES, SEED
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.implicit.options import TwoTowerOptions
 from asyncrl.heads.implicit.selection.selection import SelectionOptions
 from asyncrl.heads.implicit.towers import embed
 from asyncrl.heads.options import NetworkOptions
@@ -143,7 +143,8 @@ def test_epsilon_is_that_of_all_actions():
     """The same random numbers choose the same actions, whether the greedy ones come from an index or not."""
     played = []
     for selection in ("brute", "principal-tree"):
-        policy = Policy(spec_of(4, box(2)), "itt", NetworkOptions(implicit=ImplicitOptions(selection=selection, latent=5, scanned=4000)))
+        network = NetworkOptions(head_options=TwoTowerOptions(selection=selection, latent=5, scanned=4000))
+        policy = Policy(spec_of(4, box(2)), "itt", network)
         policy.fill_tables(3)
         rounds, vector = round_arrays(policy.spec, policy.head, None, (1, 200)), policy.initial(1)
         rounds.policy_output[:] = np.random.default_rng(0).standard_normal(rounds.policy_output.shape)
@@ -181,11 +182,6 @@ def test_learners_act_by_an_index(tmp_path, algo):
 def test_what_cannot_be_used_is_told(head, options, said):
     with pytest.raises(UserError, match=said):
         search_policy(head, box(2), **options)
-
-
-def test_an_explicit_policy_selects_nothing():
-    with pytest.raises(UserError, match=r"selection cannot be used with head 'explicit' \(it is an option of itt, iot\)"):
-        ImplicitOptions(selection="projections").check_head("explicit")
 
 
 def test_memory_is_checked_with_the_index():

@@ -16,7 +16,7 @@ from asyncrl.heads.implicit.form import PLACES, work_size
 from asyncrl.heads.implicit.index import INDICES, TableIndex
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.places import PROCESSES, is_alive
-from asyncrl.heads.implicit.sizes import Sizes, Towers
+from asyncrl.heads.implicit.sizes import SetSizes, Towers
 from asyncrl.heads.implicit.table import SHARD, SLOTS, LatentTable, table_layout
 from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import SharedArrays
@@ -32,7 +32,7 @@ class Actions:
     count, features, kind, random = COUNT, FEATURES, "uniform", True
 
 
-FORM = Sizes(ImplicitOptions(latent=LATENT), "auto").form(Actions, Towers("dot", 2))
+FORM = SetSizes(ImplicitOptions(latent=LATENT), "auto").form(Actions, Towers("dot", 2))
 
 
 KINDS = list(INDICES)

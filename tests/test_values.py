@@ -20,9 +20,9 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.envs import GymnasiumStepping, ship, spec_of
 from asyncrl.envs.make import make_env
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.learners.estimators import best_values, n_step_targets, one_step_targets, taken_values
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.learners.value_gradients import AutogradValueGradient, WrittenValueGradient, value_gradient_of

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from asyncrl.fields import POSITIVE
 from asyncrl.heads import HEADS
-from asyncrl.heads.head import Floats, Head, Role, Sums
+from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 
 DEVIATION = 0.5
 PROCESSES = 4096
 LARGEST = 1.0 - 1e-6
+
+
+@dataclass(frozen=True)
+class TiltedOptions(HeadOptions):
+    """Options of a newcomer's head."""
+
+    tilt: Annotated[float, POSITIVE] = 0.2
+    """Deviation of the table's first contents."""
 
 
 class TiltedHead(Head):
@@ -30,6 +40,7 @@ class TiltedHead(Head):
 
     name: ClassVar[str] = "tilted"
     description: ClassVar[str] = "for the tests: normal, tilted by a shared table, squashed by tanh"
+    options_type: ClassVar[type[HeadOptions]] = TiltedOptions
     roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.REPLAY, Role.SEARCH})
     action_kinds: ClassVar[tuple[str, ...]] = ("box",)
     action_dtype: ClassVar[type] = np.float32
@@ -42,7 +53,7 @@ class TiltedHead(Head):
         return {"tilt": ((self.components,), np.float32), "processes": ((PROCESSES,), np.int64)}
 
     def fill(self, generator):
-        self.tables["tilt"][:] = 0.2 * generator.standard_normal(self.components)
+        self.tables["tilt"][:] = self.chosen_options.tilt * generator.standard_normal(self.components)
 
     def choose(self, rounds, vector, t):
         mean = rounds.scratch["mean"]

@@ -44,6 +44,11 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
 }
 
 
+def head_named(algo: str, given: str) -> str:
+    """The head, or the layers, that a user names under an algorithm: of `auto` the algorithm's own head, where it has one."""
+    return ALGORITHMS[algo].head if given == "auto" else given
+
+
 _ACTIONS = {"discrete": "Discrete", "multidiscrete": "MultiDiscrete", "box": "Box"}
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.bench.structures import HALF_CHEETAH
+from asyncrl.heads import HEADS
 from asyncrl.heads.implicit.form import work_size
-from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.towers import embed, raw_scores
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
@@ -45,8 +45,9 @@ class Played:
     def __init__(self, head: str, selection: str, count: int, size: int, changes: dict[str, Any]):
         """`count`, `size`: actions of the set, and numbers of a latent."""
         self.head, self.selection, self.scanned = head, selection, changes.get("scanned")
-        options = ImplicitOptions(latent=size, state_layers=None if head == "iot" else 2, set_size=count, **changes)
-        self.policy = SearchPolicy(HALF_CHEETAH, head, NetworkOptions(implicit=options))
+        of_set, of_state = {} if head == "explicit" else {"set_size": count}, {} if head == "iot" else {"state_layers": 2}
+        options = HEADS[head].options_type(latent=size, **of_set, **of_state, **changes)  # type: ignore[call-arg]
+        self.policy = SearchPolicy(HALF_CHEETAH, head, NetworkOptions(head_options=options))
         self.policy.fill_tables(0)
         self.vector = self.policy.initial(1)
         self.policy.head.announce(self.vector)

@@ -12,7 +12,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
@@ -24,13 +24,17 @@ from asyncrl.errors import UserError, nearest
 Arguments = TypeVar("Arguments")
 
 
-def parse(kind: type[Arguments], args: Sequence[str], prog: str, description: str = "") -> Arguments:
+def parse(
+    kind: type[Arguments], args: Sequence[str], prog: str, description: str = "", elsewhere: Mapping[str, str] | None = None
+) -> Arguments:
     """Parse a command's arguments into the dataclass `kind`. `--help` prints the options and raises SystemExit(0).
+
+    `elsewhere`: options such as ``--latent`` that others have, and for each the words that refuse it here.
 
     Raises:
         UserError: an unknown option, an invalid value, a missing or an unexpected argument.
     """
-    _refuse_unknown_options(kind, args, prog)
+    _refuse_unknown_options(kind, args, prog, elsewhere or {})
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
@@ -71,7 +75,7 @@ def option_names(kind: type) -> tuple[list[str], list[str]]:
     return options, positional
 
 
-def _refuse_unknown_options(kind: type, args: Sequence[str], prog: str) -> None:
+def _refuse_unknown_options(kind: type, args: Sequence[str], prog: str, elsewhere: Mapping[str, str]) -> None:
     """Raise UserError for an unknown option, before tyro parses: it would report a missing argument for a misspelt option."""
     options, positional = option_names(kind)
     for token in args:
@@ -82,7 +86,9 @@ def _refuse_unknown_options(kind: type, args: Sequence[str], prog: str) -> None:
         if name[2:] in positional:
             usage = " ".join([prog, *(word.upper() for word in positional)])
             raise UserError(f"unknown option {given!r}: {name[2:]} is given by its place (usage: {usage} [OPTIONS])")
-        raise UserError(f"unknown option {given!r}{nearest(name, options)} (see {prog} --help)")
+        if name in elsewhere:
+            raise UserError(f"option {given!r} {elsewhere[name]}")
+        raise UserError(f"unknown option {given!r}{nearest(name, [*options, *elsewhere])} (see {prog} --help)")
 
 
 def without_box(printed: str) -> str:

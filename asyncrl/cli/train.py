@@ -9,13 +9,8 @@ from typing import Annotated, Any
 import tyro
 
 from asyncrl.cli.arguments import EXIT_CODES, Env
-from asyncrl.cli.parsing import parse
+from asyncrl.cli.parsing import option_names, parse
 from asyncrl.errors import UserError, unknown
-
-HEAD_HELP = (
-    "Policy head; auto picks the one that fits the action space. itt, iot and explicit have options of their own: "
-    "asyncrl train ALGO --head itt --help."
-)
 
 
 def train(args: list[str]) -> int:
@@ -25,10 +20,8 @@ def train(args: list[str]) -> int:
     from asyncrl.heads.options import NetworkOptions
 
     algo, rest = _algorithm(args)
-    implicit = _names_implicit_head(rest)
-    if not implicit:
-        _refuse_implicit_options(rest)
-    given = parse(experiment_type(algo, implicit), rest, f"asyncrl train {algo}", _train_description(algo))
+    head = (_words_after(rest, "--head") or ["auto"])[-1]
+    given = parse(experiment_type(algo, head), rest, f"asyncrl train {algo}", _train_description(algo), _of_other_heads(algo, head))
     experiment = Experiment(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Experiment)})
     experiment = dataclasses.replace(experiment, network=_plain(NetworkOptions, experiment.network))
     check_named(experiment.options, [word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")])
@@ -73,37 +66,33 @@ def _words_after(args: list[str], option: str) -> list[str]:
     return after + [word.partition("=")[2] for word in args if word.startswith(f"{option}=")]
 
 
-def _names_implicit_head(args: list[str]) -> bool:
-    """Whether a head is named that has options of its own, which other heads' help leaves out."""
-    from asyncrl.heads.implicit.options import IMPLICIT_HEADS
+def _of_other_heads(algo: str, head: str) -> dict[str, str]:
+    """The options that other heads have and `head` has not, and for each the words that refuse it."""
+    from asyncrl.algos import head_named
+    from asyncrl.heads import HEADS
+    from asyncrl.heads.choice import heads_with_options, of_other_heads, options_type_of
 
-    return any(word in IMPLICIT_HEADS for word in _words_after(args, "--head"))
-
-
-def _refuse_implicit_options(args: list[str]) -> None:
-    """Raise UserError for an option of implicit heads where none of them is named."""
-    from asyncrl.heads.implicit.options import IMPLICIT_HEADS, ImplicitOptions
-
-    own = {field.name for field in dataclasses.fields(ImplicitOptions)}
-    for word in args:
-        if word.startswith("--") and word[2:].partition("=")[0].replace("-", "_") in own:
-            raise UserError(f"option {word.partition('=')[0]!r} needs a head that has it (--head {', '.join(IMPLICIT_HEADS)})")
+    own, having = option_names(options_type_of(head_named(algo, head)))[0], heads_with_options()
+    options = dict.fromkeys(option for one in HEADS.values() for option in option_names(one.options_type)[0] if option not in own)
+    fields = {option: option.removeprefix("--").replace("-", "_") for option in options}
+    return {option: of_other_heads(name if name in having else name.removeprefix("no_"), head) for option, name in fields.items()}
 
 
-def experiment_type(algo: str, implicit: bool = False) -> type[Any]:
+def experiment_type(algo: str, head: str = "auto") -> type[Any]:
     """A subclass of Experiment for the command line: `env` is positional, with the algorithm's options and its default mode.
 
-    `implicit`: with the options of the heads itt, iot and explicit.
+    `head`: as it is named; its own options are among those of the network.
     """
-    from asyncrl.algos import ALGORITHMS
+    from asyncrl.algos import ALGORITHMS, head_named
     from asyncrl.experiment.experiment import Experiment
-    from asyncrl.heads.implicit.options import ImplicitOptions
+    from asyncrl.heads.choice import options_type_of
     from asyncrl.heads.options import NetworkOptions
 
-    entry = ALGORITHMS[algo]
-    shown = ImplicitOptions if implicit else Annotated[ImplicitOptions, tyro.conf.Suppress]
+    entry, named = ALGORITHMS[algo], head_named(algo, head)
+    of_head = options_type_of(named)
+    shown = Annotated[of_head, tyro.conf.arg(name=f"head {named}", prefix_name=False, help=of_head.__doc__)]  # type: ignore[valid-type]
     network = dataclasses.make_dataclass(
-        "Network", [("implicit", shown, dataclasses.field(default=ImplicitOptions()))], bases=(NetworkOptions,), frozen=True
+        "Network", [("head_options", shown, dataclasses.field(default_factory=of_head))], bases=(NetworkOptions,), frozen=True
     )
     network.__doc__ = NetworkOptions.__doc__
     options = Annotated[entry.options_type, tyro.conf.arg(name=algo)]  # type: ignore[name-defined]
@@ -112,11 +101,20 @@ def experiment_type(algo: str, implicit: bool = False) -> type[Any]:
         ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help="Environment: an id of gymnasium's.")], dataclasses.field(kw_only=True)),
         ("mode", str, dataclasses.field(default=entry.default_mode)),
         ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo))], dataclasses.field(default="")),
-        ("head", Annotated[str, tyro.conf.arg(help=HEAD_HELP)], dataclasses.field(default="auto")),
+        ("head", Annotated[str, tyro.conf.arg(help=_head_help())], dataclasses.field(default="auto")),
         ("options", options, dataclasses.field(default_factory=entry.options_type)),
         ("network", network, dataclasses.field(default_factory=network)),
     ]
     return dataclasses.make_dataclass("Train", fields, bases=(Experiment,), frozen=True)
+
+
+def _head_help() -> str:
+    """The help text of `--head`, which names the heads that have options of their own."""
+    from asyncrl.heads import HEADS
+
+    names = [name for name, head in HEADS.items() if dataclasses.fields(head.options_type)]
+    example = f"asyncrl train ALGO --head {names[0]} --help"
+    return f"Policy head; auto picks the one that fits the action space. Heads with options of their own: {', '.join(names)} ({example})."
 
 
 def _explore_help(algo: str) -> str:

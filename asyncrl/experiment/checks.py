@@ -14,9 +14,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.errors import UserError, unknown
 from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
+from asyncrl.heads.choice import options_type_of, role_under
 from asyncrl.heads.options import LOG_STD
 from asyncrl.processes.starting import usable_cores
 
@@ -44,11 +45,10 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     if not isinstance(experiment.algo, str) or experiment.algo not in ALGORITHMS:
         raise unknown("algorithm", experiment.algo, ALGORITHMS)
     _check_options(experiment)
-    for part in (experiment, experiment.options, experiment.network, experiment.network.implicit, experiment.run):
+    for part in (experiment, experiment.options, experiment.network, experiment.network.head_options, experiment.run):
         check_fields(part)
-    experiment.network.implicit.check_head(experiment.head)
-    if experiment.network.implicit.lazy > 1 and not ALGORITHMS[experiment.algo].searches:
-        raise UserError(f"lazy = {experiment.network.implicit.lazy} cannot be used with {experiment.algo}: it is for black-box search")
+    entry = ALGORITHMS[experiment.algo]
+    experiment.network.head_options.check_role(role_under(entry.head, entry.searches, entry.learns_values), experiment.algo)
     least = experiment.options.least_steps
     if experiment.steps < least:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {least}: not even one rollout would fit")
@@ -61,11 +61,15 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
 
 
 def _check_options(experiment: Experiment) -> None:
-    """The options are the algorithm's own: those of another lack what it reads."""
+    """The options are the algorithm's own, and the head's: those of another lack what it reads."""
     wanted, given = ALGORITHMS[experiment.algo].options_type, experiment.options
     if not isinstance(given, wanted):
         shown = f"options of type {type(given).__name__}"
         raise UserError(f"{shown} cannot be used with {experiment.algo} (allowed: {wanted.__name__})")
+    of_head, chosen = options_type_of(head_named(experiment.algo, experiment.head)), experiment.network.head_options
+    if type(chosen) is not of_head:
+        shown = f"head_options of type {type(chosen).__name__}"
+        raise UserError(f"{shown} cannot be used with head {experiment.head!r} (allowed: {of_head.__name__})")
 
 
 def _check_threads(threads: int) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Range
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.choice import options_type_of
+from asyncrl.heads.options import NetworkOptions, chosen_or_default
 from asyncrl.processes.starting import usable_cores
 from asyncrl.scheduler.modes import Mode, parse_modes
 
@@ -76,8 +77,13 @@ class Experiment:
     """A network of the user's own (Python API): see `asyncrl.heads.policy.NetworkFunction`."""
 
     def __post_init__(self) -> None:
-        if self.options is None and isinstance(self.algo, str) and self.algo in ALGORITHMS:
+        if not isinstance(self.algo, str) or self.algo not in ALGORITHMS:
+            return
+        if self.options is None:
             object.__setattr__(self, "options", ALGORITHMS[self.algo].options_type())
+        chosen = chosen_or_default(self.network.head_options, options_type_of(head_named(self.algo, self.head)))
+        if chosen is not self.network.head_options:
+            object.__setattr__(self, "network", replace(self.network, head_options=chosen))
 
     @cached_property
     def modes(self) -> tuple[tuple[int, Mode], ...]:

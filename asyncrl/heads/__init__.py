@@ -1,6 +1,7 @@
 """Policy heads: what turns an observation into an action. One head is one file, and its line in `HEADS`.
 
-    head         the contract: roles, own parameters, tables in shared memory, acting and learning
+    head         the contract: options, own parameters, tables in shared memory, acting and learning
+    roles        the families of algorithms in which a head can be used
     categorical, gaussian   heads of stochastic policies
     action_values           the head of value learning
     squashed                heads of policies that learn from a replay
@@ -16,7 +17,7 @@
     tables       the shared arrays of heads: in memory, in a checkpoint, in an evaluation
     actions      what a head has decided, as the environment wants it
     behaviour    what exploration makes of a policy
-    options      what the user may choose of a network
+    options      what the user may choose of a network; the base of what a head has of its own
     networks     layers and networks, compiled and as torch modules over the same memory
 """
 

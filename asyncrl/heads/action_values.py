@@ -8,10 +8,11 @@ import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Floats, Head, Role, Sums
+from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit
 

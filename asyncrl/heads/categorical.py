@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.head import Floats, Head, Role, Sums
+from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import FAST, normalise
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit
 

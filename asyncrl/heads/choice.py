@@ -7,16 +7,18 @@ the action space has by default. `auto` stands for that distribution over dense 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
 import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError, unknown
+from asyncrl.errors import UserError, nearest, unknown
 from asyncrl.heads import HEADS
-from asyncrl.heads.head import Head, Role
+from asyncrl.heads.head import Head
 from asyncrl.heads.networks.compact import LAYERS, LINEAR
 from asyncrl.heads.networks.structures import STRUCTURES
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions
+from asyncrl.heads.roles import Role
 
 _DISTRIBUTIONS = {"discrete": "categorical", "multidiscrete": "categorical", "box": "gaussian"}
 AUTO: Mapping[Role, Mapping[str, str]] = {
@@ -37,6 +39,35 @@ _ACTIONS = {"discrete": "Discrete", "multidiscrete": "MultiDiscrete", "box": "Bo
 def with_role(*roles: Role) -> list[str]:
     """Names of the heads that have any of these roles, in the order of the registry."""
     return [name for name, head in HEADS.items() if not head.roles.isdisjoint(roles)]
+
+
+def role_under(own_head: str, searches: bool, learns_values: bool) -> Role:
+    """The role that heads have under an algorithm. `own_head`: of one with a replay its own head, of others `auto`."""
+    if searches:
+        return Role.SEARCH
+    if learns_values:
+        return Role.ACTION_VALUES
+    return Role.ACTOR_CRITIC if own_head == "auto" else next(iter(HEADS[own_head].roles & REPLAY_ROLES))
+
+
+def options_type_of(name: str) -> type[HeadOptions]:
+    """The type of a head's own options: plain `HeadOptions` for names of layers, and for `auto` where that depends on the actions."""
+    return HEADS[name].options_type if isinstance(name, str) and name in HEADS else HeadOptions
+
+
+def heads_with_options() -> dict[str, list[str]]:
+    """Every option of a head, by name: the heads that have it, in the order of the registry."""
+    found: dict[str, list[str]] = {}
+    for name, head in HEADS.items():
+        for field in fields(head.options_type):
+            found.setdefault(field.name, []).append(name)
+    return found
+
+
+def of_other_heads(option: str, head: str) -> str:
+    """What is said of an option that `head`, as it is named, has not, but others have."""
+    having = heads_with_options()[option]
+    return f"cannot be used with head {head!r}{nearest(head, having)} (it is an option of {', '.join(having)})"
 
 
 def made(name: str, spec: EnvSpec, options: NetworkOptions, role: Role | None = None) -> Head:

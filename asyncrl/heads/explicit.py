@@ -15,12 +15,14 @@ import numpy as np
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.decisions import take_choice
-from asyncrl.heads.head import Floats, Head, Role
+from asyncrl.heads.head import Floats, Head
+from asyncrl.heads.implicit.options import ExplicitOptions
 from asyncrl.heads.implicit.sizes import Sizes
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import RoundArrays
 from asyncrl.shared.compiled import njit
 
@@ -56,16 +58,18 @@ class ExplicitHead(Head):
 
     name: ClassVar[str] = "explicit"
     description: ClassVar[str] = "no biases, outputs by tanh: what the implicit heads are compared with"
+    options_type: ClassVar[type[HeadOptions]] = ExplicitOptions
+    chosen_options: ExplicitOptions
     roles: ClassVar[frozenset[Role]] = frozenset({Role.SEARCH})
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "multidiscrete", "box")
     action_dtype: ClassVar[type] = np.int64
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
-        self._options, self._sizes = options, Sizes(options.implicit, options.activation)
+        self._options, self._sizes = options, Sizes(self.chosen_options, options.activation)
         if self._box and not np.isfinite(self.bounds).all():
             raise UserError(f"head {self.name!r} needs Box actions with finite bounds; this environment's reach to infinity")
-        self._one_output = options.implicit.encoding == "index"
+        self._one_output = self.chosen_options.encoding == "index"
         self.policy_outputs = self.components if self._box or self._one_output else int(self.sizes.sum())
 
     def network(self, given: Shape) -> Shape:

@@ -16,7 +16,6 @@ an observation. `tests/test_head_contract.py` holds every head of the registry t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,27 +24,13 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.actions import EnvironmentActions, float32_within
 from asyncrl.heads.networks.compact import Shape
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions, chosen_or_default
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
 
 Floats = NDArray[np.float32]
 Sums = tuple[float, float]
-
-
-class Role(Enum):
-    """The families of algorithms in which a head can be used. The module says what each of them needs of a head."""
-
-    ACTOR_CRITIC = "actor-critic"
-    """Stochastic policies beside v(s), learned from log-probabilities: a3c and a2c (actor-learners), impala, appo and npg (streams)."""
-    ACTION_VALUES = "action values"
-    """Q(s, .) with a target network: q1, sarsa and nq."""
-    REPLAY = "replay"
-    """Deterministic policies that learn from a replay, by the gradient of a critic: ddpg and td3."""
-    SOFT_REPLAY = "soft replay"
-    """Stochastic policies that learn from a replay: sac."""
-    SEARCH = "search"
-    """Greedy policies whose parameters a black-box search varies: es and its kin."""
 
 
 class Head:
@@ -60,6 +45,7 @@ class Head:
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
     squash           whether tanh keeps a Box action within its bounds; otherwise it is clipped there
     tables           the shared arrays of `table_layout`, see `attach`
+    chosen_options   what the user has chosen of this head, an `options_type`
 
     `vector` is everywhere the policy's parameters [size], or what stands for them under compact layers (`Policy.dense`): the
     head's own parameters are its last `extra_size` numbers, all others are the network's.
@@ -75,6 +61,9 @@ class Head:
     """Kinds of actions that it is made for: "discrete", "multidiscrete", "box" (see `asyncrl.envs.spec.EnvSpec`)."""
     action_dtype: ClassVar[type]
     """Of the actions that are stored: np.int64 for choices, counted from 0; np.float32 for Box."""
+    options_type: ClassVar[type[HeadOptions]] = HeadOptions
+    """The frozen dataclass of its own options, in its file or beside it. They are shown, accepted and kept where the head is named, and
+    refused elsewhere; other heads may have options of the same names. `asyncrl.experiment.experiment` makes the one object of a run."""
     noise: ClassVar[str] = ""
     """Random numbers that `choose` reads from noise[0]: "uniform" in [0, 1), "normal", or "" for none."""
     decides: ClassVar[bool] = False
@@ -95,6 +84,7 @@ class Head:
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         """Raises UserError for actions or options that this head cannot serve; `asyncrl.heads.choice` has checked the action kind."""
+        self.chosen_options: Any = chosen_or_default(options.head_options, self.options_type)
         self.components = self.stored = spec.action_size
         self.sizes = np.array(spec.action_sizes, np.int64)
         self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, -1))

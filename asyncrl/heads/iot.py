@@ -36,7 +36,7 @@ class OneTowerHead(ImplicitHead):
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
-        refines = options.implicit.selection == "refine"
+        refines = self.chosen_options.selection == "refine"
         self._refining = Refining(self.form, self._scratch[1], self.bounds) if refines else None
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
@@ -53,11 +53,7 @@ class OneTowerHead(ImplicitHead):
         r.action[t] = 0
 
     def towers(self) -> Towers:
-        given, preset = self.options.implicit, self.sizes_of.preset
-        others = (("energy", given.energy, "dot"), ("normalize_latents", given.normalize_latents, False), ("lazy", given.lazy, 1))
-        for option, value, only in others:
-            if value != only:
-                raise UserError(f"{option} = {value} cannot be used with head 'iot' (allowed: {only}; itt has it)")
+        given, preset = self.chosen_options, self.sizes_of.preset
         layers = given.action_layers or (preset.iot_layers if preset else DEFAULT_LAYERS)
         if layers < 2:
             raise UserError(f"action_layers = {layers} cannot be used with head 'iot' (allowed: whole numbers from 2: first and last)")
@@ -65,6 +61,6 @@ class OneTowerHead(ImplicitHead):
 
     def network(self, given: Shape) -> Shape:
         """One linear layer, W_s."""
-        if (self.options.implicit.state_layers or 1) > 1:
+        if (self.chosen_options.state_layers or 1) > 1:
             raise UserError("state_layers cannot be used with head 'iot' (its layers are action_layers, with latent units between them)")
         return self.sizes_of.shape(replace(given, hidden=()), self.options.hidden, 1)

@@ -17,13 +17,15 @@ import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Floats, Head, Role, Sums
+from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.implicit.head import ImplicitHead
 from asyncrl.heads.implicit.index import INDICES
+from asyncrl.heads.implicit.options import TwoTowerOptions
 from asyncrl.heads.implicit.probabilities import all_values, value_gradient
 from asyncrl.heads.implicit.sizes import Towers
 from asyncrl.heads.implicit.tensors import scores_of
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import TEMPERATURE, LossRows, RoundArrays
 
 
@@ -33,10 +35,12 @@ class TwoTowerHead(ImplicitHead):
     name: ClassVar[str] = "itt"
     roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.ACTION_VALUES, Role.SEARCH})
     description: ClassVar[str] = "implicit, two towers: the best action of a set by latents of state and action"
+    options_type: ClassVar[type[HeadOptions]] = TwoTowerOptions
+    chosen_options: TwoTowerOptions
     selections: ClassVar[tuple[str, ...]] = ("brute", *INDICES)
 
     def towers(self) -> Towers:
-        given, preset = self.options.implicit, self.sizes_of.preset
+        given, preset = self.chosen_options, self.sizes_of.preset
         layers = given.action_layers or (preset.action_layers if preset else 2)
         return Towers(given.energy, layers, 0, given.normalize_latents or given.energy == "angular")
 
@@ -53,7 +57,7 @@ class TwoTowerValues(TwoTowerHead):
             raise UserError(f"recurrent {options.recurrent} does not go with action values, whose target network keeps no memory")
         super().__init__(spec, options)
         if self.stored > 1:
-            raise UserError(f"resample = {options.implicit.resample} cannot be used for action values (allowed: never)")
+            raise UserError(f"resample = {self.chosen_options.resample} cannot be used for action values (allowed: never)")
         self._d_latent = np.zeros((1, self.policy_outputs), np.float32)
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:

@@ -1,17 +1,38 @@
-"""What the user may choose of a network. A leaf: heads, experiment and command line read it."""
+"""What the user may choose of a network, and of a head. A leaf: heads, experiment and command line read it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.roles import Role
 
 LOG_STD = (-5.0, 2.0)
 """Within these lies the logarithm of a Gaussian policy's standard deviation, whatever its parameter is: see `asyncrl.heads.gaussian`."""
 SQUASHED_LOG_STD = (-20.0, 2.0)
 """The same of SAC's policy, whose network gives it for each observation."""
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Base of the options of every head, and those of heads that have none: what others ask of options whose fields they do not know.
+
+    A subclass that has an option of the name of one of these properties declares it as a field, which replaces the property.
+    """
+
+    @property
+    def lazy(self) -> int:
+        """Black-box search: in every so-many-th generation the head's own parameters are varied and updated, in others they rest."""
+        return 1
+
+    def check_role(self, role: Role, algo: str) -> None:
+        """Raise UserError for options that mean nothing where the head has this role, which is that of `algo`."""
+
+
+def chosen_or_default(chosen: HeadOptions, kind: type[HeadOptions]) -> HeadOptions:
+    """The options that were chosen for a head, whose type is `kind`; where it is plain `HeadOptions`, nothing was: `kind`'s defaults."""
+    return kind() if type(chosen) is HeadOptions else chosen
 
 
 @dataclass(frozen=True)
@@ -36,8 +57,8 @@ class NetworkOptions:
     """Head low-displacement: displacement rank of its layers."""
     virtual_batch: Annotated[int, COUNT_OR_ZERO] = 0
     """Black-box search: reference observations whose mean and deviation normalise every hidden unit; 0 for none."""
-    implicit: ImplicitOptions = field(default_factory=ImplicitOptions)
-    """Of the heads itt, iot and explicit alone."""
+    head_options: Any = field(default_factory=HeadOptions)  # of the head's `options_type`; a plain one stands for its defaults
+    """Of the head alone."""
 
     @property
     def hidden_activation(self) -> str:

@@ -12,12 +12,13 @@ from asyncrl.envs.generators import kept_generators, seed_generators
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS, REPLAY_ROLES, actor_learner_head, made
-from asyncrl.heads.head import Head, Role
+from asyncrl.heads.head import Head
 from asyncrl.heads.networks import value_alone
 from asyncrl.heads.networks.compact import GAINS, CompactNetwork, actor_critic, check_network, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, layer_sizes, make_plan, vector_size, workspace_size
 from asyncrl.heads.networks.structures.dense import Orthogonal
 from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import KNOBS, TEMPERATURE, RoundArrays
 
 OWN_PARAMETERS = 0x4EAD

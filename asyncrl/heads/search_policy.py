@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.choice import made, searched_head
-from asyncrl.heads.head import Role
 from asyncrl.heads.networks.compact import Shape, check_network, searched, shape_of
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import OWN_PARAMETERS
+from asyncrl.heads.roles import Role
 from asyncrl.heads.search_player import Player
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Floats, Head, Role
+from asyncrl.heads.head import Floats, Head
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import SQUASHED_LOG_STD, NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.shared.compiled import njit
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from asyncrl import __version__
-from asyncrl.algos import ALGORITHMS
+from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
-from asyncrl.heads.implicit.options import ImplicitOptions
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.choice import options_type_of
+from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.store.checkpoint import read_manifest, step_of
 from asyncrl.store.json_files import standard_json, write_json_atomically
@@ -105,7 +105,8 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
         data = _read(path)
         settings = dict(data["settings"])
         options_type = ALGORITHMS[settings["algo"]].options_type
-        settings["network"] = _with_implicit(settings["network"])
+        of_head = options_type_of(head_named(settings["algo"], settings["head"]))
+        settings["network"] = _with_head_options(settings["network"], of_head)
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
         experiment = _rebuild(Experiment, {**settings, **made})
@@ -149,9 +150,16 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _with_implicit(network: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a network with those of implicit heads as they were; runs from before these heads have none."""
-    return {**network, "implicit": _rebuild(ImplicitOptions, network["implicit"])} if "implicit" in network else network
+def _with_head_options(network: dict[str, Any], kind: type[HeadOptions]) -> dict[str, Any]:
+    """The settings of a network with the options of its head, of type `kind`, as they were.
+
+    Runs from before heads had options of their own have none, or have `implicit` instead, whatever the head: those that the head has
+    not it never read.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}
+    old = {name: value for name, value in network.get("implicit", {}).items() if name in known}
+    rest = {name: value for name, value in network.items() if name not in ("implicit", "head_options")}
+    return {**rest, "head_options": _rebuild(kind, network.get("head_options", old))}
 
 
 def _rebuild(kind: type, values: dict[str, Any]) -> Any:

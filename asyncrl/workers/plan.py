@@ -23,9 +23,9 @@ from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads import HEADS
 from asyncrl.heads.choice import refuse_action_values
-from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.processes.interrupts import interruptible
 from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores

@@ -23,20 +23,22 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Floats, Head, Role, Sums
+from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet
 from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe, write_picked
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import INDICES, TableIndex, check_selection, index_numbers
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
 from asyncrl.heads.implicit.numbers import content_key
+from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
-from asyncrl.heads.implicit.sizes import RESAMPLES, Sizes, Towers, matrices
+from asyncrl.heads.implicit.sizes import RESAMPLES, SetSizes, Towers, matrices
 from asyncrl.heads.implicit.table import SLOTS, LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.structures.dense import Orthogonal
-from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.options import HeadOptions, NetworkOptions
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
 
@@ -52,6 +54,8 @@ class ImplicitHead(Head):
     selections: ClassVar[tuple[str, ...]] = ("brute",)
     """What `--selection` may say."""
 
+    options_type: ClassVar[type[HeadOptions]] = ImplicitOptions
+    chosen_options: ImplicitOptions
     roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTOR_CRITIC, Role.SEARCH})
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "multidiscrete", "box")
     action_dtype: ClassVar[type] = np.int64
@@ -59,21 +63,22 @@ class ImplicitHead(Head):
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
-        self.options, self.sizes_of = options, Sizes(options.implicit, options.activation)
-        self._set = ActionSet(self.name, spec, options.implicit, self.sizes_of.set_size)
+        chosen = self.chosen_options
+        self.options, self.sizes_of = options, SetSizes(chosen, options.activation)
+        self._set = ActionSet(self.name, spec, chosen, self.sizes_of.set_size)
         self.policy_outputs, self.places = self.sizes_of.latent, self._set.count
         towers = self.towers()
         self.form = self.sizes_of.form(self._set, towers)
-        check_selection(self.name, self.selections, options.implicit, RESAMPLES[self.form[RESAMPLE]])
-        self._indexed = options.implicit.selection in INDICES
-        held = (SLOTS + 1) * index_numbers(options.implicit, self.places, self.policy_outputs) if self._indexed else 0
+        check_selection(self.name, self.selections, chosen, RESAMPLES[self.form[RESAMPLE]])
+        self._indexed = chosen.selection in INDICES
+        held = (SLOTS + 1) * index_numbers(chosen, self.places, self.policy_outputs) if self._indexed else 0
         self._set.check_memory(3 * self.policy_outputs + held)  # the slots of the table, and memory of its own
         self._matrices = matrices(self.form, towers, self.policy_outputs, self._set.features)
         self.extra_size = sum(inputs * outputs for inputs, outputs in self._matrices)
         self.stored = int(self.form[STORED])
         self._fixed = bool(self.form[RESAMPLE] <= SUBSET)
         self._scratch = scratch_of(self.form, work_size(towers.action_layers, towers.rest_layers, self.policy_outputs, self._set.features))
-        index = TableIndex(options.implicit, self.places, self.policy_outputs) if self._indexed else None
+        index = TableIndex(chosen, self.places, self.policy_outputs) if self._indexed else None
         self._latents: Latents = LatentTable(self.form, self._scratch[1], index) if self._fixed else DrawnLatents(self.form)
         self._turns, self._d_own = np.zeros(TURNS, np.int64), np.zeros(self.extra_size)
         self._d_latents = np.zeros((self.places, self.policy_outputs), np.float32)  # pages are taken where something is learned
@@ -150,7 +155,7 @@ class ImplicitHead(Head):
         return choose(self._latents.alone(own), *rest)
 
     def _temperature(self) -> float:
-        return self.options.implicit.set_temperature
+        return self.chosen_options.set_temperature
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, own, temperature = rounds, self._own(vector), self._temperature()
@@ -186,7 +191,7 @@ class ImplicitHead(Head):
             self.choose(r, vector, t)
             return sound
 
-        return step if self.options.implicit.selection == "brute" else step_in_two, ()
+        return step if self.chosen_options.selection == "brute" else step_in_two, ()
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self._box or self._single:
@@ -222,7 +227,7 @@ class ImplicitHead(Head):
     def divergence(self, policy_output: Any, extra: Any, old_output: Any, old_extra: Any) -> Any:
         """As `Head.divergence`, over the whole set; one that is drawn anew is not known here, and refused."""
         if self.form[RESAMPLE] != NEVER:
-            raise UserError(f"head {self.name!r} with resample = {self.options.implicit.resample} cannot be used with npg (allowed: never)")
+            raise UserError(f"head {self.name!r} with resample = {self.chosen_options.resample} cannot be used with npg (allowed: never)")
         keys, features, warmth = np.zeros(len(policy_output), np.int64), self._features(), self._temperature()
         new, old = (
             (scores_of(self.form, output, own, features, keys)[0] / warmth).log_softmax(-1)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from asyncrl.errors import UserError
 from asyncrl.fields import COUNT, POSITIVE
+from asyncrl.heads.options import HeadOptions
+from asyncrl.heads.roles import Role
 
 LARGEST_LIST = 100_000
 """Numbers of a catalogue that is given as they are: they are written into experiment.json. Larger ones are given as a file."""
 
-HEADS_WITH_ACTION_SETS = ("itt", "iot")
-IMPLICIT_HEADS = (*HEADS_WITH_ACTION_SETS, "explicit")
-"""The heads that read these options."""
-
 
 @dataclass(frozen=True)
-class ImplicitOptions:
-    """The heads itt, iot and explicit: their towers, and the set of actions of which they choose the best."""
+class ExplicitOptions(HeadOptions):
+    """The network of head explicit, without biases."""
 
     preset: str = "none"
     """Sizes, set and start of the source for an environment, such as Swimmer-v2 (`asyncrl.heads.implicit.presets` has all): what is
@@ -29,12 +27,20 @@ class ImplicitOptions:
     state_layers: Annotated[int | None, COUNT] = None
     """Weight matrices of the state tower, with `latent` units between them (explicit: of the policy; iot: 1); by default the preset's,
     or hidden layers as --hidden says."""
+    encoding: Literal["index", "one-hot"] = "index"
+    """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
+    whether a component is one output that is cut into choices, or the best of one output for each."""
+    start: Literal["auto", "scaled", "normal"] = "auto"
+    """Parameters at the start: orthogonal matrices with small outputs, or all standard normal (search; the source). auto: normal with a
+    preset."""
+
+
+@dataclass(frozen=True)
+class ImplicitOptions(ExplicitOptions):
+    """The set of actions of which the heads itt and iot choose the best, and their towers."""
+
     action_layers: Annotated[int | None, COUNT] = None
     """Weight matrices of the action tower (iot: of the energy, with the first and the last); by default the preset's, or 2 (iot: 3)."""
-    energy: Literal["dot", "softmax", "angular"] = "dot"
-    """itt: the kernel K of two latents, of which -K is the energy: their product, its exponential, or 1 - 2 angle / pi."""
-    normalize_latents: bool = False
-    """itt: latents are divided by their length."""
     actions: Literal["auto", "uniform", "grid", "all", "catalogue"] = "auto"
     """The set: uniform in the box, a regular grid, all choices of a discrete space, or `catalogue`. auto: uniform for Box, all for others,
     a catalogue where one is given."""
@@ -47,9 +53,6 @@ class ImplicitOptions:
     or rollout; at every transition. auto: the preset's, or never."""
     subset: Annotated[int, COUNT] = 100
     """Actions among which a transition chooses under resample subset."""
-    encoding: Literal["index", "one-hot"] = "index"
-    """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
-    whether a component is one output that is cut into choices, or the best of one output for each."""
     selection: Literal["brute", "projections", "principal-tree", "refine"] = "brute"
     """How the best action of the set is found: by looking at all of them; itt, where the set is never drawn anew, also by an index of
     their latents, in buckets of random projections or in cells along principal axes; iot, in a box, also by refining the set around its
@@ -58,19 +61,6 @@ class ImplicitOptions:
     """Actions that an index looks at, at least, for one choice."""
     set_temperature: Annotated[float, POSITIVE] = 1.0
     """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it)."""
-    start: Literal["auto", "scaled", "normal"] = "auto"
-    """Parameters at the start: orthogonal matrices with small outputs, or all standard normal (search; the source). auto: normal with a
-    preset."""
-    lazy: Annotated[int, COUNT] = 1
-    """Black-box search, itt: the action tower is varied and updated in every lazy-th generation only."""
-
-    def check_head(self, head: str) -> None:
-        """Raise UserError where something is chosen here and `head`, as it was named, is none that reads it."""
-        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
-        if changed and head not in IMPLICIT_HEADS:
-            raise UserError(f"{changed[0]} cannot be used with head {head!r} (it is an option of {', '.join(IMPLICIT_HEADS)})")
-        if "selection" in changed and head not in HEADS_WITH_ACTION_SETS:
-            raise UserError(f"selection cannot be used with head {head!r} (it is an option of {', '.join(HEADS_WITH_ACTION_SETS)})")
 
     def __post_init__(self) -> None:
         if isinstance(self.catalogue, str):
@@ -81,6 +71,22 @@ class ImplicitOptions:
             raise UserError(f"catalogue cannot be read: {error} (allowed: rows of numbers, or the path of an .npy file)") from error
         _check_list(rows)
         object.__setattr__(self, "catalogue", tuple(map(tuple, rows)))
+
+
+@dataclass(frozen=True)
+class TwoTowerOptions(ImplicitOptions):
+    """The set of actions of which head itt chooses the best, its towers, and the energy of their latents."""
+
+    energy: Literal["dot", "softmax", "angular"] = "dot"
+    """The kernel K of two latents, of which -K is the energy: their product, its exponential, or 1 - 2 angle / pi."""
+    normalize_latents: bool = False
+    """Latents are divided by their length."""
+    lazy: Annotated[int, COUNT] = 1
+    """Black-box search: the action tower is varied and updated in every lazy-th generation only."""
+
+    def check_role(self, role: Role, algo: str) -> None:
+        if self.lazy > 1 and role is not Role.SEARCH:
+            raise UserError(f"lazy = {self.lazy} cannot be used with {algo} (allowed: 1; it is for black-box search)")
 
 
 def _check_list(rows: Sequence[Sequence[float]]) -> None:

@@ -12,7 +12,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.implicit.action_sets import DEFAULT_SIZE, ActionSet
 from asyncrl.heads.implicit.form import ENERGIES, NEVER, ONE_TOWER, SUBSET
 from asyncrl.heads.implicit.numbers import half_bits
-from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.implicit.options import ExplicitOptions, ImplicitOptions
 from asyncrl.heads.implicit.presets import Preset, preset_of
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.kernels import ACTIVATIONS
@@ -42,27 +42,36 @@ class Sizes:
     normal       whether parameters begin standard normal
     """
 
-    def __init__(self, options: ImplicitOptions, activation: str):
+    def __init__(self, options: ExplicitOptions, activation: str):
         """`activation`: of the network's options. Raises UserError for an unknown preset."""
-        self.options, self.preset = options, preset_of(options.preset)
+        self._state_layers, self.preset = options.state_layers, preset_of(options.preset)
         preset: Preset | None = self.preset
         self.latent = options.latent or (preset.latent if preset else DEFAULT_LATENT)
         self.activation = activation if activation != "auto" else preset.activation if preset else "relu"
         self.normal = options.start == "normal" or (options.start == "auto" and preset is not None)
-        self.set_size = options.set_size or (preset.set_size if preset else DEFAULT_SIZE)
 
     def shape(self, given: Shape, hidden: tuple[int, ...] | None, preset_layers: int) -> Shape:
         """The network below the head: no biases; `state_layers` matrices, or the preset's, or hidden layers as the options say.
 
         `hidden`: the option. Raises UserError where both say what it is.
         """
-        named = self.options.state_layers
+        named = self._state_layers
         if named is not None and hidden is not None:
             raise UserError(f"state_layers = {named} cannot be used with hidden = {hidden}: both say what the state tower is")
         layers = 0 if hidden is not None else named or preset_layers
         units = (self.latent,) * (layers - 1) if layers else given.hidden
         start: Literal["normal", "scaled"] = "normal" if self.normal else "scaled"
         return Shape(units, self.activation, Orthogonal(), hidden_biases=False, output_bias=False, start=start)
+
+
+class SetSizes(Sizes):
+    """The same where there is a set of actions, of `set_size` where it is uniform or a grid."""
+
+    def __init__(self, options: ImplicitOptions, activation: str):
+        """As `Sizes`."""
+        super().__init__(options, activation)
+        self.options = options
+        self.set_size = options.set_size or (self.preset.set_size if self.preset else DEFAULT_SIZE)
 
     def resample(self, actions: ActionSet) -> int:
         """When the set is drawn anew, a place in RESAMPLES. Raises UserError where nothing in it is random."""

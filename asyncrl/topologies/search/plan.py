@@ -60,7 +60,7 @@ class SearchTask:
         """Where candidates lie."""
         if self.function is not None:
             return self.function.space
-        period = self.common.network.implicit.lazy
+        period = self.common.network.head_options.lazy
         return POLICIES if period == 1 else Space(lazy=Lazy(search_policy(self.common).network.size, period))
 
     @property

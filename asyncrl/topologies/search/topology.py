@@ -200,7 +200,7 @@ def check_search(experiment: Experiment) -> None:
 
 def _check_lazy(experiment: Experiment) -> None:
     """Raise UserError where the action tower cannot rest: not in searches that adapt a distribution, nor where versions mix."""
-    lazy = experiment.network.implicit.lazy
+    lazy = experiment.network.head_options.lazy
     if lazy == 1:
         return
     if not issubclass(ALGORITHMS[experiment.algo].implementation, Perturbed):
@@ -209,8 +209,6 @@ def _check_lazy(experiment: Experiment) -> None:
     for _, mode in experiment.modes:
         if mode.name != "sync":
             raise UserError(f"lazy = {lazy} cannot be used in mode {str(mode)!r} (allowed: 1; or mode sync)")
-    if experiment.head != "itt":
-        raise UserError(f"lazy = {lazy} cannot be used with head {experiment.head!r} (allowed: 1; or head itt, which has an action tower)")
 
 
 def check_memory(task: SearchTask, size: int) -> None:

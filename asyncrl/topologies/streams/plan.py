@@ -53,7 +53,7 @@ def stream_policy(task: Task) -> Policy:
     check_replay_network(task.network, task.algo)
     if task.network_function is not None:
         raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")
-    return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN)
+    return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN, task.network.head_options)
 
 
 def updater_type(task: Task) -> type[Updater]:
