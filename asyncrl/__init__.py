@@ -1,6 +1,6 @@
 """asyncrl: asynchronous reinforcement learning on one multicore workstation.
 
-``train``, ``run``, ``resume``, ``evaluate``, ``play``, ``minimize`` and ``Experiment`` are the Python API; they load when
+``train``, ``run``, ``resume``, ``evaluate``, ``play``, ``landscape``, ``minimize`` and ``Experiment`` are the Python API; they load when
 first used.
 """
 
@@ -12,9 +12,15 @@ from asyncrl.processes.scratch import find_numba_cache
 find_numba_cache()
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "Minimum", "Result", "evaluate", "minimize", "play", "resume", "run", "train"]
+__all__ = ["Experiment", "Minimum", "Result", "evaluate", "landscape", "minimize", "play", "resume", "run", "train"]
 
-_PLACES = {"Experiment": "experiment.experiment", "Result": "experiment.experiment", "minimize": "minimization", "Minimum": "minimization"}
+_PLACES = {
+    "Experiment": "experiment.experiment",
+    "Result": "experiment.experiment",
+    "landscape": "landscapes.landscape",
+    "minimize": "minimization",
+    "Minimum": "minimization",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,13 @@ from asyncrl.experiment.checks import check_named
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
 from asyncrl.heads.choice import heads_with_options, of_other_heads, options_type_of
 from asyncrl.heads.options import NetworkOptions
-from asyncrl.heads.tables import kept_tables
-from asyncrl.session.folder import other_environment, read_experiment
+from asyncrl.session.folder import read_experiment
+from asyncrl.session.loading import check_checkpoint, load
 from asyncrl.session.session import Session
-from asyncrl.shared.parameters import FLOATS_PER_LINE
-from asyncrl.store.checkpoint import check, newest, read_part
+from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies import essential_part
-from asyncrl.topologies.players import player_of, policy_of
-from asyncrl.workers.plan import Task, task_of
-from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
+from asyncrl.topologies.players import player_of
+from asyncrl.workers.player import Evaluation, GreedyPlayer
 
 
 def train(algo: str, env: EnvSource, **settings: Any) -> Result:
@@ -90,7 +87,7 @@ def resume(
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function)
     checkpoint = newest(folder, essential_part(experiment.algo))
-    _check_checkpoint(checkpoint, experiment)
+    check_checkpoint(checkpoint, experiment)
     saved = read_part(checkpoint, "run")[0]
     done = int(saved["steps"])
     target = int(saved["target_steps"]) if steps is None else steps
@@ -109,7 +106,7 @@ def evaluate(
     `seed`: of the first episode; `steps` in the result: those of the checkpoint. Raises UserError.
     """
     _check_episodes(episodes)
-    task, snapshot = _load(Path(run_folder), env, network_function)
+    task, snapshot = load(Path(run_folder), env, network_function)
     with kept_generators(), closed_environments():
         seed_generators(seed)
         return _outcome(player_of(task, seed).play(snapshot, episodes))
@@ -128,7 +125,7 @@ def play(
     Returns what `evaluate` does. Raises UserError, for example if there is no screen.
     """
     _check_episodes(episodes)
-    task, snapshot = _load(Path(run_folder), env, network_function)
+    task, snapshot = load(Path(run_folder), env, network_function)
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
     with kept_generators(), closed_environments():
@@ -172,25 +169,3 @@ def _outcome(evaluation: Evaluation) -> dict[str, Any]:
         "returns": evaluation.returns,
         "steps": evaluation.steps,
     }
-
-
-def _check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
-    algo = check(checkpoint).get("algo")
-    if algo != experiment.algo:
-        raise UserError(f"checkpoint {str(checkpoint)!r} is of algorithm {algo!r}, this run's is {experiment.algo!r}")
-
-
-def _load(folder: Path, env: EnvSource | None, network_function: Any) -> tuple[Task, Snapshot]:
-    """The task and the snapshot of a run's newest checkpoint, for playing. Raises UserError if they do not fit."""
-    experiment = read_experiment(folder, env, network_function)
-    checkpoint = newest(folder)
-    _check_checkpoint(checkpoint, experiment)
-    state, arrays = read_part(checkpoint, "run")
-    task = task_of(experiment)
-    for note in other_environment(folder, checkpoint, experiment, task.spec):
-        warnings.warn(note, UserWarning, stacklevel=3)
-    size, observed = policy_of(task).size, task.spec.observation_size
-    if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
-        raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
-    limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
-    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))

@@ -25,12 +25,13 @@ from running import watched
 import asyncrl
 from asyncrl.algos import ALGORITHMS
 from asyncrl.cli.bench import Queues, Throughput
-from asyncrl.cli.runs import Evaluate, Play, Resume
+from asyncrl.cli.runs import Evaluate, Landscape, Play, Resume
 from asyncrl.envs.video import has_screen
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads import HEADS
 from asyncrl.heads.options import NetworkOptions
+from asyncrl.session.loading import load
 from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies.players import player_of
 
@@ -251,9 +252,8 @@ def test_observation_statistics_come_back(tmp_path):
     assert np.abs(scale - 1.0).max() > 0.2
     assert np.isfinite(scale).all()
     with_them = asyncrl.evaluate(result.folder, episodes=1)
-    from asyncrl import api
 
-    task, snapshot = api._load(result.folder, None, None)
+    task, snapshot = load(result.folder, None, None)
     assert np.array_equal(snapshot.normaliser, arrays["normaliser"])
     plain = np.zeros_like(snapshot.normaliser)
     without = player_of(task, 0).play(dataclasses.replace(snapshot, normaliser=plain), 1)
@@ -409,6 +409,7 @@ def test_a_run_goes_on_with_another_environment_whose_spaces_fit():
         Resume,
         Evaluate,
         Play,
+        Landscape,
         Throughput,
         Queues,
     ],

@@ -17,7 +17,7 @@ import pytest
 from asyncrl import api
 from asyncrl.actors.exploration import EXPLORATIONS
 from asyncrl.algos import ALGORITHMS
-from asyncrl.cli.main import main
+from asyncrl.cli.main import BENCHES, COMMANDS, main
 from asyncrl.cli.parsing import option_names, whole_number, without_box
 from asyncrl.cli.train import experiment_type
 from asyncrl.errors import UserError, WorkerFailed
@@ -317,7 +317,7 @@ def test_help_of_exploration_is_the_algorithms(capsys, algo, example, other):
     assert example in out and other not in out
 
 
-@pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "play", "bench", "bench throughput", "bench queues", "list"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *(f"bench {name}" for name in BENCHES)])
 def test_help_of_every_command(capsys, command):
     code, out, err = call(capsys, *command.split(), "--help")
     assert (code, err) == (0, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import multiprocessing
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,6 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.es import EsOptions
 from asyncrl.algos.td3 import Td3Options
-from asyncrl.api import _load
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
@@ -35,6 +34,7 @@ from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import attach_tables, restore_tables, tables_layout, tables_to_keep
 from asyncrl.heads.tower import TowerPolicy
+from asyncrl.session.loading import load
 from asyncrl.session.session import Session
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
@@ -101,7 +101,7 @@ def lively(policy, seed=0):
 
 def acted(policy, vector, seed=0, **knobs):
     """Round arrays after 4 steps in 3 environments by the compiled kernel."""
-    rounds = policy.round_arrays(4, 3)
+    rounds = round_arrays(policy.spec, policy.head, policy.plan, (4, 3))
     rounds.raw[:] = np.random.default_rng(seed).standard_normal(rounds.raw.shape)
     for name, value in knobs.items():
         rounds.knobs[{"temperature": TEMPERATURE, "epsilon": EPSILON}[name]] = value
@@ -172,6 +172,65 @@ def test_other_actions_are_refused(head):
     for kind in set(SPACES) - set(head.action_kinds):
         with pytest.raises(UserError, match=f"head '{head.name}' needs .* actions, this environment's are"):
             made(head.name, spec_of(SPACES[kind]), NetworkOptions())
+
+
+# What it prefers.
+
+
+def dense_of(policy, vector):
+    """The parameters as kernels and head read them."""
+    searched = isinstance(policy, SearchPolicy)
+    dense = np.zeros(policy.network.dense_size + policy.extra_size, np.float32) if searched else policy.dense(vector)
+    policy.expand(vector, dense)
+    return dense
+
+
+@every_case
+def test_energies_are_those_of_what_it_chooses(head, kind, role):
+    """Of a head that has them: the greedy action has the least, among all that it considered and in the whole box."""
+    policy = policy_of(head, kind, role)
+    if not policy.head.energy or (role is Role.SEARCH and policy.head.decides):
+        return
+    vector = dense_of(policy, lively(policy))
+    rounds = acted(policy, vector, temperature=0.0)
+    output = rounds.policy_output[2].copy()
+    chosen = (rounds.bounded if kind == "box" else rounds.action)[3, 2].astype(np.float64)
+    if policy.head.places and kind != "box":
+        chosen = policy.head.tables["values"][rounds.action[3, 2, 0]].astype(np.float64)
+    least = policy.head.energies(output, vector, chosen.reshape(1, -1))[0]
+    actions, energies = policy.head.considered(output, vector)
+    assert energies.shape == (len(actions),) and actions.shape == (len(actions), policy.head.components)
+    if len(actions):
+        np.testing.assert_allclose(actions[energies.argmin()], chosen)
+        np.testing.assert_allclose(policy.head.energies(output, vector, actions), energies, atol=1e-5)
+        assert least == pytest.approx(energies.min(), abs=1e-5)
+        assert len(actions) == 1 or energies.max() > energies.min()
+    else:
+        low, high = policy.head.bounds
+        anywhere = np.random.default_rng(1).uniform(low, high, (500, len(low)))
+        assert (policy.head.energies(output, vector, anywhere) >= least - 1e-6).all()
+
+
+@distributions
+@pytest.mark.parametrize("options", [{}, {"energy": "softmax"}, {"energy": "angular"}, {"normalize_latents": True}])
+def test_energies_are_those_of_the_probabilities(head, kind, role, options):
+    """Of a distribution, -E differs from the logarithm of the density by the same number for every action."""
+    if not head.energy or not set(options) <= {field.name for field in fields(head.options_type)}:
+        return
+    policy = policy_of(head, kind, role, head_options=head.options_type(**options))
+    vector = dense_of(policy, lively(policy))
+    rounds = acted(policy, vector, temperature=0.3)
+    output, log_probs, energies = rounds.policy_output[0], np.zeros(4, np.float32), np.zeros(4)
+    for t in range(4):
+        action = rounds.action[t, :1]
+        policy.head.log_prob(output[None], vector, action, np.array([1.0, 0.0]), log_probs[t : t + 1])
+        given = rounds.bounded[t, :1] if kind == "box" else action
+        energies[t] = policy.head.energies(output, vector, policy.head.tables["values"][action[0]] if policy.head.places else given)[0]
+        if not policy.head.places and kind == "box" and np.abs(action).max() > 1.0:
+            energies[t] = log_probs[t] = np.nan  # which was cut at a bound
+    sums = (energies + log_probs)[np.isfinite(energies)]
+    np.testing.assert_allclose(sums, sums[0], atol=1e-4)
+    assert len(sums) > 1 and np.ptp(energies[np.isfinite(energies)]) > 1e-3
 
 
 # Acting.
@@ -464,7 +523,7 @@ def test_a_head_of_several_roles_is_written_once(algo, tmp_path):
     assert arrays["tables/tilt"].any() and arrays["tables/processes"].shape == (PROCESSES,)
     assert (arrays["tables/processes"] > 0).sum() >= 2  # both workers have written to the same table
     # The evaluator was given the tables: where all observations are the same, a tilt of another size shows in the return.
-    task, snapshot = _load(result.folder, ContinuousTargetEnv, None)
+    task, snapshot = load(result.folder, ContinuousTargetEnv, None)
     player, evaluated = player_of(task, 0), result.summary["evaluation_return"]
     assert player.play(snapshot, 2).mean == pytest.approx(evaluated)
     tilted = replace(snapshot, tables={**snapshot.tables, "tilt": snapshot.tables["tilt"] + 1.0})

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "asyncrl"
 # From the top down. A module may import from its own layer and those below it.
 LAYERS = [
     {"__main__", "cli"},
-    {"__init__", "api", "bench", "minimization"},
+    {"__init__", "api", "bench", "landscapes", "minimization"},
     {"session"},
     {"topologies"},
     {"launcher"},

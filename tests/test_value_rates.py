@@ -13,9 +13,9 @@ from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.choice import ACTOR_CRITIC_LAYERS
-from asyncrl.heads.head import Role
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.roles import Role
 from asyncrl.learners.hyperparameters import ActorLearnerOptions, GradientOptions
 from asyncrl.learners.rules import optimizer_of
 from asyncrl.session.folder import read_experiment

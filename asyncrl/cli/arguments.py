@@ -23,6 +23,12 @@ def check_at_least_one(**counts: int | None) -> None:
             raise UserError(f"{name} = {count} cannot be used (allowed: whole numbers from 1)")
 
 
+def check_seed(seed: int) -> None:
+    """Raise UserError if a seed is negative."""
+    if seed < 0:
+        raise UserError(f"seed = {seed} cannot be used (allowed: whole numbers from 0)")
+
+
 def check_writable(file: str | None) -> None:
     """Raise UserError if `file` cannot be written, to be called before a command does its work. None is accepted."""
     if file is not None and (Path(file).is_dir() or not os.access(Path(file).absolute().parent, os.W_OK)):

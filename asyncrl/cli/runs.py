@@ -1,4 +1,4 @@
-"""`asyncrl resume RUN`, `asyncrl evaluate RUN` and `asyncrl play RUN`: the commands that take a run's folder."""
+"""`asyncrl resume RUN`, `evaluate RUN`, `play RUN` and `landscape RUN`: the commands that take a run's folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asyncrl.cli.arguments import EXIT_CODES, Run, check_at_least_one, check_writable, write_json
+from asyncrl.cli.arguments import EXIT_CODES, Run, check_at_least_one, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
-from asyncrl.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ def evaluate(args: list[str]) -> int:
     given = parse(Evaluate, args, "asyncrl evaluate")
     check_at_least_one(episodes=given.episodes)
     check_writable(given.json)
-    if given.seed < 0:
-        raise UserError(f"seed = {given.seed} cannot be used (allowed: whole numbers from 0)")
+    check_seed(given.seed)
 
     from asyncrl.api import evaluate as evaluate_run
 
@@ -86,6 +84,41 @@ def play(args: list[str]) -> int:
     from asyncrl.api import play as play_run
 
     print(_line_of(play_run(given.run, video=given.video, episodes=given.episodes)))
+    return 0
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Draw the energies of actions at states along a greedy episode, of which the head takes the least: an image for TensorBoard too."""
+
+    run: Run
+    """The run's folder."""
+    checkpoint: int | None = None
+    """Steps of the checkpoint, as in its folder's name; none for the newest."""
+    states: int = 6
+    """States, evenly along one episode."""
+    seed: int = 0
+    """Seed of the episode."""
+    points: int | None = None
+    """Points of each continuous component; none for 201 of one, and 61 of two."""
+    axes: tuple[int, ...] = ()
+    """One or two components of the action to draw, counted from 0, such as 0,2: the others are held at the chosen action. By default the
+    first two."""
+    out: str | None = None
+    """File for the picture, a .png; none for landscape.png in the run's folder."""
+
+
+def landscape(args: list[str]) -> int:
+    """Draw the energies of actions at states along an episode."""
+    given = parse(Landscape, args, "asyncrl landscape")
+    check_at_least_one(states=given.states)
+    check_writable(given.out)
+    check_seed(given.seed)
+
+    from asyncrl.landscapes.landscape import landscape as draw
+    from asyncrl.landscapes.landscape import line_of
+
+    print(line_of(draw(given.run, given.out, given.states, given.seed, given.points, given.axes, given.checkpoint)))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
@@ -58,6 +59,7 @@ class ActionValueHead(Head):
     roles: ClassVar[frozenset[Role]] = frozenset({Role.ACTION_VALUES})
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete",)
     action_dtype: ClassVar[type] = np.int64
+    energy: ClassVar[str] = "-Q(s, a)"
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         if options.recurrent:
@@ -73,6 +75,9 @@ class ActionValueHead(Head):
     def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
         """As `Head.output_gradient`, of the chosen values; a choice that is greedy has no entropy, so its weight is not read."""
         return _output_gradient(rows.log_prob_weight, rows.policy_output, rows.action, rows.d_policy), 0.0
+
+    def energies(self, policy_output: Floats, vector: Floats, actions: NDArray[Any]) -> NDArray[np.float64]:
+        return -policy_output[np.asarray(actions, np.int64)[:, 0]].astype(np.float64)
 
     def chosen(self, policy_output: Any, extra: Any, action: Any) -> Any:
         return policy_output.gather(1, action).squeeze(1)

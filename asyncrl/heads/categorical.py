@@ -129,6 +129,7 @@ class CategoricalHead(Head):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "multidiscrete")
     action_dtype: ClassVar[type] = np.int64
     noise: ClassVar[str] = "uniform"
+    energy: ClassVar[str] = "-log probability"
     decides: ClassVar[bool] = True
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
@@ -144,6 +145,11 @@ class CategoricalHead(Head):
 
     def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
         _log_prob(policy_output, self.sizes, action, knobs[TEMPERATURE], knobs[EPSILON], out)
+
+    def energies(self, policy_output: Floats, vector: Floats, actions: NDArray[Any]) -> NDArray[np.float64]:
+        out, rows = np.zeros(len(actions), np.float32), np.repeat(policy_output.reshape(1, -1), len(actions), axis=0)
+        _log_prob(rows, self.sizes, np.asarray(actions, np.int64), 1.0, 0.0, out)
+        return -out.astype(np.float64)
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
         import torch

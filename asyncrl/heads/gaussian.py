@@ -138,6 +138,7 @@ class GaussianHead(Head):
     action_kinds: ClassVar[tuple[str, ...]] = ("box",)
     action_dtype: ClassVar[type] = np.float32
     noise: ClassVar[str] = "normal"
+    energy: ClassVar[str] = "-log density"
     decides: ClassVar[bool] = True
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
@@ -166,6 +167,19 @@ class GaussianHead(Head):
     def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
         log_std = vector[vector.size - self.components :]
         _log_prob(policy_output, log_std, action, self.bounds, self.squash, knobs[TEMPERATURE], knobs[EPSILON], out)
+
+    def energies(self, policy_output: Floats, vector: Floats, actions: NDArray[Any]) -> NDArray[np.float64]:
+        """As `Head.energies`: of what is bounded to the action, under `squash` of what tanh makes it of."""
+        low, high = self.bounds
+        finite = np.isfinite(low) & np.isfinite(high)
+        with np.errstate(invalid="ignore"):
+            within = np.where(finite, 2.0 * (np.asarray(actions, np.float64) - low) / (high - low) - 1.0, actions)
+        if self.squash:
+            within = np.where(finite, np.arctanh(np.clip(within, -BELOW_ONE, BELOW_ONE)), within)
+        log_std, rows = vector[vector.size - self.components :], np.repeat(policy_output.reshape(1, -1), len(within), axis=0)
+        out = np.zeros(len(within))
+        _log_prob(rows, log_std, within, self.bounds, self.squash, 1.0, 0.0, out)
+        return -out
 
     def log_prob_and_entropy(self, policy_output: Any, extra: Any, action: Any, temperature: float = 1.0) -> tuple[Any, Any]:
         """torch: (log pi(action) [N], entropy [N]) of the mean policy_output[N, C], the log deviation extra[C] and action[N, C].

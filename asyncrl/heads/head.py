@@ -16,6 +16,7 @@ an observation. `tests/test_head_contract.py` holds every head of the registry t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -29,6 +30,9 @@ from asyncrl.heads.options import HeadOptions, NetworkOptions, chosen_or_default
 from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
+
+MOST_COMBINATIONS = 100_000
+"""Of the choices of several components, of which a picture looks at each."""
 
 Floats = NDArray[np.float32]
 Sums = tuple[float, float]
@@ -72,6 +76,8 @@ class Head:
     decides: ClassVar[bool] = False
     """Whether its greedy action is one that `asyncrl.heads.decisions` computes in one compiled call: of each component's outputs
     the largest, or outputs within `bounds` by `squash`. Without it, searches act by `light_kernel`, and vary its own parameters too."""
+    energy: ClassVar[str] = ""
+    """What `energies` are, in words for a picture, such as "-log density"; "" for a head that has none."""
     acts_with_critic: ClassVar[bool] = False
     """Whether acting asks the critic too, so that algorithms with a replay publish their first critic after the policy's
     parameters (see `asyncrl.heads.tower.TowerPolicy`). Other families have v(s) in the policy's vector anyway."""
@@ -197,6 +203,26 @@ class Head:
         if self._single:
             return self._actions.number(rounds.action[t, e, 0])
         return self._actions.numbers(rounds.action[t, e])
+
+    # What it prefers, for pictures (`asyncrl landscape`): where `energy` says what that is.
+
+    def energies(self, policy_output: Floats, vector: Floats, actions: NDArray[Any]) -> NDArray[np.float64]:
+        """The energy [n] of each of actions[n, C] at policy_output[P]: a greedy step takes the least.
+
+        Of a Box actions are what the environment is given, of others choices, counted from 0.
+        """
+        raise self._lacks("energies")
+
+    def considered(self, policy_output: Floats, vector: Floats) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """(actions [M, C] among which the newest greedy step, at policy_output[P], has chosen; their energies [M]).
+
+        All combinations of choices; none where there are more than MOST_COMBINATIONS, or where the best of a Box is computed, not sought.
+        """
+        count = math.prod(self.sizes.tolist()) if self.sizes.size else 0
+        if not 0 < count <= MOST_COMBINATIONS:
+            return np.zeros((0, self.components)), np.zeros(0)
+        actions = np.stack(np.unravel_index(np.arange(count), self.sizes), axis=1)
+        return actions, self.energies(policy_output, vector, actions)
 
     # Learning.
 

@@ -8,11 +8,14 @@ like the latents of two towers; the layers after it must be computed for every a
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats
+from asyncrl.heads.implicit.action_sets import values_of
 from asyncrl.heads.implicit.choosing import BASE, COUNT
 from asyncrl.heads.implicit.head import ImplicitHead
 from asyncrl.heads.implicit.refining import Refining, write_refined
@@ -51,6 +54,12 @@ class OneTowerHead(ImplicitHead):
             found = refining.best(own, state, features, self._turns[BASE], self._turns[COUNT])
             write_refined(found, self.bounds, r.extra_noise[t, e], r.bounded[t, e])
         r.action[t] = 0
+
+    def _newest_set(self) -> tuple[Floats, NDArray[Any]]:
+        """As of any implicit head; where it refines, what it has refined at last."""
+        if self._refining is None:
+            return super()._newest_set()
+        return self._refining.samples, values_of(self._refining.samples, self.bounds)
 
     def towers(self) -> Towers:
         given, preset = self.chosen_options, self.sizes_of.preset

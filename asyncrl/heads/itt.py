@@ -52,6 +52,8 @@ class TwoTowerHead(ImplicitHead):
 class TwoTowerValues(TwoTowerHead):
     """The kernel of two latents is the value of an action. The best one is taken but for epsilon; temperature means nothing."""
 
+    energy: ClassVar[str] = "-Q(s, a)"
+
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         if options.recurrent:
             raise UserError(f"recurrent {options.recurrent} does not go with action values, whose target network keeps no memory")

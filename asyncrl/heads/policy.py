@@ -36,7 +36,7 @@ class Policy:
 
     The vector [size] holds the network's layers, then the head's own parameters [head.extra_size]. Under compact layers the
     kernels work on a dense vector, which `expand` writes from it, and `pull_back` takes gradients of to those of the vector; for
-    other layers the two are one array, and nothing is done.
+    other layers the two are one array, and nothing is done. `has_value`: whether the network gives v(s) too.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Policy:
         self._check(head, network)
         self.name = head if head in ACTOR_CRITIC_LAYERS else self.head.name
         self.memory_size = options.recurrent
+        self.has_value = role is Role.ACTOR_CRITIC and role in self.head.roles
         self._network = network
         self._compact: CompactNetwork | None = None
         self._activation = options.hidden_activation
         self.plan: NDArray[np.int64] | None = None
         if network is None and not options.recurrent and not spec.is_image:
-            valued = role is Role.ACTOR_CRITIC and role in self.head.roles
-            trunk = int(options.trunk == "shared") if valued else POLICY_ALONE
+            trunk = int(options.trunk == "shared") if self.has_value else POLICY_ALONE
             shape = self.head.network(shape_of(head, options))
             self.plan = make_plan(spec.observation_size, shape.hidden, self.head.policy_outputs, shape.activation, trunk)
             self._activation = shape.activation

@@ -51,6 +51,7 @@ class Player:
     of the space's own type and shape, the caller's to keep. None for an observation of another size, or that is not finite.
 
     normaliser   [3, D] float32, the caller's to write: shift, scale, and in [2, 0] whether it is on
+    dense        the parameters as the kernels and the head read them
     seen         [SEEN, D] of the observations' declared dtype: what was acted on, for statistics
     """
 
@@ -62,7 +63,7 @@ class Player:
         self.seen = np.zeros((SEEN, size), spec.observation_dtype)
         self._memory = memory = _Memory(policy)
         self.normaliser = memory.numbers[: 3 * size].reshape(3, size)
-        self._dense = memory.numbers[memory.orders[VECTOR] :]
+        self.dense = memory.numbers[memory.orders[VECTOR] :]
         self._reference: NDArray[np.float32] | None = None
         self._wide: WideNetwork | None = None
         if not policy.options.virtual_batch and WideNetwork.pays(policy.network):
@@ -80,11 +81,11 @@ class Player:
             self._wide.set(vector)
             return
         policy.head.begin(vector)
-        policy.expand(vector, self._dense)
+        policy.expand(vector, self.dense)
         if policy.options.virtual_batch:
             if self._reference is None:
                 raise RuntimeError("virtual batch normalisation needs reference observations before parameters: call `reference` first")
-            fold(policy.plan, self._dense, self._reference)
+            fold(policy.plan, self.dense, self._reference)
 
     def reference(self, observations: NDArray[Any]) -> None:
         """Keep the reference batch, observations [n, D] as the environment gave them. In effect from the next `set`.

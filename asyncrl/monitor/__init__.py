@@ -3,7 +3,7 @@
     aggregate, returns   records of all workers -> the figures of a report
     recorder             the process that writes reports
     writer               the main process's side of it, and its successor when it dies
-    events               TensorBoard's event files
+    events, images       TensorBoard's event files
     console, tables      the terminal
     memory               resident memory of the run's processes
 """

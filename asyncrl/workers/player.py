@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from asyncrl.actors.rollout import Actor
 from asyncrl.envs import GymnasiumStepping, make_env, seed_generators, unship
 from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import UserError
+from asyncrl.heads.head import Head
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import TEMPERATURE
 from asyncrl.heads.tables import Tables, set_tables
@@ -45,10 +46,27 @@ class Evaluation:
         return float(np.mean(self.returns))
 
 
+class Newest(NamedTuple):
+    """What a player has computed at its newest step."""
+
+    output: NDArray[np.float32]
+    """[P] of the network."""
+    vector: NDArray[np.float32]
+    """Parameters as the head reads them."""
+    value: float | None
+    """v(s); None where the policy has none, or one that depends on what came before."""
+
+
 class GreedyPlayer(Protocol):
     """Plays greedy episodes in this process. Each topology has one; `topologies.players` chooses."""
 
     environment: Any
+    head: Head
+    energy: str
+    """What the head's energies are; "" where it has none."""
+
+    def newest(self) -> Newest:
+        """Of the newest step: to be called by the environment when it is given the action."""
 
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         """The same seed gives the same episodes."""
@@ -66,7 +84,18 @@ class PolicyPlayer(GreedyPlayer):
         self._stepping = GymnasiumStepping([self.environment], policy.spec, self._ended)
         self._actor = Actor(self._stepping, policy, self._vector, 1, [], generator)
         self._actor.rounds.knobs[TEMPERATURE] = 0.0
+        self.head, self.energy = policy.head, policy.head.energy
         self._seed = seed
+
+    def newest(self) -> Newest:
+        actor, policy = self._actor, self._actor.policy
+        output, value = actor.rounds.policy_output[0], None
+        if policy.has_value and not policy.memory_size:
+            import torch
+
+            with torch.inference_mode():
+                value = float(policy.module(actor.dense, None)[0](torch.from_numpy(actor.rounds.observation[0]))[1][0])
+        return Newest(output, actor.dense, value)
 
     def _ended(self, episode_return: float, length: int) -> None:
         self._done.append((episode_return, length))

@@ -9,6 +9,7 @@
     towers        towers and scores
     backward      their derivatives
     choosing      the best action of a set, or one drawn from its softmax
+    energies      of any actions at one state
     probabilities of actions, their entropies and values, with gradients
     latents       where the latents of the set are found
     table         those of a fixed set, in shared memory

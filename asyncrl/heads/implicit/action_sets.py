@@ -95,13 +95,22 @@ class ActionSet:
         else:
             features[:] = choices
 
-    def _fill_box(self, generator: np.random.Generator, features: Numbers, values: Numbers) -> None:
+    def features_of(self, actions: NDArray[np.float64], features: Numbers) -> Numbers:
+        """The features [n, F] of actions[n, C], of a Box any, of others choices; features [N, F]: what `fill` has written."""
+        if self._spec.action_kind != "box":
+            return features[np.ravel_multi_index(tuple(np.asarray(actions, np.int64).T), self._spec.action_sizes)]
+        return self._scaled(np.asarray(actions, np.float64)).astype(np.float32)
+
+    def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of values [n, C] of a Box those in [-1, 1] from bound to bound, as they are where there are none."""
         low, high = self._bounds
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isfinite(low) & np.isfinite(high), 2.0 * (values - low) / (high - low) - 1.0, values)
+
+    def _fill_box(self, generator: np.random.Generator, features: Numbers, values: Numbers) -> None:
         if self._catalogue is not None:
             values[:] = self._catalogue
-            finite = np.isfinite(low) & np.isfinite(high)
-            with np.errstate(invalid="ignore"):
-                features[:] = np.where(finite, 2.0 * (self._catalogue - low) / (high - low) - 1.0, self._catalogue)
+            features[:] = self._scaled(self._catalogue)
             return
         if self.kind == "grid":
             points = self._points()
@@ -110,7 +119,13 @@ class ActionSet:
             features[:] = line[np.stack(places, axis=1)]
         else:
             uniform_box(np.int64(generator.integers(2**53)), features)
-        values[:] = np.clip(low + 0.5 * (features.astype(np.float64) + 1.0) * (high - low), low, high)
+        values[:] = values_of(features, self._bounds)
+
+
+def values_of(features: Numbers, bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The actions [n, C] of a box of bounds[2, C] that features [n, C] stand for."""
+    low, high = bounds
+    return np.clip(low + 0.5 * (features.astype(np.float64) + 1.0) * (high - low), low, high)
 
 
 def _memory_bytes() -> int:

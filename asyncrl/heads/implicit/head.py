@@ -26,6 +26,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet
 from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe, write_picked
+from asyncrl.heads.implicit.energies import energies_at, newest_set
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import INDICES, TableIndex, check_selection, index_numbers
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
@@ -60,6 +61,7 @@ class ImplicitHead(Head):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "multidiscrete", "box")
     action_dtype: ClassVar[type] = np.int64
     noise: ClassVar[str] = "uniform"
+    energy: ClassVar[str] = "energy E(s, a)"
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
@@ -197,6 +199,16 @@ class ImplicitHead(Head):
         if self._box or self._single:
             return super().environment_action(rounds, t, e)
         return self._actions.numbers(rounds.bounded[t, e].astype(np.int64))
+
+    def energies(self, policy_output: Floats, vector: Floats, actions: NDArray[Any]) -> NDArray[np.float64]:
+        return energies_at(self.form, self._own(vector), policy_output, self._set.features_of(actions, self._latents.features))
+
+    def considered(self, policy_output: Floats, vector: Floats) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        features, values = self._newest_set()
+        return values, energies_at(self.form, self._own(vector), policy_output, features)
+
+    def _newest_set(self) -> tuple[Floats, NDArray[Any]]:
+        return newest_set(self.form, self._turns, self.tables, self._latents.features, self.bounds)
 
     # Learning.
 

@@ -38,7 +38,10 @@ def write_refined(features, bounds, extra_noise, bounded):  # type: ignore[no-un
 
 
 class Refining:
-    """Finds the action of least energy near those of a set of N; holds the scratch for it."""
+    """Finds the action of least energy near those of a set of N; holds the scratch for it.
+
+    samples   [N, C], features: what the newest `best` has made of the set, and chosen from
+    """
 
     def __init__(self, form: NDArray[np.int64], work: Floats, bounds: NDArray[np.float64]):
         """form [FORM]: of the head; `work`: its scratch; bounds [2, C]. Raises UserError where actions cannot be refined."""
@@ -49,7 +52,7 @@ class Refining:
         if form[RESAMPLE] == SUBSET:
             raise UserError("selection = refine cannot be used with resample = subset (allowed: never, iteration, transition)")
         self._form, self._work = form, work
-        self._samples = np.zeros((form[CHOSEN], form[FEATURES]), np.float32)
+        self.samples = np.zeros((form[CHOSEN], form[FEATURES]), np.float32)
         self._latents = np.zeros((form[CHOSEN], form[LATENT]), np.float32)
         size = int(form[FEATURES])
         self._refine = Refinement(np.full(size, -1.0, np.float32), np.ones(size, np.float32))
@@ -61,13 +64,13 @@ class Refining:
         """
         form, key = self._form, key_at(base, count)
         if form[RESAMPLE] == TRANSITION:
-            uniform_box(key, self._samples)
+            uniform_box(key, self.samples)
         elif form[RESAMPLE] == ITERATION:
-            uniform_box(key_at(base, 0), self._samples)
+            uniform_box(key_at(base, 0), self.samples)
         else:
-            self._samples[:] = features
+            self.samples[:] = features
 
         def energy(samples: Floats, energies: Floats) -> None:
             energies_of(form, own, state, samples, self._work, self._latents, energies)
 
-        return self._samples[self._refine(energy, self._samples, np.random.default_rng(key))]
+        return self.samples[self._refine(energy, self.samples, np.random.default_rng(key))]

@@ -13,7 +13,7 @@ from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import set_tables
 from asyncrl.topologies.search.limits import evaluation_limit
 from asyncrl.workers.plan import Task
-from asyncrl.workers.player import Evaluation, GreedyPlayer, Snapshot
+from asyncrl.workers.player import Evaluation, GreedyPlayer, Newest, Snapshot
 
 EPISODE_SEEDS, REFERENCE_SEEDS = 1, 2
 """What a stream of random numbers is for: part of its key."""
@@ -25,17 +25,21 @@ class SearchPlayer(GreedyPlayer):
     def __init__(self, task: Task, policy: SearchPolicy, seed: int, render_mode: str | None = None, environment: Any = None):
         """`environment`: used instead of one that it makes."""
         self.environment = make_env(unship(task.env), render_mode) if environment is None else environment
-        self._head, self._player = policy.head, policy.player()
+        self.head, self._player = policy.head, policy.player()
+        self.energy = "" if policy.head.decides else policy.head.energy  # whose outputs are then no distribution
         self._reference = None
         if task.network.virtual_batch:
             self._reference = reference_observations(task, CheckedEnvironment(make_env(unship(task.env)), task.spec))
         self._runner = EpisodeRunner(CheckedEnvironment(self.environment, task.spec), self._player, evaluates=True)
         self._seed = seed
 
+    def newest(self) -> Newest:
+        return Newest(self._player.scores, self._player.dense, None)
+
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         """The same seed gives the same episodes; where training cuts its episodes, much later these are cut too (`evaluation_limit`)."""
         self._player.normaliser[:] = snapshot.normaliser
-        set_tables(self._head, snapshot.tables)
+        set_tables(self.head, snapshot.tables)
         if self._reference is not None:
             self._player.reference(self._reference)
         self._player.set(snapshot.vector)

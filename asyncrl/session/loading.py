@@ -1,0 +1,51 @@
+"""A run's checkpoint, ready to be played."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from asyncrl.envs.make import EnvSource
+from asyncrl.errors import UserError
+from asyncrl.experiment.experiment import Experiment
+from asyncrl.heads.tables import kept_tables
+from asyncrl.session.folder import other_environment, read_experiment
+from asyncrl.shared.parameters import FLOATS_PER_LINE
+from asyncrl.store.checkpoint import check, is_sealed, newest, read_part, step_of
+from asyncrl.topologies.players import policy_of
+from asyncrl.workers.plan import Task, task_of
+from asyncrl.workers.player import Snapshot
+
+
+def load(folder: Path, env: EnvSource | None, network_function: Any, step: int | None = None) -> tuple[Task, Snapshot]:
+    """The task and the snapshot of a run's checkpoint, for playing: of the newest, or of that of a `step`.
+
+    Raises UserError if they do not fit. What the user should know besides is warned of as said by the caller's caller.
+    """
+    experiment = read_experiment(folder, env, network_function)
+    checkpoint = newest(folder) if step is None else _of_step(folder, step)
+    check_checkpoint(checkpoint, experiment)
+    state, arrays = read_part(checkpoint, "run")
+    task = task_of(experiment)
+    for note in other_environment(folder, checkpoint, experiment, task.spec):
+        warnings.warn(note, UserWarning, stacklevel=3)
+    size, observed = policy_of(task).size, task.spec.observation_size
+    if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
+        raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
+    limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
+    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))
+
+
+def check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
+    """Raise UserError where a checkpoint is damaged, or of another algorithm."""
+    algo = check(checkpoint).get("algo")
+    if algo != experiment.algo:
+        raise UserError(f"checkpoint {str(checkpoint)!r} is of algorithm {algo!r}, this run's is {experiment.algo!r}")
+
+
+def _of_step(folder: Path, step: int) -> Path:
+    there = {step_of(one): one for one in newest(folder).parent.iterdir() if is_sealed(one)}
+    if step not in there:
+        raise UserError(f"checkpoint = {step} cannot be used (allowed: {', '.join(map(str, sorted(there)))}, the steps of this run's)")
+    return there[step]
