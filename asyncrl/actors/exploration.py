@@ -41,10 +41,10 @@ class Exploration:
         return None
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """Prepare a round: set knobs, fill extra noise [T, E, C]. `memory` [E, C] is the setting's own, kept between rounds."""
+        """Prepare a round: set knobs, fill extra noise [T, E, M]. `memory` [E, M] is the setting's own, kept between rounds."""
 
     def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
-        """Environment e begins an episode after step t of the round that `turn` prepared; `memory` [E, C]."""
+        """Environment e begins an episode after step t of the round that `turn` prepared; `memory` [E, M]."""
 
 
 @dataclass(frozen=True)
