@@ -35,7 +35,7 @@ def place_of(form, key, m):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def among(form, key):  # type: ignore[no-untyped-def]
-    """M, among how many actions the transition of this key chooses."""
+    """M, among how many actions of form[FORM] the transition of this key chooses."""
     return part_size(key) if form[RESAMPLE] == SUBSET else form[CHOSEN]
 
 
