@@ -164,6 +164,31 @@ def test_many_processes_have_one_table_and_one_index(selection):
     assert selection is None or memory["filled"].sum() == 1
 
 
+def embed_apart_and_share(memory, place, selection):
+    """What was used of its own memory while it embedded for itself, and afterwards."""
+    table = table_over(memory, selection)
+    index_of(selection, 100).of_ones_own(np.ones((100, LATENT), np.float32))
+    table.announce(version(0))
+    before = own_bytes()
+    for number in range(1, 4):
+        table.of(version(number))
+        picks(table.selection())
+    memory["told"][place] = own_bytes() - before
+    table.of(version(0))
+    picks(table.selection())
+    memory["told"][place + 1] = own_bytes() - before
+    np.testing.assert_array_equal(table.of(version(5)), table_over(memory, selection).alone(version(5)))
+    assert picks(table.selection()) == picks(index_of(selection, len(table.latents)).of_ones_own(table.latents.copy()))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="measures by /proc")
+def test_memory_of_its_own_is_given_back_where_the_shared_table_serves():
+    count = 3_000_000  # latents of more than 32 MiB, which malloc always gives back to the system
+    memory = memory_of_a_run(count, "brute")
+    assert run(embed_apart_and_share, memory, 0, "brute") == 0
+    assert memory["told"][0] > 4 * count * LATENT > 4 * memory["told"][1]
+
+
 def test_another_process_finds_it():
     memory = memory_of_a_run()
     announced(table_over(memory), version(0))

@@ -99,10 +99,8 @@ def test_it_is_the_plain_search(order, thresholds, actions, size, bits):
     latents = latents_of(actions, size)
     options = SelectionOptions(scanned=300, order=order, thresholds=thresholds, bits=bits)
     selection = Projections.build(latents, options, np.random.default_rng(3))
-    one = selection.arrays
-    index = one["blocks"], one["ids"], one["starts"], one["masks"], one["vectors"], one["thresholds"]
     for query in queries_of(20, size):
-        chosen, rows = best_by_projections(*index, query, 300, selection._order, *selection._scratch)
+        chosen, rows = best_by_projections(*selection.arguments[:6], query, *selection.arguments[6:])
         assert (chosen, rows) == reference(latents, query, options, 3)
         assert selection.best(query) == chosen
 
@@ -120,9 +118,7 @@ def test_where_all_near_buckets_are_empty_others_are_searched():
     """Latents in one direction, a query in the opposite one, and a heap that holds few sets."""
     latents = (np.array([1.0, 0.0, 0.0]) + 1e-3 * latents_of(500, 3)).astype(np.float32)
     selection = Projections.build(latents, SelectionOptions(bits=12, thresholds="median", scanned=1), np.random.default_rng(0))
-    one = selection.arrays
-    index = one["blocks"], one["ids"], one["starts"], one["masks"], one["vectors"], one["thresholds"]
     scratch = np.empty(LANES, np.float32), np.empty(24), np.empty((2, 4))
     for query in (*-latents[:5], *queries_of(20, 3)):
-        chosen, rows = best_by_projections(*index, query, 1, MARGINS, *scratch)
+        chosen, rows = best_by_projections(*selection.arguments[:6], query, np.array([1, MARGINS]), *scratch)
         assert 0 <= chosen < 500 and rows >= LANES

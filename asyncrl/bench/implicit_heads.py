@@ -88,7 +88,7 @@ def bench_implicit_heads(
     Args:
         actions: numbers of actions of a set.
         sizes: numbers of a latent.
-        scanned: actions that an index looks at; of sets of fewer than eight times as many an eighth.
+        scanned: actions that an index looks at; of sets of fewer than eighty times as many an eightieth.
         progress: called with a line of text before each part.
 
     Returns:
@@ -99,7 +99,7 @@ def bench_implicit_heads(
         for count in actions:
             if progress is not None:
                 progress(f"heads, {count:,} actions, latents of {size} numbers")
-            rows += _measured(count, size, min(scanned, count // 8 + 1))
+            rows += _measured(count, size, min(scanned, count // 80 + 1))
     return rows
 
 

@@ -31,6 +31,7 @@ from rich.table import Table
 from asyncrl.bench.faiss_peers import peers
 from asyncrl.heads.implicit.selection import (
     Brute,
+    Coded,
     FeatureTree,
     PrincipalTree,
     Projections,
@@ -153,7 +154,8 @@ def tower_latents(generator: np.random.Generator, count: int, size: int, inputs:
 
 def _choosing(table: NDArray[np.float32], scanned: Sequence[int]) -> list[Measured]:
     brute = Brute.build(table, SelectionOptions(), np.random.default_rng(1))
-    found = [Measured("brute", brute.best, _bytes(brute))]
+    coded = Coded.build(table, SelectionOptions(), np.random.default_rng(1))
+    found = [Measured(one.name, one.best, _bytes(one)) for one in (brute, coded)]
     for name, kind, changes in APPROXIMATE:
         index: Selection | None = None
         for count in scanned:

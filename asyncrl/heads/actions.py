@@ -26,6 +26,7 @@ class EnvironmentActions:
         self._dtype = dtype = np.dtype(spec.action_dtype or ("float32" if kind == "box" else "int64"))
         self._starts = np.array(spec.action_start, dtype)
         self._numbers = np.array([spec.action_start[0] + k for k in range(spec.action_sizes[0])], dtype) if kind == "discrete" else None
+        self._plain = kind == "box" and dtype == np.float32 and len(self._shape) == 1
         # Heads decide in float32. A shorter type keeps what it rounds within bounds of its own; between bounds of a longer one there
         # may be no float32 number.
         exact = kind == "box" and dtype.itemsize > 4
@@ -42,6 +43,8 @@ class EnvironmentActions:
 
     def values(self, bounded: NDArray[np.float32]) -> NDArray[Any]:
         """A Box one, of its components [C] within float32 bounds."""
+        if self._plain:
+            return bounded.copy()  # a third of the time of what follows
         action = bounded.reshape(self._shape).astype(self._dtype)
         if self._bounds is not None:
             low, high = self._bounds

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats
+from asyncrl.heads.implicit.acting import NETWORK, observe
 from asyncrl.heads.implicit.action_sets import values_of
 from asyncrl.heads.implicit.choosing import BASE, COUNT
 from asyncrl.heads.implicit.head import ImplicitHead
@@ -23,6 +24,7 @@ from asyncrl.heads.implicit.sizes import Towers
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.rounds import TEMPERATURE, RoundArrays
+from asyncrl.shared.bundles import bundle
 
 DEFAULT_LAYERS = 3
 
@@ -54,6 +56,19 @@ class OneTowerHead(ImplicitHead):
             found = refining.best(own, state, features, self._turns[BASE], self._turns[COUNT])
             write_refined(found, self.bounds, r.extra_noise[t, e], r.bounded[t, e])
         r.action[t] = 0
+
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        step, arguments = super().light_kernel(plan, vector, r)
+        net = bundle((plan, vector, r.work, r.normaliser, r.observation, r.policy_output), NETWORK)
+
+        def refined(t: int) -> bool:
+            if r.knobs[TEMPERATURE] != 0.0:
+                return bool(step(t))
+            sound = bool(observe(net.words, r.raw, t))
+            self.choose(r, vector, t)
+            return sound
+
+        return (refined if self._refining else step), arguments
 
     def _newest_set(self) -> tuple[Floats, NDArray[Any]]:
         """As of any implicit head; where it refines, what it has refined at last."""

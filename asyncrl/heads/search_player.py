@@ -161,18 +161,19 @@ def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Ac
 
 
 def _head_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Act:
-    """The head's own compiled step, at temperature 0: for heads that `decisions` does not know."""
+    """The head's own compiled step, at temperature 0: for heads that `decisions` does not know. Step t acts on seen[t]."""
     head, size = policy.head, policy.spec.observation_size
-    rounds = round_arrays(policy.spec, head, policy.plan, (1, 1))
-    rounds.knobs[TEMPERATURE] = 0.0
+    rounds = round_arrays(policy.spec, head, policy.plan, (SEEN - 1, 1), 1)
+    rounds.knobs[TEMPERATURE], rounds.raw = 0.0, seen.reshape(rounds.raw.shape)
     rounds.normaliser, rounds.policy_output = memory.numbers[: 3 * size].reshape(3, size), memory.scores.reshape(1, -1)
+    give = head.environment_action
     kernel, arguments = head.light_kernel(policy.plan, memory.numbers[memory.orders[VECTOR] :], rounds)
 
     def act(observation: NDArray[Any], at: int = 0) -> Any:
         if observation.size != size:
             return None
-        rounds.raw[0, 0] = seen[at] = observation.reshape(-1)
-        return head.environment_action(rounds, 0, 0) if kernel(*arguments, 0) else None
+        seen[at] = observation.reshape(-1)
+        return give(rounds, at, 0) if kernel(*arguments, at) else None
 
     return act
 

@@ -12,6 +12,7 @@
     tickets      numbered jobs that workers claim and finish, and that one consumer uses once each
     states       two copies of a process's state, so that a replacement can continue from the newest whole one
     journal      records that a consumer has taken since its state was last saved
+    bundles      many arrays as one argument of a compiled function; of one process alone
     sum_tree     sampling in proportion to weights
     compiled     Numba's `njit`, with signals held back while a function is compiled
 """

@@ -13,6 +13,9 @@
     probabilities of actions, their entropies and values, with gradients
     latents       where the latents of the set are found
     table         those of a fixed set, in shared memory
+    standing      whether latents are still those of some parameters
+    acting        whole steps, one compiled call each
+    stepping      what binds those calls to latents and indices
     tensors       the same scores by torch
     head          the base of the two heads
     selection     the fast ways to find the best action among many

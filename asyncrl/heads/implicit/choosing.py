@@ -19,8 +19,6 @@ import numpy as np
 from asyncrl.heads.implicit.form import CHOSEN, HALF, ITERATION, NEVER, NORMALISED, PLACES, RESAMPLE, STORED, SUBSET, TRANSITION
 from asyncrl.heads.implicit.numbers import KEYS, key_at, place_in, uniform_box
 from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
-from asyncrl.heads.networks.kernels import policy_forward
-from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE
 from asyncrl.shared.compiled import njit
 
@@ -166,30 +164,3 @@ def write_picked(form, values, bounds, epsilon, noise, extra_noise, action, boun
         if noise[1, e, last] < epsilon:
             place = min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1)
         _write(form, place, np.int64(0), values, values, bounds, extra_noise[e], action[e], bounded[e])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def observe(plan, vector, net, t):  # type: ignore[no-untyped-def]
-    """Write the normalised observation and the network's outputs of step t; returns whether all observations are finite.
-
-    plan[K], vector[S], net as in `act`.
-    """
-    work, normaliser, raw, observation, policy_output = net
-    sound = normalise(raw[t], normaliser, observation[t])
-    policy_forward(plan, vector, observation[t], work, policy_output)
-    return sound
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def act(plan, vector, net, t, form, own, tables, latents, turns, temperature, knobs, noise, extra_noise, action, bounded, scratch):  # type: ignore[no-untyped-def]
-    """A whole step on the compiled network of plan[K] and vector[S]; returns whether all observations are finite.
-
-    net (work[W], normaliser[3, D], raw[T+1, E, D], observation[T+1, E, D], policy_output[E, d]); noise[2, T, E, C+1],
-    extra_noise[T, E, C], action[T, E, S], bounded[T, E, C]; form[FORM], own[D], latents[N, d], turns[TURNS] and knobs[KNOBS] as
-    in `choose_all`.
-    """
-    sound = observe(plan, vector, net, t)
-    drawn = noise[0, 0, 0, noise.shape[3] - 1]
-    here = (noise[:, t], extra_noise[t], action[t], bounded[t])
-    choose_all(form, own, net[4], tables, latents, turns, temperature, drawn, knobs, *here, scratch)
-    return sound

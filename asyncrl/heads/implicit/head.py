@@ -25,15 +25,16 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet
-from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, act, choose_all, observe, write_picked
+from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, choose_all, write_picked
 from asyncrl.heads.implicit.energies import energies_at, newest_set
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
-from asyncrl.heads.implicit.index import INDICES, TableIndex, check_selection, index_numbers
+from asyncrl.heads.implicit.index import TableIndex, check_selection, index_numbers, is_indexed
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
 from asyncrl.heads.implicit.numbers import content_key
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
 from asyncrl.heads.implicit.sizes import RESAMPLES, SetSizes, Towers, matrices
+from asyncrl.heads.implicit.stepping import Stepping, whole_step
 from asyncrl.heads.implicit.table import SLOTS, LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
 from asyncrl.heads.networks.compact import Shape
@@ -72,7 +73,7 @@ class ImplicitHead(Head):
         towers = self.towers()
         self.form = self.sizes_of.form(self._set, towers)
         check_selection(self.name, self.selections, chosen, RESAMPLES[self.form[RESAMPLE]])
-        self._indexed = chosen.selection in INDICES
+        self._indexed = is_indexed(chosen, self.form)
         held = (SLOTS + 1) * index_numbers(chosen, self.places, self.policy_outputs) if self._indexed else 0
         self._set.check_memory(3 * self.policy_outputs + held)  # the slots of the table, and memory of its own
         self._matrices = matrices(self.form, towers, self.policy_outputs, self._set.features)
@@ -177,23 +178,11 @@ class ImplicitHead(Head):
         write_picked(self.form, values, bounds, r.knobs[EPSILON], r.noise[:, t], r.extra_noise[t], action, r.bounded[t])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        own, temperature = self._own(vector), self._temperature()
-        net = (r.work, r.normaliser, r.raw, r.observation, r.policy_output)
-        noise = (self._turns, temperature, r.knobs, r.noise, r.extra_noise, r.action, r.bounded, self._scratch)
-        form, tables = self.form, self._tables
-
-        def among(latents: Floats, t: int) -> bool:
-            return bool(act(plan, vector, net, t, form, own, tables, latents, *noise))
-
-        def step(t: int) -> bool:
-            return bool(self._chosen(own, among, t))
-
-        def step_in_two(t: int) -> bool:
-            sound = bool(observe(plan, vector, net, t))
-            self.choose(r, vector, t)
-            return sound
-
-        return step if self.chosen_options.selection == "brute" else step_in_two, ()
+        values, bounds, features = self._tables
+        first = (plan, vector, self.form, values, bounds)
+        last: tuple[NDArray[Any], ...] = (features, self._turns, np.array([self._temperature()]), *self._scratch)
+        stepping = Stepping(self._latents, self._own(vector), self._indexed, r, first, last)
+        return whole_step(stepping, r.raw), ()
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self._box or self._single:

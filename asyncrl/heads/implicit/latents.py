@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from asyncrl.heads.implicit.form import FEATURES, LATENT, PLACES
 from asyncrl.heads.implicit.selection.selection import Selection
+from asyncrl.heads.implicit.standing import STANDING
 from asyncrl.shared.arrays import Layout
 
 Floats = NDArray[np.float32]
+Words = NDArray[np.int64]
 
 
 class Latents(Protocol):
-    """Latents [N, d] of the set's features [N, F] by the head's own parameters own[D]."""
+    """Latents [N, d] of the set's features [N, F] by the head's own parameters own[D]; `latents` are those of the newest `of`."""
 
     features: Floats
+    latents: Floats
 
     def layout(self) -> Layout:
         """Arrays that all processes share."""
@@ -41,6 +44,9 @@ class Latents(Protocol):
     def stands(self) -> bool:
         """Whether what was read of the newest `of` was not overwritten meanwhile."""
 
+    def standing(self) -> tuple[Floats, int, Words, Words]:
+        """(kept[D], number, at[STANDING], words): what `asyncrl.heads.implicit.standing` asks for of the newest `of`."""
+
     def alone(self, own: Floats) -> Floats:
         """The same [N, d] in memory of this process alone."""
 
@@ -53,7 +59,8 @@ class DrawnLatents(Latents):
 
     def __init__(self, form: NDArray[np.int64]):
         self.features = np.zeros((int(form[PLACES]), int(form[FEATURES])), np.float32)
-        self._latents = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
+        self.latents = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
+        self._own, self._at = np.zeros(0, np.float32), np.full(STANDING, -1, np.int64)
 
     def layout(self) -> Layout:
         return {}
@@ -65,7 +72,8 @@ class DrawnLatents(Latents):
         return
 
     def of(self, own: Floats) -> Floats:
-        return self._latents
+        self._own = own
+        return self.latents
 
     def selection(self) -> Selection:
         raise NotImplementedError("a set that is drawn anew has no index")
@@ -76,8 +84,11 @@ class DrawnLatents(Latents):
     def stands(self) -> bool:
         return True
 
+    def standing(self) -> tuple[Floats, int, Words, Words]:
+        return self._own, -1, self._at, self._at
+
     def alone(self, own: Floats) -> Floats:
-        return self._latents
+        return self.of(own)
 
     def forget(self) -> None:
         return

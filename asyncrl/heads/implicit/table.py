@@ -40,10 +40,11 @@ from numpy.typing import NDArray
 
 from asyncrl.heads.implicit.form import LATENT, PLACES
 from asyncrl.heads.implicit.index import TableIndex
-from asyncrl.heads.implicit.latents import Latents
+from asyncrl.heads.implicit.latents import Latents, Words
 from asyncrl.heads.implicit.numbers import content_key, same
 from asyncrl.heads.implicit.places import PROCESSES, claim, is_busy
 from asyncrl.heads.implicit.selection.selection import Selection
+from asyncrl.heads.implicit.standing import NUMBER, STANDING, stands
 from asyncrl.heads.implicit.towers import embed
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.atomics import compare_and_swap, fence, fetch_add, load_acquire, store_release
@@ -84,10 +85,10 @@ class LatentTable(Latents):
     def __init__(self, form: NDArray[np.int64], work: Floats, index: TableIndex | None = None):
         """`form`: of the head (see there); `work`: its scratch; `index`: the way to indices, without which there is no `selection`."""
         self._form, self._work, self._index = form, work, index
-        # Pages of its own memory are taken only where it embeds for itself.
-        self._private = np.zeros((int(form[PLACES]), int(form[LATENT])), np.float32)
+        self._private = self._untouched()
         self._own: Floats | None = None
         self._slot, self._word, self._announced, self._place = -1, 0, 0, -1
+        self._at = np.full(STANDING, -1, np.int64)
         self.latents = self._private
         self.embedded_alone = 0
         """How often it has embedded the set in memory of its own."""
@@ -98,7 +99,8 @@ class LatentTable(Latents):
 
     def attach(self, caches: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]) -> None:
         self._arrays, self.features = caches, tables["features"]
-        self._slot, self._place, self._own = -1, -1, None
+        self._slot, self._place = -1, -1
+        self.forget()
         if self._index:
             self._index.attach(caches)
 
@@ -115,8 +117,11 @@ class LatentTable(Latents):
             self._slot = self._shared(key, own)
         if self._slot < 0:
             return self.alone(own)
-        self._own, self.latents = own.copy(), self._arrays["latents"][self._slot]
-        return self.latents
+        if self._private_written:  # what is shared serves: so that a run does not end with as many tables as processes
+            self._private = self._untouched()
+            if self._index:
+                self._index.release()
+        return self._given(own, self._arrays["latents"][self._slot])
 
     def selection(self) -> Selection:
         """What picks among the newest `of` by its index, which is written first where it is not there yet."""
@@ -141,22 +146,36 @@ class LatentTable(Latents):
     def forget(self) -> None:
         """Look again what the latents are when they are next asked for: the set may have changed."""
         self._own = None
+        self._at[NUMBER] += 1
 
     def alone(self, own: Floats) -> Floats:
         """The same in memory of its own, which nobody takes away."""
         embed(self._form, own, self.features, self._work, self._private)
+        self._private_written = True
         self.embedded_alone += 1
         if self._index:
             self._index.forget()
-        self._own, self._slot, self.latents = own.copy(), -1, self._private
-        return self.latents
+        self._slot = -1
+        return self._given(own, self._private)
+
+    def _untouched(self) -> Floats:
+        """Memory of its own for the set's latents [N, d], whose pages are taken only where it embeds for itself."""
+        self._private_written = False
+        return np.zeros((int(self._form[PLACES]), int(self._form[LATENT])), np.float32)
 
     def stands(self) -> bool:
         """Whether the latents of the newest `of`, and all that was read of them until now, are what they were."""
-        if self._slot < 0:
-            return True
-        fence()
-        return int(load_acquire(self._arrays["words"], self._slot)) == self._word
+        return bool(stands(self._at, self._arrays["words"]))
+
+    def standing(self) -> tuple[Floats, int, Words, Words]:
+        if self._own is None:
+            raise RuntimeError("no latents have been asked for")
+        return self._own, int(self._at[NUMBER]), self._at, self._arrays["words"]
+
+    def _given(self, own: Floats, latents: Floats) -> Floats:
+        self._own, self.latents = own.copy(), latents
+        self._at[:] = self._slot, self._word, self._at[NUMBER] + 1
+        return latents
 
     def _shared(self, key: int, own: Floats) -> int:
         """The slot that holds the latents of own[D], a version of this key, or -1 where it cannot be had."""

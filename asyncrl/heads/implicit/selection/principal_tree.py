@@ -69,6 +69,8 @@ class PrincipalTree(Selection):
         groups, per_group = len(arrays["groups"]) * LANES, cells >> group_depth(self._depth)
         self._opened = min(-(-OPENED_SHARE * self._scanned // per_group) + 3, groups, cells // per_group)
         self._scratch = np.empty(LANES, np.float32), np.empty((2, self._opened)), np.empty((2, self._scanned))
+        self._index = tuple(arrays[name] for name in ("blocks", "ids", "groups", "means"))
+        self.arguments = (*self._index, *self._scratch)
         self._features = np.empty(feature_count(size, options.moments))
 
     @classmethod
@@ -98,8 +100,7 @@ class PrincipalTree(Selection):
         arrays["actions"][0] = len(latents)
 
     def best(self, query: NDArray[np.float32]) -> int:
-        one = self.arrays
-        return int(best_by_cells(one["blocks"], one["ids"], one["groups"], one["means"], query, *self._scratch))
+        return int(best_by_cells(*self._index, query, *self._scratch))
 
     def draw(self, query: NDArray[np.float32], uniform: float) -> int:
         one, temperature = self.arrays, self.options.temperature

@@ -129,14 +129,15 @@ def _by_margins(blocks, ids, starts, key, margins, ranks, heap, query, scanned, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def best_by_projections(blocks, ids, starts, masks, vectors, thresholds, query, scanned, order, scores, margins, heap):  # type: ignore[no-untyped-def]
-    """(action, rows): the best action in the buckets nearest to query[d], and how many rows were scanned for it: `scanned` or a few more.
+def best_by_projections(blocks, ids, starts, masks, vectors, thresholds, query, limits, scores, margins, heap):  # type: ignore[no-untyped-def]
+    """(action, rows): the best action in the buckets nearest to query[d], and how many rows were scanned for it.
 
-    Buckets come by margins, of which at most K are tried, or by Hamming distance, also where the former have all been empty.
+    limits (scanned, order): so many rows are scanned, or a few more. Buckets come by margins, of which at most K are tried, or by Hamming
+    distance, also where the former have all been empty.
     Index: blocks[B, d, 64], ids[B, 64], starts[2^m + 1], masks[2^m], vectors[m, d], thresholds[m + 1]. Scratch: scores[64],
     margins[2 m], heap[2, K].
     """
-    bits, chosen, rows = vectors.shape[0], -1, 0
+    scanned, order, bits, chosen, rows = limits[0], limits[1], vectors.shape[0], -1, 0
     key = key_of(query, vectors, thresholds, margins)
     if order == MARGINS:
         chosen, rows = _by_margins(blocks, ids, starts, key, margins[:bits], margins[bits:], heap, query, scanned, scores)

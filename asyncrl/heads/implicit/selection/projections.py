@@ -122,8 +122,11 @@ class Projections(Selection):
     def __init__(self, arrays: Arrays, options: SelectionOptions):
         super().__init__(arrays, options)
         bits = len(arrays["vectors"])
-        self._order = {"margins": MARGINS, "hamming": HAMMING}[options.order]
-        self._scratch = np.empty(LANES, np.float32), np.empty(2 * bits), np.empty((2, 4 * block_count(options.scanned) + 64))
+        self._index = tuple(arrays[name] for name in ("blocks", "ids", "starts", "masks", "vectors", "thresholds"))
+        scratch = np.empty(LANES, np.float32), np.empty(2 * bits), np.empty((2, 4 * block_count(options.scanned) + 64))
+        limits = np.array([options.scanned, {"margins": MARGINS, "hamming": HAMMING}[options.order]])
+        self._rest = (limits, *scratch)
+        self.arguments = (*self._index, *self._rest)
 
     @classmethod
     def layout(cls, actions: int, size: int, options: SelectionOptions) -> Layout:
@@ -157,6 +160,4 @@ class Projections(Selection):
         arrays["vectors"][:], arrays["masks"][:] = vectors[:, :size], masks_by_distance(bits)
 
     def best(self, query: NDArray[np.float32]) -> int:
-        one = self.arrays
-        index = one["blocks"], one["ids"], one["starts"], one["masks"], one["vectors"], one["thresholds"]
-        return int(best_by_projections(*index, query, self.options.scanned, self._order, *self._scratch)[0])
+        return int(best_by_projections(*self._index, query, *self._rest)[0])

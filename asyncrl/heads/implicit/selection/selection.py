@@ -63,6 +63,9 @@ class Selection(ABC):
     Ties: of equal scores, among those that are computed, the action with the lowest number. A query with NaN gets some action.
     """
 
+    arguments: tuple[Any, ...]
+    """What its compiled search takes beside the query: the index and the scratch. Only of selections that heads use."""
+
     name: ClassVar[str]
     description: ClassVar[str]
     draws: ClassVar[bool] = False
