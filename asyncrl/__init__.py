@@ -1,15 +1,17 @@
 """asyncrl: asynchronous reinforcement learning on one multicore workstation.
 
 ``train``, ``run``, ``resume``, ``evaluate``, ``play``, ``landscape``, ``minimize`` and ``Experiment`` are the Python API; they load when
-first used.
+first used. The environments ``asyncrl/...`` are registered with gymnasium.
 """
 
 from importlib import import_module
 from typing import Any
 
 from asyncrl.processes.scratch import find_numba_cache
+from asyncrl.registration import register_environments
 
 find_numba_cache()
+register_environments()
 
 __version__ = "0.1.0"
 __all__ = ["Experiment", "Minimum", "Result", "evaluate", "landscape", "minimize", "play", "resume", "run", "train"]

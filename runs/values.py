@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import asyncrl
-from asyncrl.actors.exploration import parse_exploration
+from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos import ALGORITHMS
 
 ENV, SEEDS, WORKERS, STEPS, THRESHOLD = "CartPole-v1", range(5), 2, 500_000, 475.0

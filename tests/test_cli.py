@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tomllib
 import typing
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import pytest
 from asyncrl import api
 from asyncrl.actors.exploration import EXPLORATIONS
 from asyncrl.algos import ALGORITHMS
+from asyncrl.cli.listing import EXTRAS, Extra, extras
 from asyncrl.cli.main import BENCHES, COMMANDS, main
 from asyncrl.cli.parsing import option_names, whole_number, without_box
 from asyncrl.cli.train import experiment_type
@@ -389,6 +391,16 @@ def test_list_in_a_process(tmp_path):
     for parts in (ALGORITHMS, MODES, HEADS, EXPLORATIONS):
         assert all(name in done.stdout and part.description in done.stdout for name, part in parts.items())
     assert f"environments, {len(gymnasium.registry)}" in done.stdout
+    assert "asyncrl/MiningExpedition-v0" in done.stdout
+    assert all(extra.brings in done.stdout for extra in EXTRAS.values())
+
+
+def test_listed_extras_are_those_that_pip_knows(monkeypatch):
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS) <= set(project["optional-dependencies"])
+    monkeypatch.setitem(EXTRAS, "box2d", Extra("no_such_module", "LunarLander-v3"))
+    monkeypatch.setitem(EXTRAS, "adroit", Extra("json", "Hands"))
+    assert {("box2d", "pip install 'asyncrl[box2d]': LunarLander-v3"), ("adroit", "installed: Hands")} <= set(extras())
 
 
 @pytest.mark.parametrize("args", ["--help", "train a3c --help", "train a3c CartPole-v1 --workers 0"])

@@ -8,22 +8,24 @@ from gymnasium import spaces
 
 from asyncrl.actors.exploration import (
     EXPLORATIONS,
-    PAPER_EPSILONS,
     EntropyWeight,
     Epsilon,
     GaussianNoise,
     OrnsteinUhlenbeck,
+    Subset,
     Temperature,
     check_fit,
+    check_head,
     entropy_weight,
     label,
-    parse_exploration,
 )
+from asyncrl.actors.spelling import PAPER_EPSILONS, parse_exploration
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
+from asyncrl.heads import HEADS
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE
+from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE
 
 SPACES = {
     "discrete": spaces.Discrete(3),
@@ -119,6 +121,8 @@ def test_what_cannot_be_read_is_said(text, message):
         ("ou:0.1", "multidiscrete", "needs Box"),
         ("ou:-0.1", "box", "must be >= 0"),
         ("entropy:1,1,-1", "discrete", "must be >= 0"),
+        ("subset:0", "box", "subset:0 needs whole numbers from 1"),
+        ("subset:2.5", "discrete", "subset:2.5 needs whole numbers from 1"),
     ],
 )
 def test_what_does_not_fit_is_said(text, space, message):
@@ -130,6 +134,26 @@ def test_what_fits_is_taken():
     for text in ("epsilon:0", "epsilon:1", "entropy:0", "temperature:0.1", "gaussian:0", "ou:0.3"):
         settings = parse_exploration(text, 3, 0)
         check_fit(settings, SPECS["box"])
+
+
+def policy_of(space, head="auto", **options):
+    given = {"head_options": HEADS[head].options_type(**options)} if options else {}
+    policy = Policy(SPECS[space], head, NetworkOptions(hidden=(8,), **given))
+    policy.fill_tables(0)
+    return policy
+
+
+@pytest.mark.parametrize(
+    ("text", "head", "options", "message"),
+    [
+        ("subset:3", "auto", {}, r"subset:3 needs head itt or iot with resample = subset \(head '\w+' as it is here"),
+        ("subset:3", "itt", {}, r"needs head itt or iot with resample = subset \(head 'itt' as it is here"),
+        ("subset:3,50", "iot", {"resample": "subset", "set_size": 40, "subset": 5}, r"subset:50 needs a set of .* \(allowed: up to 40\)"),
+    ],
+)
+def test_a_head_without_parts_of_a_set_is_said(text, head, options, message):
+    with pytest.raises(UserError, match=message):
+        check_head(parse_exploration(text, 2, 0), policy_of("box", head, **options).head)
 
 
 # The paper's draw.
@@ -159,7 +183,7 @@ def turned(setting, space="box", steps=3, envs=2, total=0.0, seed=0, memory=None
 
 def test_every_knob_is_its_own():
     before = turned(Temperature(1.0)).knobs
-    for setting, knob in ((Epsilon(0.2), EPSILON), (Temperature(3.0), TEMPERATURE)):
+    for setting, knob in ((Epsilon(0.2), EPSILON), (Temperature(3.0), TEMPERATURE), (Subset(4.0), PART)):
         knobs = turned(setting).knobs
         assert knobs[knob] == setting.value
         np.testing.assert_array_equal(np.delete(knobs, knob), np.delete(before, knob))
@@ -222,17 +246,21 @@ def test_every_kind_is_described_and_read_back(kind):
     assert isinstance(setting, entry) and setting.value == 0.25 and label([setting]) == f"{kind}:0.25"
 
 
+@pytest.mark.parametrize("head", ["auto", "itt"])
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("kind", EXPLORATIONS)
-def test_every_kind_is_refused_or_keeps_actions_within_the_space(kind, space):
+def test_every_kind_is_refused_or_keeps_actions_within_the_space(kind, space, head):
+    parts = {"resample": "subset", "subset": 2, "set_size": 30} if head == "itt" else {}
+    if head == "itt" and space == "infinite":
+        pytest.skip("its set has no bounds to lie within")
     for value in (0.25, 1.0):
-        setting = EXPLORATIONS[kind](value)
+        setting, policy = EXPLORATIONS[kind](value), policy_of(space, head, **parts)
         try:
             check_fit([[setting]], SPECS[space])
+            check_head([[setting]], policy.head)
         except UserError as error:
             assert "needs" in str(error)
-            return
-        policy = Policy(SPECS[space], "auto", NetworkOptions(hidden=(8,)))
+            continue
         vector, rounds, generator = policy.initial(0), policy.round_arrays(50, 2), np.random.default_rng(0)
         setting.turn(rounds, 100.0, generator, np.zeros((2, policy.head.components)))
         policy.head.draw(generator, rounds)

@@ -45,7 +45,11 @@ def test_they_are_made_and_repeat_an_episode(name):
     env.close()
 
 
-MISSING = [("dm_control/fish-swim-v0", "shimmy", "dmc"), (BULLET, BULLET.partition(":")[0], "bullet")]
+MISSING = [
+    ("dm_control/fish-swim-v0", "shimmy", "dmc"),
+    (BULLET, BULLET.partition(":")[0], "bullet"),
+    ("gymnasium_robotics:AdroitHandPen-v1", "gymnasium_robotics", "adroit"),
+]
 
 
 @pytest.mark.parametrize(("name", "module", "extra"), MISSING)

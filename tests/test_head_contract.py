@@ -15,6 +15,7 @@ from gymnasium import spaces
 from tilted_head import PROCESSES, AskingHead, Registering, TiltedHead
 
 import asyncrl
+from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.a3c import A3COptions
 from asyncrl.algos.es import EsOptions
 from asyncrl.algos.td3 import Td3Options
@@ -38,7 +39,7 @@ from asyncrl.session.session import Session
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.store.checkpoint import newest, read_part, write_part
 from asyncrl.topologies.players import player_of
-from asyncrl.topologies.streams.plan import stream_policy, updater_of
+from asyncrl.topologies.streams.plan import stream_policy, updater_of, updater_type
 from asyncrl.workers.plan import task_of
 
 SPACES = {
@@ -162,7 +163,7 @@ def test_sizes(head, kind, role):
     own = made_head.initial(np.random.default_rng(0))
     assert own.shape == (made_head.extra_size,) and own.dtype == np.float32
     if role in REPLAY_ROLES:
-        assert made_head.extra_size == 0
+        assert made_head.extra_size == 0 or head.learners
         assert made_head.policy_outputs == made_head.components * (2 if role is Role.SOFT_REPLAY else 1)
 
 
@@ -283,11 +284,31 @@ def test_a_replays_greedy_action_is_the_learners(head, kind, role):
     policy = policy_of(head, kind, role)
     for table in policy.head.tables.values():
         table[:] = 0
-    vector = lively(policy)
+    vector, components = lively(policy), policy.head.components
     rounds = acted(policy, vector, temperature=0.0)
-    with torch.no_grad():
-        output = policy.module(vector, None)[0](torch.from_numpy(rounds.observation[3]))[0]
-    np.testing.assert_allclose(rounds.action[3], torch.tanh(output[:, : policy.head.components]).numpy(), rtol=1e-5, atol=1e-6)
+    entry = ALGORITHMS["td3" if role is Role.REPLAY else "sac"]
+    kind_of_learner = entry.found(head.learners.get(entry.name, entry.place))
+    learner = kind_of_learner.under((4, components), entry.options_type(), 0, (8,), policy.head.chosen_options)
+    learner.policy.vector[:] = vector[: learner.published_size]
+    learner.critics.vector[: policy.critic_size] = vector[learner.published_size :]
+    expected = learner.greedy(torch.from_numpy(rounds.observation[3])).numpy()
+    np.testing.assert_allclose(rounds.action[3][:, :components], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", [head for head in TESTED.values() if head.learners], ids=lambda head: head.name)
+def test_a_head_with_learners_of_its_own_is_learned_by_them_alone(head):
+    for algo, place in head.learners.items():
+        entry = ALGORITHMS[algo]
+        task = task_of(Experiment(algo, ContinuousTargetEnv, head=head.name, network=NetworkOptions(hidden=(8,)), steps=400))
+        assert updater_type(task).learner_type is entry.found(place)
+        policy = stream_policy(task)
+        beside = head.stored_beside(task.spec, policy.head.chosen_options)
+        assert policy.head.stored == policy.head.components + sum(int(np.prod(shape)) for shape, _ in beside.values())
+        assert type(updater_of(task, policy)._learner) is entry.found(place)
+    others = [name for name, entry in ALGORITHMS.items() if entry.topology == "streams" and name not in head.learners]
+    for algo in others:
+        with pytest.raises(UserError, match=f"head '{head.name}' cannot be used with {algo}"):
+            stream_policy(task_of(Experiment(algo, ContinuousTargetEnv, head=head.name, steps=400)))
 
 
 @cases(Role.SEARCH)

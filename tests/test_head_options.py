@@ -231,4 +231,4 @@ def test_a_run_older_than_these_heads_is_read(tmp_path):
 
 def test_a_head_says_nothing_where_it_has_no_options():
     assert Head.options_type is HeadOptions and not fields(HeadOptions)
-    assert HeadOptions().lazy == 1
+    assert HeadOptions().lazy == "1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,11 @@ from gymnasium import spaces
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS as REGISTRY
-from asyncrl.heads.implicit.numbers import half_bits, place_in, uniform_box
+from asyncrl.heads.implicit.numbers import half_bits, part_size, place_in, uniform_box
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy, round_arrays
-from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
+from asyncrl.heads.rounds import EPSILON, KNOBS, PART, TEMPERATURE, LossRows
 from asyncrl.heads.search_policy import SearchPolicy
 
 PENDULUM = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -268,11 +270,11 @@ def test_a_candidate_earns_the_same_whoever_plays_it(head, resample):
 # Under gradients, where the set is drawn anew.
 
 
-def drawn_rows(policy, rows=6, seed=0, temperature=1.0):
-    """Actions that the head has drawn at random outputs."""
+def drawn_rows(policy, rows=6, seed=0, temperature=1.0, part=0):
+    """Actions that the head has drawn at random outputs; `part`: among how many of its set, 0 for its own."""
     generator, head = np.random.default_rng(seed), policy.head
     arrays = round_arrays(policy.spec, head, None, (1, rows))
-    arrays.knobs[TEMPERATURE] = temperature
+    arrays.knobs[TEMPERATURE], arrays.knobs[PART] = temperature, part
     arrays.policy_output[:] = generator.standard_normal(arrays.policy_output.shape)
     head.draw(generator, arrays)
     vector = policy.initial(seed)
@@ -300,7 +302,25 @@ OF_BOTH = ("never", "subset", "iteration", "transition")
 def test_gradients_are_those_of_torch(head, setting):
     options = SETTINGS[setting]
     policy = gradient_policy(head, box(2), latent=3, action_layers=3, set_size=20, **options)
-    rows, vector, _ = drawn_rows(policy)
+    check_gradients(policy, *drawn_rows(policy)[:2])
+
+
+@pytest.mark.parametrize("head", ["itt", "iot"])
+def test_parts_of_any_size_are_learned_from_side_by_side(head):
+    """As a learner is handed them by workers that choose among different numbers of actions: 1, the head's own 5, 9, and all 20."""
+    policy = gradient_policy(head, box(2), latent=3, set_size=20, **SETTINGS["subset"])
+    drawn = [drawn_rows(policy, seed=seed, part=part) for seed, part in enumerate((1, 0, 9, 20))]
+    rows = LossRows(*(np.concatenate([getattr(one[0], field.name) for one in drawn]) for field in fields(LossRows)))
+    assert list(map(part_size, rows.action[::6, 1])) == [1, 5, 9, 20]
+    check_gradients(policy, rows, drawn[0][1])
+    knobs, out = np.zeros(KNOBS), np.zeros(len(rows.action), np.float32)
+    knobs[TEMPERATURE], knobs[EPSILON] = 1.0, 1.0
+    policy.head.log_prob(rows.policy_output, drawn[0][1], rows.action, knobs, out)
+    np.testing.assert_allclose(out, -np.log(np.repeat([1, 5, 9, 20], 6)), rtol=1e-5, atol=1e-6)
+
+
+def check_gradients(policy, rows, vector):
+    """What is written out for these rows is what torch computes."""
     vector[-policy.head.extra_size :] *= 1.5
     gradient = np.full(policy.size, np.nan, np.float32)
     told = policy.head.output_gradient(rows, vector, 0.3, gradient, 0.8)
@@ -319,14 +339,15 @@ def test_gradients_are_those_of_torch(head, setting):
 
 
 @pytest.mark.parametrize("resample", ["never", "subset", "transition"])
-def test_actions_are_drawn_as_often_as_their_probability_says(resample):
-    """Over what each was chosen from: the mean of 1 / p is then the number of actions."""
+@pytest.mark.parametrize("part", [0, 3])
+def test_actions_are_drawn_as_often_as_their_probability_says(resample, part):
+    """Over what each was chosen from: the mean of 1 / p is then the number of actions. Only a head that draws parts reads `part`."""
     policy = gradient_policy("itt", box(1), latent=2, set_size=6, subset=4, resample=resample)
-    rows, vector, arrays = drawn_rows(policy, rows=4000)
+    rows, vector, arrays = drawn_rows(policy, rows=4000, part=part)
     knobs, out = np.zeros(KNOBS), np.zeros(len(rows.action), np.float32)
     knobs[TEMPERATURE], knobs[EPSILON] = 1.0, 0.0
     policy.head.log_prob(rows.policy_output, vector, rows.action, knobs, out)
-    assert np.exp(-out.astype(np.float64)).mean() == pytest.approx(4 if resample == "subset" else 6, rel=0.05)
+    assert np.exp(-out.astype(np.float64)).mean() == pytest.approx((part or 4) if resample == "subset" else 6, rel=0.05)
     assert arrays.bounded.min() >= -1.0 and arrays.bounded.max() <= 1.0
     assert rows.action.shape[1] == (1 if resample == "never" else 2)
 

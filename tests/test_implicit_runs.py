@@ -30,6 +30,22 @@ def test_a_run_of_every_family(tmp_path, algo):
     assert again.status == "completed" and again.summary["steps"] >= 1500
 
 
+@pytest.mark.parametrize(("algo", "head"), [("a2c", "iot"), ("a3c", "itt"), ("impala", "itt"), ("appo", "iot")])
+def test_workers_choose_among_parts_of_their_own(tmp_path, algo, head):
+    settings = {"head": head, "resample": "subset", "set_size": 20, "explore": "subset:2,15+temperature:2", "t_max": 10, "subset": 5}
+    result = asyncrl.train(algo, FollowEnv, steps=1000, runs=str(tmp_path), latent=4, **settings, **RUN)
+    assert result.status == "completed" and result.summary["evaluation_return"] > -10 * 4
+    assert asyncrl.resume(result.folder, steps=1500, quiet=True, env=FollowEnv).status == "completed"
+
+
+def test_where_workers_cannot_have_parts_is_told(tmp_path):
+    given = {"head": "itt", "steps": 100, "runs": str(tmp_path), **RUN}
+    with pytest.raises(UserError, match="exploration subset:3 needs head itt or iot with resample = subset"):
+        asyncrl.train("a3c", FollowEnv, explore="subset:3", **given)
+    with pytest.raises(UserError, match=r"exploration 'subset' cannot be used with q1 \(allowed: epsilon\)"):
+        asyncrl.train("q1", "CartPole-v1", explore="subset:3", **given)
+
+
 @pytest.mark.parametrize("algo", ["q1", "sarsa", "nq"])
 def test_a_run_of_two_tower_values(tmp_path, algo):
     settings = {} if algo == "sarsa" else {"double": True}

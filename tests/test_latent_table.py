@@ -303,15 +303,15 @@ def test_a_slot_is_given_away_only_if_it_is_still_the_free_one_that_was_looked_a
     sleeper.start()
     for number in (4, 5, 0):
         announced(quick, version(number))
-    turn, look = int(memory["turn"][0]), slow._is_busy
+    look = slow._is_busy
 
     def look_and_be_overtaken(slot):
         found = look(slot)
         slow._is_busy = look
         announced(quick, version(1))
         assert quick._slot == slot
+        announced(quick, version(6))  # in the other slot, so that this one is the next to be given away
         memory["process"][9], memory["busy"][9] = sleeper.pid, slot + 1
-        memory["turn"][0] = turn
         announced(quick, version(2))  # frees the slot, and cannot have it
         assert memory["words"][slot] < 0 and quick.embedded_alone == 1
         return found
@@ -321,6 +321,37 @@ def test_a_slot_is_given_away_only_if_it_is_still_the_free_one_that_was_looked_a
     assert slow.embedded_alone == 1
     sleeper.kill()
     sleeper.join()
+
+
+def test_two_versions_at_once_have_a_slot_each(monkeypatch):
+    """Who has seen that both are free is overtaken by another, which takes the one that it was about to have."""
+    memory = memory_of_a_run()
+    slow, quick, add = table_over(memory), table_over(memory), module.fetch_add
+
+    def add_and_be_overtaken(words, place, count):
+        monkeypatch.setattr(module, "fetch_add", add)
+        announced(quick, version(1))
+        return add(words, place, count)
+
+    monkeypatch.setattr(module, "fetch_add", add_and_be_overtaken)
+    announced(slow, version(0))
+    assert quick.stands() and slow.stands() and slow.embedded_alone == 0
+    assert slow.figures()["latents_versions"] == 2
+
+
+def test_who_finds_its_version_embedded_by_another_shares_the_slot():
+    """The slot was free when it was looked at; whoever is busy there by now embeds the same version."""
+    memory = memory_of_a_run()
+    slow, quick = table_over(memory), table_over(memory)
+
+    def overtaken(slot):
+        announced(quick, version(0))
+        assert quick._slot == slot
+        return True
+
+    slow._is_busy = overtaken
+    announced(slow, version(0))
+    assert slow._slot == quick._slot and slow.embedded_alone == 0 and memory["embedded"].sum() == SHARDS
 
 
 def test_a_dead_processs_place_is_claimed_again():

@@ -26,7 +26,7 @@ LAYERS = [
     {"actors", "learners"},
     {"scheduler"},
     {"blackbox"},
-    {"heads", "envs", "progress", "trajectory", "replay"},
+    {"heads", "envs", "registration", "progress", "trajectory", "replay"},
     {"shared"},
     {"processes"},
     {"fields"},
@@ -40,7 +40,7 @@ VERSION = ("asyncrl", ("__version__",))  # may be imported from anywhere
 # Imports inside functions, which a reader of a file's head does not see.
 HEAVY = {"torch", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma"}
 """Libraries that take long to load, or that not everybody has: loaded where they are first needed."""
-OURS_THAT_LOAD_TORCH = {"asyncrl.heads.networks.modules", "asyncrl.heads.networks.devices", "asyncrl.heads.networks.towers"}
+OURS_THAT_LOAD_TORCH = {f"asyncrl.heads.networks.{file}" for file in ("modules", "devices", "towers", "cascades")}
 """Files of ours with torch at their head, which is why whoever can do without torch loads them late."""
 LAZY = {"__main__.py", "__init__.py", "cli/"}
 """The command line: its help and its error messages come at once, and a command loads what it needs. `import asyncrl` likewise."""

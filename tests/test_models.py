@@ -26,6 +26,14 @@ SOUND = {
     ],
     "ring": ["-DN=2", "-DN=3", "-DN=2 -DSURVIVES=1 -DKILLS=2", "-DN=3 -DSURVIVES=1"],
     "gate": ["-DN=2", "-DN=3"],
+    "table": [
+        *(f"-DN=2 -DASKS=3 -DVERSIONS={versions}" for versions in (2, 3)),
+        "-DN=2 -DASKS=2 -DSHARDS=2 -DKILLS=2",
+        "-DN=2 -DASKS=2 -DINDEX=1",
+        "-DN=2 -DASKS=3 -DINDEX=1 -DKILLS=0",
+        *(f"-DN=3 -DASKS=3 -DEACH=1 -DKILLS=0 -DVERSIONS={versions}" for versions in (2, 3)),
+        "-DN=3 -DASKS=2 -DEACH=1",
+    ],
 }
 WRONG = {
     "rounds": [f"-DN=2 -DEPOCHS=1 -DBROKEN={n}" for n in range(1, 6)],
@@ -43,6 +51,15 @@ WRONG = {
         "-DN=2 -DSURVIVES=1 -DBROKEN=6",
     ],
     "gate": [f"-DN=2 -DBROKEN={n}" for n in range(1, 5)],
+    "table": [
+        *(f"-DN=2 -DASKS=4 -DBROKEN={n}" for n in (1, 3, 4, 5)),
+        "-DN=3 -DASKS=4 -DKILLS=0 -DBROKEN=2",
+        "-DN=2 -DASKS=5 -DVERSIONS=4 -DKILLS=0 -DBROKEN=6",
+        "-DN=2 -DASKS=3 -DKILLS=0 -DBROKEN=7",
+        "-DN=2 -DASKS=2 -DVERSIONS=2 -DBROKEN=8",
+        *(f"-DN=2 -DASKS=2 -DVERSIONS=2 -DKILLS=0 -DBROKEN={n}" for n in (9, 11)),
+        "-DN=2 -DASKS=4 -DINDEX=1 -DKILLS=0 -DBROKEN=10",
+    ],
 }
 LIVENESS = "-DCOLLAPSE", "-DNFAIR=4"
 SAFETY = "-DCOLLAPSE", "-DSAFETY", "-DNOCLAIM"

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from scipy import integrate
 from torch import nn
 
-from asyncrl.actors.exploration import parse_exploration
 from asyncrl.actors.rollout import Actor
+from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos.ddpg import Ddpg, DdpgOptions
 from asyncrl.algos.sac import Sac, SacOptions, squashed
 from asyncrl.algos.td3 import Td3, Td3Options

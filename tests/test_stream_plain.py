@@ -10,8 +10,8 @@ import pytest
 import torch
 from running import Run, train
 
-from asyncrl.actors.exploration import parse_exploration
 from asyncrl.actors.rollout import Actor
+from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.ddpg import Ddpg
 from asyncrl.algos.sac import Sac

@@ -234,8 +234,8 @@ def test_an_update_is_quick():
 def test_the_straight_control_goes_exactly_as_far_along_the_gradient(limits, seed):
     s = samples(seed=seed, stale=np.zeros((1, N)))
     options = replace(OPTIONS, sigma=s.sigma, **limits)
-    move, epochs, norm = Tres(options, N, SEED)._epochs(s)
-    straight, as_many, same = Tres(replace(options, straight=True), N, SEED)._epochs(s)
+    move, epochs, norm = Tres(options, N, SEED)._epochs(s, slice(None))
+    straight, as_many, same = Tres(replace(options, straight=True), N, SEED)._epochs(s, slice(None))
     assert (epochs, norm) == (as_many, same)
     assert np.linalg.norm(straight) == pytest.approx(np.linalg.norm(move), rel=1e-14)
     np.testing.assert_allclose(straight / np.linalg.norm(straight), gradient(s) / norm, rtol=1e-12)

@@ -397,7 +397,7 @@ def test_one_worker_in_any_mode_is_a_plain_loop(tmp_path, algo):
     runs = [train(tmp_path, "CartPole-v1", algo=algo, mode=mode, **settings) for mode in ("async", "sync")]
     environment = make_env("CartPole-v1")
     policy = Task(ship("CartPole-v1"), spec_of(environment), "auto", NetworkOptions(), None, algo, options, 1, 1, steps, seed).policy()
-    from asyncrl.actors.exploration import parse_exploration
+    from asyncrl.actors.spelling import parse_exploration
 
     explore = parse_exploration(entry.default_explore, 1, seed)[0]
     streams = stream(seed, 0, 0).spawn(2)

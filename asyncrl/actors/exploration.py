@@ -1,25 +1,23 @@
 """Exploration settings: each worker has its own. One setting is one class, and its line in `EXPLORATIONS`.
 
-A spec on the command line is ``KIND:VALUES``, several joined by ``+``. VALUES is a number (the same for all workers), a
-list ``a,b,c`` (worker i takes the i-th, round and round), a ladder ``a..b`` (geometric from the first worker to the last)
-or, for epsilon, ``paper`` (each worker draws 0.1, 0.01 or 0.5 with probability 0.4, 0.3, 0.3: Mnih and others 2016,
-section 5.1). ``@STEPS`` after it anneals epsilon linearly from 1 over so many steps.
+`asyncrl.actors.spelling` says how they are written on the command line.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.errors import UserError, unknown
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
+from asyncrl.errors import UserError
+from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE, RoundArrays
 
-PAPER_EPSILONS, PAPER_PROBABILITIES = (0.1, 0.01, 0.5), (0.4, 0.3, 0.3)
+if TYPE_CHECKING:
+    from asyncrl.heads.head import Head
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,15 @@ class Exploration:
         """Why it cannot be used with these actions, or None."""
         return None
 
+    def fits_head(self, head: Head) -> str | None:
+        """Why it cannot be used with this head, or None."""
+        return None
+
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        """Prepare a round: set knobs, fill extra noise [T, E, C]. `memory` [E, C] is the setting's own, kept between rounds."""
+        """Prepare a round: set knobs, fill extra noise [T, E, M]. `memory` [E, M] is the setting's own, kept between rounds."""
 
     def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
-        """Environment e begins an episode after step t of the round that `turn` prepared; `memory` [E, C]."""
+        """Environment e begins an episode after step t of the round that `turn` prepared; `memory` [E, M]."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,29 @@ class Temperature(Exploration):
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
         rounds.knobs[TEMPERATURE] = self.value
+
+
+@dataclass(frozen=True)
+class Subset(Exploration):
+    """A step chooses among a random part of so many actions of a head's set: the smaller, the more of the draw is the part's.
+
+    The part is drawn anew at every transition and travels with the trajectory, so the policy is the softmax over it, exactly.
+    """
+
+    description: ClassVar[str] = "heads itt, iot with resample subset: actions of the set among which a step chooses"
+    kind: ClassVar[str] = "subset"
+    turns: ClassVar[str] = "part of the set"
+
+    def fits(self, spec: EnvSpec) -> str | None:
+        return None if self.value >= 1 and self.value == int(self.value) else "needs whole numbers from 1"
+
+    def fits_head(self, head: Head) -> str | None:
+        if not head.largest_part:
+            return f"needs head itt or iot with resample = subset (head {head.name!r} as it is here does not choose among parts of a set)"
+        return None if self.value <= head.largest_part else f"needs a set of as many actions (allowed: up to {head.largest_part:,})"
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        rounds.knobs[PART] = self.value
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,7 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
         EntropyWeight,
         Epsilon,
         Temperature,
+        Subset,
         GaussianNoise,
         OrnsteinUhlenbeck,
     )
@@ -165,29 +191,18 @@ def label(settings: list[Exploration]) -> str:
     return "+".join(f"{setting.kind}:{setting.value:g}" for setting in settings) or "default"
 
 
-def parse_exploration(text: str, workers: int, seed: int) -> list[list[Exploration]]:
-    """The settings of every worker. Raises UserError for a spec that can't be read."""
-    settings: list[list[Exploration]] = [[] for _ in range(workers)]
-    for part in filter(None, (piece.strip() for piece in text.split("+"))):
-        kind, colon, values = part.partition(":")
-        if kind not in EXPLORATIONS:
-            raise unknown("exploration", kind, EXPLORATIONS)
-        values, at, steps = values.partition("@")
-        if not colon or not values or (at and kind != "epsilon"):
-            raise _unreadable(part)
-        extra = (_anneal_steps(steps, part),) if at else ()
-        turned = EXPLORATIONS[kind].turns
-        if any(turned == setting.turns for setting in settings[0]):
-            raise UserError(f"exploration {part!r}: the {turned} is given twice in {text!r}")
-        for worker, value in enumerate(_spread(values, workers, seed, part, kind)):
-            settings[worker].append(EXPLORATIONS[kind](value, *extra))
-    return settings
-
-
 def check_fit(settings: list[list[Exploration]], spec: EnvSpec) -> None:
     """Raise UserError where a setting does not fit the actions."""
     for setting in (one for worker in settings for one in worker):
         reason = setting.fits(spec)
+        if reason:
+            raise UserError(f"exploration {setting.kind}:{setting.value:g} {reason}")
+
+
+def check_head(settings: list[list[Exploration]], head: Head) -> None:
+    """Raise UserError where a setting does not fit the head."""
+    for setting in (one for worker in settings for one in worker):
+        reason = setting.fits_head(head)
         if reason:
             raise UserError(f"exploration {setting.kind}:{setting.value:g} {reason}")
 
@@ -197,39 +212,3 @@ def check_use(settings: list[list[Exploration]], kinds: tuple[str, ...], algo: s
     for setting in (one for worker in settings for one in worker):
         if setting.kind not in kinds:
             raise UserError(f"exploration {setting.kind!r} cannot be used with {algo} (allowed: {', '.join(kinds) or 'none'})")
-
-
-def _spread(values: str, workers: int, seed: int, part: str, kind: str) -> list[float]:
-    if values == "paper" and kind == "epsilon":
-        generator = np.random.default_rng([seed, 0xE9])
-        return [float(one) for one in generator.choice(PAPER_EPSILONS, size=workers, p=PAPER_PROBABILITIES)]
-    if ".." in values:
-        first, _, last = values.partition("..")
-        low, high = _number(first, part), _number(last, part)
-        if low <= 0 or high <= 0:
-            raise UserError(f"exploration {part!r}: a ladder a..b needs numbers > 0")
-        return [float(one) for one in np.geomspace(low, high, workers)] if workers > 1 else [low]
-    listed = [_number(one, part) for one in values.split(",")]
-    return [listed[worker % len(listed)] for worker in range(workers)]
-
-
-def _anneal_steps(text: str, part: str) -> int:
-    steps = int(_number(text, part))
-    if steps < 1:
-        raise UserError(f"exploration {part!r}: epsilon is annealed over at least 1 step")
-    return steps
-
-
-def _number(text: str, part: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise _unreadable(part) from None
-    if not math.isfinite(number):
-        raise _unreadable(part)
-    return number
-
-
-def _unreadable(part: str) -> UserError:
-    allowed = "KIND:0.1, KIND:0.1,0.2, KIND:0.01..0.1, epsilon:paper, epsilon:0.1@50000"
-    return UserError(f"exploration {part!r} can't be read (allowed: {allowed})")

@@ -25,7 +25,7 @@ class Actor:
     stepping             the environments, bound to the actor's arrays
     rounds               what the policy reads and writes while it acts
     trajectory           the round's result, which the next round overwrites
-    exploration_memory   [E, C] of the exploration settings, kept between rounds
+    exploration_memory   [E, M] of the exploration settings, kept between rounds; M: `Head.noises`
     uniform              whether to act uniformly at random, whatever the exploration settings
     act                  chooses the actions of step t: see `asyncrl.actors.choosing`
     """
@@ -54,7 +54,7 @@ class Actor:
         self.trajectory = _trajectory(policy, self.rounds, commits)
         self.arrays_stepped = StepArrays(self.rounds.raw, np.zeros((steps, envs)), self.trajectory.ended, self.trajectory.final_observation)
         stepping.bind(self.arrays_stepped)
-        self.exploration_memory = np.zeros((envs, policy.head.components))
+        self.exploration_memory = np.zeros((envs, policy.head.noises))
         self.uniform = False
         self.memory = Memory(envs, policy.memory_size) if policy.memory_size else None
         self.act = choosing(policy, self.dense, self.rounds, self.memory, self.trajectory.memory)

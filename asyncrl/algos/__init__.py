@@ -16,7 +16,7 @@ from __future__ import annotations
 from asyncrl.algos.entries import ActorCritic, AlgorithmEntry, BlackBox, Replayed, Streamed, ValueBased
 from asyncrl.errors import UserError
 
-_DRAWN = ("temperature", "epsilon")
+_DRAWN = ("temperature", "epsilon", "subset")
 _IMPALA, _TANH = "impala:Impala", "deterministic"
 
 ALGORITHMS: dict[str, AlgorithmEntry] = {

@@ -72,7 +72,7 @@ class Cem(Search):
         }
         self._history = History(self.state, 2 * size, 0 if options.late == "drop" else options.max_lag, space.dtype)
         self._options, self._sigma, self._dtype = options, setting.sigma, space.dtype
-        self._directions = Directions(seed, size, self.tickets, (setting,))
+        self._lazy, self._directions = space.lazy, Directions(seed, size, self.tickets, (setting,), space.lazy)
         self._eps = np.empty(size, np.float32)
 
     def begin(self, start: Points) -> None:
@@ -108,7 +108,8 @@ class Cem(Search):
         valued = int(np.isfinite(value).sum())  # points without a value are no elite, if there are two others
         best = np.flatnonzero(used)[order[: max(2, min(valued, _elites(self._options.elite, len(order))))]]
         points, present = self._points(version, batch, best), self._present()
-        figures.update(self._fit(points))
+        part = slice(None) if self._lazy is None else self._lazy.varied(int(batch.generation[0]))
+        figures.update(self._fit(points[:, part], part))
         self._history.record(version, present)
         return {"elites": float(len(best)), **figures}
 
@@ -122,9 +123,9 @@ class Cem(Search):
             point(acted[:size], acted[size:], self._eps, out)
         return points.astype(np.float64)
 
-    def _fit(self, elites: NDArray[np.float64]) -> dict[str, float]:
-        """Fit mean and deviation to elites [n, N]."""
-        mean, deviation, kept = self.state["mean"], self.state["deviation"], self._options.smoothing
+    def _fit(self, elites: NDArray[np.float64], part: slice) -> dict[str, float]:
+        """Fit mean and deviation to elites [n, M] of the M parameters that do not rest."""
+        mean, deviation, kept = self.state["mean"][part], self.state["deviation"][part], self._options.smoothing
         step = (1 - kept) * (elites.mean(axis=0) - mean)
         mean += step
         deviation += (1 - kept) * (elites.std(axis=0) - deviation)

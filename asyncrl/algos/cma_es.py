@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.blackbox.gaussians import one_setting, population_of
+from asyncrl.blackbox.lazy import refuse_lazy
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import ENDINGS, Evaluations, Search, Setting
 from asyncrl.blackbox.shaping import flat
@@ -87,6 +88,7 @@ class CmaEs(Search):
             raise UserError(
                 f"cma-es with {size} parameters cannot be used (allowed: at most {LARGEST_FULL}; `sep-cma` and `es` have no limit)"
             )
+        refuse_lazy(space.lazy, self.name, "the library varies and updates all parameters together")
         self._sigma = one_setting(self.name, options.sigma, "gaussian", settings, ("gaussian",)).sigma
         self.tickets = population_of(self.name, options.population, size, 3)
         self.published_size = size * (1 + self.tickets)

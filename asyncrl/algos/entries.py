@@ -59,8 +59,14 @@ class AlgorithmEntry:
     def _class(self) -> str:
         return self.place.partition(":")[2]
 
+    @staticmethod
+    def found(place: str) -> Any:
+        """What ``file:name`` in this folder is."""
+        file, _, name = place.partition(":")
+        return getattr(import_module(f"{__package__}.{file}"), name)
+
     def _find(self, name: str) -> Any:
-        return getattr(import_module(f"{__package__}.{self.place.partition(':')[0]}"), name)
+        return self.found(f"{self.place.partition(':')[0]}:{name}")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from asyncrl.blackbox.directions import Directions
 from asyncrl.blackbox.gaussians import KINDS, in_time, one_setting, point, population_of
 from asyncrl.blackbox.history import CURRENT, LOST, History
+from asyncrl.blackbox.lazy import refuse_lazy
 from asyncrl.blackbox.options import SearchOptions
 from asyncrl.blackbox.search import Evaluations, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space, Whole
@@ -93,6 +94,8 @@ class Nes(Search):
         self._full = options.kind == "xnes"
         if self._full and size > LARGEST_FULL:
             raise UserError(f"xnes with {size} parameters cannot be used (allowed: at most {LARGEST_FULL}; snes and es have no limit)")
+        if self._full:
+            refuse_lazy(space.lazy, "xnes", "its matrix varies all parameters together, so that none of them rest")
         setting = one_setting(options.kind, options.sigma, options.directions, settings, KINDS)
         self.tickets = population_of(options.kind, options.population, size, 2)
         self.published_size = size + (size * size if self._full else size)
@@ -105,7 +108,7 @@ class Nes(Search):
         usual = (9 + 3 * math.log(size)) / (5 * size * math.sqrt(size)) if self._full else (3 + math.log(size)) / (5 * math.sqrt(size))
         self._sigma_rate = options.sigma_learning_rate or usual
         self._shape_rate = options.shape_learning_rate or usual
-        self._directions = Directions(seed, size, self.tickets, (setting,))
+        self._lazy, self._directions = space.lazy, Directions(seed, size, self.tickets, (setting,), space.lazy)
         self._eps, self._point = np.empty(size, np.float32), np.empty(size, space.dtype)
 
     def begin(self, start: Points) -> None:
@@ -154,7 +157,9 @@ class Nes(Search):
         if used is None:
             return figures
         self._history.record(version, np.concatenate([self.state["mean"], self.state["sigma"]]))
-        return {**self._separable_step(draws[near], utilities(batch.value[rows[near]])), **figures}
+        # In a generation they are alike: nothing is known of parameters that rested, though late points may lie apart from them.
+        part = slice(None) if self._lazy is None else self._lazy.varied(int(batch.generation[0]))
+        return {**self._separable_step(draws[near, part], utilities(batch.value[rows[near]]), part), **figures}
 
     def _draws(self, batch: Evaluations, rows: NDArray[np.intp]) -> Vector:
         """The standard normal draws [n, N] of the evaluations."""
@@ -173,17 +178,21 @@ class Nes(Search):
                 draw[:] = (self._point - self.state["mean"]) / self.state["sigma"]
         return draws
 
-    def _separable_step(self, draws: Vector, weights: Vector) -> dict[str, float]:
-        """SNES with draws [n, N] and utilities [n]. Sums are not BLAS products, whose bits depend on its number of threads."""
-        mean, sigma = self.state["mean"], self.state["sigma"]
+    def _separable_step(self, draws: Vector, weights: Vector, part: slice) -> dict[str, float]:
+        """SNES with utilities [n] and draws [n, M] of the M parameters that do not rest.
+
+        Sums are not BLAS products, whose bits depend on its number of threads.
+        """
+        every = self.state["sigma"]
+        mean, sigma = self.state["mean"][part], every[part]
         step = self._options.learning_rate * sigma * np.sum(weights[:, None] * draws, axis=0)
         mean += step
         sigma *= np.exp(self._sigma_rate / 2 * np.sum(weights[:, None] * (draws**2 - 1), axis=0))
         return {
             "update_norm": float(np.linalg.norm(step)),
-            "sigma": float(sigma.mean()),
-            "sigma_min": float(sigma.min()),
-            "sigma_max": float(sigma.max()),
+            "sigma": float(every.mean()),
+            "sigma_min": float(every.min()),
+            "sigma_max": float(every.max()),
         }
 
     def _full_step(self, draws: Vector, weights: Vector) -> dict[str, float]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from asyncrl.heads.networks.devices import Place
+    from asyncrl.heads.networks.towers import Towers
 
 LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
 LOG_ALPHA_LARGEST = 10.0
@@ -58,6 +59,7 @@ class Sac(OffPolicyLearner):
     """SAC's networks and its update. The policy gives mu [B, C] and log sigma [B, C], one after the other."""
 
     figures = (*CRITICS, "entropy", "temperature")
+    policy: Towers
 
     def __init__(
         self,
@@ -93,6 +95,12 @@ class Sac(OffPolicyLearner):
         mean, log_std = self.policy.run(observation)[0].chunk(2, 1)
         normal = noise(self.seed, int(self.counts[0]), stream, tuple(mean.shape), self.place)
         return squashed(mean, log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH), normal)
+
+    def greedy(self, observation: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            return self.policy.run(observation)[0].chunk(2, 1)[0].tanh()
 
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
         import torch

@@ -11,8 +11,9 @@ authors' published program (the paper has layers of 400 and 300, batches of 100 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -23,7 +24,9 @@ from asyncrl.learners.replays import CRITICS, ReplayUpdater
 if TYPE_CHECKING:
     import torch
 
+    from asyncrl.heads.networks.cascades import Actors
     from asyncrl.heads.networks.devices import Place
+    from asyncrl.heads.networks.towers import Towers
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Td3Options(OffPolicyOptions):
     """Adam's step size for the critics."""
     policy_delay: Annotated[int, COUNT] = 2
     """Updates of the critics for one of the policy and the targets."""
-    target_noise: Annotated[float, NOT_NEGATIVE] = 0.2
-    """Deviation of the noise on the target policy's actions; 0 for none."""
+    target_noise: Annotated[float | None, NOT_NEGATIVE] = None
+    """Deviation of the noise on the target policy's actions; 0 for no noise; none for 0.2, under head savo for 0."""
     target_noise_clip: Annotated[float, NOT_NEGATIVE] = 0.5
     """That noise is clipped to this magnitude."""
 
@@ -52,7 +55,9 @@ class Td3Options(OffPolicyOptions):
 class Td3(OffPolicyLearner):
     """TD3's networks and its update."""
 
-    figures = (*CRITICS, "saturated_actions")
+    figures: ClassVar[tuple[str, ...]] = (*CRITICS, "saturated_actions")
+    usual: ClassVar[Mapping[str, float]] = {**OffPolicyLearner.usual, "target_noise": 0.2}
+    policy: Towers | Actors
 
     def __init__(
         self,
@@ -68,24 +73,40 @@ class Td3(OffPolicyLearner):
 
         super().__init__(options, seed, place)
         generator = np.random.default_rng([seed, 0x7D3])
-        self.policy = Towers(observation_size, hidden, action_size, 1, generator, self.place)
+        self.policy = self.new_policy((observation_size, action_size), hidden, generator)
         self.critics = Towers(observation_size + action_size, hidden, 1, critics, generator, self.place)
         self.counts = np.zeros(2, np.int64)  # updates, and those of the policy
         self.kept = {**self.policy.kept("policy"), **self.critics.kept("critics"), "counts": self.counts}
 
+    def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Towers | Actors:
+        """The policy's networks for sizes (observation, action)."""
+        from asyncrl.heads.networks.towers import Towers
+
+        return Towers(sizes[0], hidden, sizes[1], 1, generator, self.place)
+
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
         import torch
 
+        with torch.no_grad():
+            action = self.smoothed(self.policy.run_targets(next_observation)[0].tanh_())
+            values = torch.cat(self.critics.run_targets(torch.cat([next_observation, action], 1)), 1)
+            return torch.addcmul(reward[:, None], discount[:, None], values.amin(1, keepdim=True))
+
+    def greedy(self, observation: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            return self.policy.run(observation)[0].tanh_()
+
+    def smoothed(self, action: torch.Tensor) -> torch.Tensor:
+        """The target policy's action [B, C] with this update's noise, in place."""
         from asyncrl.heads.networks.towers import noise
 
         o = self.options
-        with torch.no_grad():
-            action = self.policy.run_targets(next_observation)[0].tanh_()
-            if o.target_noise > 0:
-                smoothing = noise(self.seed, int(self.counts[0]), 0, tuple(action.shape), self.place).mul_(o.target_noise)
-                action = action.add_(smoothing.clamp_(-o.target_noise_clip, o.target_noise_clip)).clamp_(-1.0, 1.0)
-            values = torch.cat(self.critics.run_targets(torch.cat([next_observation, action], 1)), 1)
-            return torch.addcmul(reward[:, None], discount[:, None], values.amin(1, keepdim=True))
+        if o.target_noise == 0:
+            return action
+        smoothing = noise(self.seed, int(self.counts[0]), 0, tuple(action.shape), self.place).mul_(o.target_noise)
+        return action.add_(smoothing.clamp_(-o.target_noise_clip, o.target_noise_clip)).clamp_(-1.0, 1.0)
 
     def improve(self, observation: torch.Tensor) -> dict[str, float]:
         """The policy's step at observation [B, D], at every `policy_delay`-th update only; then all targets follow as well."""
@@ -98,14 +119,18 @@ class Td3(OffPolicyLearner):
         self.critics.follow(o.tau)
         return figures
 
-    def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
+    def descent(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(what the policy does at observation [B, D], the loss [] that it descends)."""
         import torch
 
         from asyncrl.heads.networks.towers import forward
 
-        o = self.options
         action = self.policy.run(observation)[0].tanh()
-        loss = -forward(self.critics.layers[0], torch.cat([observation, action], 1)).mean()
+        return action, -forward(self.critics.layers[0], torch.cat([observation, action], 1)).mean()
+
+    def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
+        o = self.options
+        action, loss = self.descent(observation)
         length = self.policy.step(loss, o.policy_learning_rate, int(self.counts[1]), o.max_gradient_norm)
         saturated = (action.detach().abs() > 0.99).float().mean().item()
         return {"policy_loss": loss.item(), "policy_gradient_norm": length, "saturated_actions": saturated}

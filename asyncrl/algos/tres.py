@@ -70,15 +70,15 @@ class Tres(Perturbed):
         if kept is None:
             return figures
         samples = self._samples(kept, kept.value)
-        move, done, norm = self._epochs(samples)
+        move, done, norm = self._epochs(samples, self._part(kept))
         surrogate, clipped, effective = measure(samples, move, self._tres.clip)
         largest, _, total = divergence(move, self._smallest_sigma)
         figures |= self._replaced(version, (self.theta + move).astype(self.theta.dtype))
         figures |= {"max_kl": largest, "total_kl": total, "clipped_share": clipped, "effective_sample_size": effective}
         return {"surrogate": surrogate, "epochs_done": float(done), "gradient_norm": norm, **figures}
 
-    def _epochs(self, samples: Samples) -> tuple[Vector, int, float]:
-        """The move [N], the epochs that it took, and the norm of the first gradient."""
+    def _epochs(self, samples: Samples, part: slice) -> tuple[Vector, int, float]:
+        """The move [N], the epochs that it took, and the norm of the first gradient; `part`: the parameters that do not rest."""
         options, norm = self._tres, 0.0
         move, first = np.zeros(self.published_size), np.zeros(self.published_size)
         for epoch in range(options.epochs):
@@ -86,7 +86,7 @@ class Tres(Perturbed):
             if not epoch:
                 first, norm = g, float(np.linalg.norm(g))
             move += options.learning_rate * self._sigma * g
-            largest, mean, _ = divergence(move, self._smallest_sigma)
+            largest, mean, _ = divergence(move[part], self._smallest_sigma)
             if largest > options.max_kl or mean > options.mean_kl:
                 move *= np.sqrt(min(options.max_kl / largest, options.mean_kl / mean))
                 break

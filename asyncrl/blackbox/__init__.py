@@ -10,5 +10,6 @@
     gaussians    shared by searches that adapt a Gaussian distribution
     history      late evaluations, of earlier parameters
     ratios       density ratios: corrections of late evaluations, the clipped surrogate of TRES and its divergence
+    lazy         parameters that rest in some generations
     space        the dtype of the points, and the box of a function's arguments
 """

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.blackbox.kinds import KINDS, Stream
+from asyncrl.blackbox.lazy import Lazy
 from asyncrl.blackbox.search import Setting
-from asyncrl.blackbox.space import Lazy
 from asyncrl.errors import UserError, unknown
 
 KEPT = 2  # generations whose blocks are cached: the one that is evaluated, and the one from which the learner updates

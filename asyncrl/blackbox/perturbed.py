@@ -114,11 +114,8 @@ class Perturbed(Search):
         return Kept(batch.generation[kept], batch.ticket[kept], rows[kept], shaped), figures
 
     def _part(self, kept: Kept) -> slice:
-        """The parameters that these evaluations tell something of: all, unless some rested in all of their generations."""
-        if self._lazy is None:
-            return slice(None)
-        parts = [self._lazy.varied(int(generation)) for generation in np.unique(kept.generation)]
-        return next((part for part in parts if part.stop is None), parts[0])
+        """The parameters that these evaluations tell something of: all, unless some rested in their generation; then it is one."""
+        return slice(None) if self._lazy is None else self._lazy.varied(int(kept.generation[0]))
 
     def _possible(self, batch: Evaluations) -> NDArray[np.bool_]:
         there = ~np.isnan(batch.value)
@@ -157,6 +154,9 @@ class Perturbed(Search):
         block, row = self._rows(kept.generation[around], direction)
         cohorts, cohort = np.unique(kept.cohort[around], return_inverse=True)
         stale = np.array([self._history.stale(int(c), self.theta) for c in cohorts] if corrected else []).reshape(-1, self.published_size)
+        varied = self._part(kept).stop
+        if varied is not None:
+            stale[:, varied:] = 0.0  # nothing was drawn there, so there is no ratio, and the gradient is 0
         inverse = 1.0 / self._directions.sigmas[direction]
         return Samples(block, row, sign[around], value[around], cohort.astype(np.int64), stale, inverse, normal[around], self._sigma)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.blackbox.lazy import Lazy
 from asyncrl.errors import UserError
 
 Points = NDArray[Any]
@@ -15,18 +16,6 @@ Points = NDArray[Any]
 Vector = NDArray[np.float64]
 Whole = NDArray[np.int64]
 ALLOWED = "(low, high), each a number or one for each parameter, where -inf and inf stand for none"
-
-
-@dataclass(frozen=True)
-class Lazy:
-    """Parameters that are varied and updated in some generations only: those after the first `size`, in every `period`-th from 0 on."""
-
-    size: int
-    period: int
-
-    def varied(self, generation: int) -> slice:
-        """The parameters that a generation varies."""
-        return slice(None) if generation % self.period == 0 else slice(0, self.size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncrl.cli.parsing import parse
+
+
+class Extra(NamedTuple):
+    """Environments that need a package beyond asyncrl's own: the module that must be there, and their ids."""
+
+    module: str
+    brings: str
+
+
+EXTRAS = {
+    "mujoco": Extra("mujoco", "HalfCheetah-v5 and its kin, asyncrl/RestrictedHopper-v0 and its kin"),
+    "box2d": Extra("Box2D", "LunarLander-v3, BipedalWalker-v3, CarRacing-v3"),
+    "dmc": Extra("shimmy", "dm_control/fish-swim-v0 and the other tasks of DeepMind's suite"),
+    "bullet": Extra("pybullet_envs_gymnasium", "pybullet_envs_gymnasium:InvertedPendulumBulletEnv-v0 and its kin"),
+    "adroit": Extra("gymnasium_robotics", "gymnasium_robotics:AdroitHandPen-v1 and its kin: Door, Hammer, Relocate"),
+}
+"""Extras of `pip install 'asyncrl[NAME]'` that bring environments."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,18 @@ def list_parts(args: list[str]) -> int:
     _print_section("explorations", {**described(EXPLORATIONS), **SETTINGS}.items())
     title = f"environments, {len(gymnasium.registry)} ids registered here (older versions not shown; others as module:id)"
     _print_section(title, environments())
+    _print_section("more environments, by extras", extras())
     return 0
+
+
+def extras() -> list[tuple[str, str]]:
+    """The extras that bring environments, as pairs (name, whether it is installed or how to install it, and what it brings)."""
+    rows = []
+    for name, extra in EXTRAS.items():
+        there = importlib.util.find_spec(extra.module) is not None
+        told = "installed" if there else f"pip install 'asyncrl[{name}]'"
+        rows.append((name, f"{told}: {extra.brings}"))
+    return rows
 
 
 def environments() -> list[tuple[str, str]]:
@@ -56,9 +85,10 @@ def environments() -> list[tuple[str, str]]:
 
 
 def _family(entry_point: object) -> str:
-    """``"mujoco"`` for ``"gymnasium.envs.mujoco.hopper_v5:HopperEnv"``; the first module's name for others."""
+    """``"mujoco"`` for ``"gymnasium.envs.mujoco.hopper_v5:HopperEnv"``, ``"asyncrl: recsim"`` for ours; for others their first module."""
     words = str(entry_point).partition(":")[0].removeprefix("gymnasium.envs.").split(".")
-    return words[0].replace("_", " ")
+    name = f"asyncrl: {words[-1]}" if words[:3] == ["asyncrl", "envs", "local_optima"] else words[0]
+    return name.replace("_", " ")
 
 
 def _print_section(title: str, rows: Iterable[tuple[str, str]]) -> None:

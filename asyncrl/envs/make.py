@@ -28,7 +28,13 @@ EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
 REGISTERED_BY = {"dm_control": "shimmy"}
 """Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
 
-EXTRAS = {"shimmy": "dmc", "dm_control": "dmc", "pybullet_envs_gymnasium": "bullet", "pybullet": "bullet"}
+EXTRAS = {
+    "shimmy": "dmc",
+    "dm_control": "dmc",
+    "pybullet_envs_gymnasium": "bullet",
+    "pybullet": "bullet",
+    "gymnasium_robotics": "adroit",
+}
 """Module -> the extra of ours that installs it."""
 
 
@@ -170,8 +176,10 @@ def _unknown_id(name: str) -> UserError:
         if namespace in REGISTERED_BY:  # the module is there, and has not found what it registers
             return _needs(name, namespace)
         hint = "" if module else f"; if a package registers it, put its module in front, as in 'module:{name}'"
-        return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{hint}")
-    newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in registered}
+        meant = nearest(namespace, {spec.namespace for spec in registered if spec.namespace})
+        return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{meant or hint}")
+    inside = [spec for spec in registered if namespace in (None, spec.namespace)]
+    newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in inside}
     if prefix:  # the module was imported, so its ids are in the registry
         return UserError(f"unknown environment {short!r} in module {module!r}{nearest(short, newest_ids)}")
     return unknown("environment", name, sorted(newest_ids))

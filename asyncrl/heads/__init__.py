@@ -5,6 +5,7 @@
     categorical, gaussian   heads of stochastic policies
     action_values           the head of value learning
     squashed                heads of policies that learn from a replay
+    savo         the head of seed 002: successive actors propose, the critic picks
     itt, iot, explicit      implicit policies of seed 000, which choose from a set of actions, and what they are compared with
     implicit     what itt and iot are made of
     choice       which head a name of the command line stands for, and the errors where it does not fit
@@ -28,6 +29,7 @@ from asyncrl.heads.gaussian import GaussianHead
 from asyncrl.heads.head import Head
 from asyncrl.heads.iot import OneTowerHead
 from asyncrl.heads.itt import TwoTowerHead
+from asyncrl.heads.savo import SavoHead
 from asyncrl.heads.squashed import DeterministicHead, SquashedHead
 
 HEADS: dict[str, type[Head]] = {
@@ -38,6 +40,7 @@ HEADS: dict[str, type[Head]] = {
         ActionValueHead,
         DeterministicHead,
         SquashedHead,
+        SavoHead,
         TwoTowerHead,
         OneTowerHead,
         ExplicitHead,

@@ -112,13 +112,16 @@ def refuse_action_values(given: str, algo: str, learners: Iterable[str]) -> None
 def refuse_replay_head(given: str, algo: str, owners: Mapping[str, str]) -> None:
     """Raise UserError where `algo` has no replay and the head is for one; `owners`: algorithm -> its own head."""
     if given in HEADS and HEADS[given].roles <= REPLAY_ROLES:
-        fitting = ", ".join(name for name, own in owners.items() if own == given)
+        fitting = ", ".join(name for name, own in owners.items() if own == given or name in HEADS[given].learners)
         raise UserError(f"head {given!r} cannot be used with {algo} (it is that of {fitting})")
 
 
 def replay_head(given: str, algo: str, own: str) -> str:
-    """The head of an algorithm with a replay whose own head is `own`: that one, or another of the same role. Raises UserError."""
-    fitting = with_role(*HEADS[own].roles & REPLAY_ROLES)
+    """The head of an algorithm with a replay whose own head is `own`: that one, or another of the same role. Raises UserError.
+
+    Others are left out whose learners are for other algorithms.
+    """
+    fitting = [name for name in with_role(*HEADS[own].roles & REPLAY_ROLES) if algo in HEADS[name].learners or not HEADS[name].learners]
     if given not in ("auto", *fitting):
         raise UserError(f"head {given!r} cannot be used with {algo} (allowed: auto, {', '.join(fitting)})")
     return own if given == "auto" else given

@@ -5,7 +5,8 @@ A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subcla
     every role      choose, light_kernel
     ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
     ACTION_VALUES   output_gradient, chosen; values, where the outputs are not the values themselves
-    REPLAY          the greedy action is tanh(policy_output), P = C; actions are stored within [-1, 1]; no parameters of its own
+    REPLAY          the greedy action is tanh(policy_output), P = C, and there are no parameters of its own, unless `learners` names
+                    what learns it; actions are stored within [-1, 1], and after the C components what `stored_beside` says
     SOFT_REPLAY     the same of tanh(the first C outputs); the other C are logarithms of deviations, P = 2 C
     SEARCH          at temperature 0, `light_kernel` draws no random number: it gives the greedy action
 
@@ -44,15 +45,18 @@ class Head:
     components       C, components of an action of the environment's; 1 for Discrete
     stored           numbers that stand for an action in a trajectory: its C components, or what the head keeps instead of them
     places           N > 0: a stored action begins with its place in a set of N, of which the head chooses; 0 for others
+    largest_part     where a step chooses among a random part of a set: as many actions as the knob PART may say; 0 for others
     sizes            [C] int64, the number of choices of each component; [0] for Box
     bounds           [2, C] float64 that float32 holds exactly, lowest and highest values of a Box; [2, 0] otherwise
+    noises           numbers of the exploration's action noise, and of uniform ones, at a step: C, or more where it adds several
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
     squash           whether tanh keeps a Box action within its bounds; otherwise it is clipped there
     tables           the shared arrays of `table_layout`, see `attach`
     chosen_options   what the user has chosen of this head, an `options_type`
 
     `vector` is everywhere the policy's parameters [size], or what stands for them under compact layers (`Policy.dense`): the
-    head's own parameters are its last `extra_size` numbers, all others are the network's.
+    head's own parameters are its last `extra_size` numbers, all others are the network's; of a head that acts with the critic, the
+    critic's follow.
     """
 
     name: ClassVar[str]
@@ -79,9 +83,15 @@ class Head:
     """Whether acting asks the critic too, so that algorithms with a replay publish their first critic after the policy's
     parameters (see `asyncrl.heads.tower.TowerPolicy`). Other families have v(s) in the policy's vector anyway."""
 
+    learners: ClassVar[Mapping[str, str]] = {}
+    """By name of an algorithm with a replay: ``file:class`` in `asyncrl.algos` of the `asyncrl.learners.off_policy.OffPolicyLearner`
+    that learns this head there, whose updater is ``<class>Updater``. A head that names any can be used with those alone; without
+    one, the algorithm's own learner learns it."""
+
     extra_size: int = 0
     squash: bool = False
     places: int = 0
+    largest_part: int = 0
 
     @classmethod
     def for_role(cls, role: Role) -> type[Head]:
@@ -91,7 +101,7 @@ class Head:
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         """Raises UserError for actions or options that this head cannot serve; `asyncrl.heads.choice` has checked the action kind."""
         self.chosen_options: Any = chosen_or_default(options.head_options, self.options_type)
-        self.components = self.stored = spec.action_size
+        self.components = self.stored = self.noises = spec.action_size
         self.sizes = np.array(spec.action_sizes, np.int64)
         self.bounds = float32_within(np.array([spec.action_low, spec.action_high], np.float64).reshape(2, -1))
         self.policy_outputs = self.components if spec.action_kind == "box" else int(self.sizes.sum())
@@ -99,6 +109,14 @@ class Head:
         self.caches: Mapping[str, NDArray[Any]] = {}
         self._actions = EnvironmentActions(spec)
         self._box, self._single = spec.action_kind == "box", spec.action_kind == "discrete"
+
+    @classmethod
+    def stored_beside(cls, spec: EnvSpec, chosen: Any) -> Layout:
+        """With a replay: float32 arrays of a transition by name, whose numbers follow the C components of a stored action, in order.
+
+        `chosen`: the head's options. A replay keeps them as `asyncrl.replay.records.Batch.extras`.
+        """
+        return {}
 
     # The network below it.
 

@@ -22,9 +22,9 @@ class HeadOptions:
     """
 
     @property
-    def lazy(self) -> int:
-        """Black-box search: in every so-many-th generation the head's own parameters are varied and updated, in others they rest."""
-        return 1
+    def lazy(self) -> str:
+        """Black-box search: in which generations the head's own parameters are varied and updated, in others they rest."""
+        return "1"
 
     def check_role(self, role: Role, algo: str) -> None:
         """Raise UserError for options that mean nothing where the head has this role, which is that of `algo`."""

@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TEMPERATURE, EPSILON, KNOBS = range(3)
-"""Positions in the knobs of a worker: what its exploration settings can change of how actions are drawn."""
+TEMPERATURE, EPSILON, PART, KNOBS = range(4)
+"""Positions in the knobs of a worker: what its exploration settings can change of how actions are drawn. PART: among how many actions of
+a set a step chooses, where the head chooses among parts of it; 0 for as many as the head says."""
 
 
 @dataclass
 class RoundArrays:
     """What acting reads and writes; T steps, E environments, C action components, S numbers that stand for
-    an action (`Head.stored`), P outputs of the policy network.
+    an action (`Head.stored`), M numbers of noise (`Head.noises`), P outputs of the policy network.
 
     raw            [T+1, E, *shape]   observations as the environments gave them
     observation    [T+1, E, *shape]   as the policy sees them (the same array as raw for images)
     policy_output  [E, P]             of the newest step
     action         [T, E, S]          what was chosen (before bounding; by the Gaussian head also before extra_noise)
     bounded        [T, E, C]          float32, what a Box environment is given
-    noise          [2, T, E, C+1]     random numbers of the round
-    extra_noise    [T, E, C]          action noise of the exploration setting
+    noise          [2, T, E, M+1]     random numbers of the round
+    extra_noise    [T, E, M]          action noise of the exploration setting
     knobs          [KNOBS]            float64
     normaliser     [3, D]             shift, scale, and in [2, 0] whether it is on
     work                              scratch of the light network

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from asyncrl.heads.networks.devices import Place
-    from asyncrl.heads.networks.towers import Towers
+    from asyncrl.heads.networks.towers import Learned, Towers
     from asyncrl.replay.records import Batch
 
 
@@ -61,8 +61,8 @@ class OffPolicyOptions(StepOptions):
     learner_device: str = "cpu"
     """Where the learner's networks live: cpu | cuda | cuda:1 | mps. Actors and replay stay on the processor; batches are copied.
     Checkpoints are the same for all."""
-    max_gradient_norm: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit."""
+    max_gradient_norm: Annotated[float | None, NOT_NEGATIVE] = None
+    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under head savo for 1."""
     reward_scale: Annotated[float, FINITE] = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own)."""
 
@@ -102,13 +102,16 @@ class OffPolicyLearner(ABC):
     """One algorithm's networks and its update; constructed as (observation size, action size, options, seed, hidden).
 
     A sixth argument, an `asyncrl.heads.networks.devices.Place`, stands in for the one that `learner_device` names. Subclasses make
-    `policy` and `critics`, and `kept`: everything that is remembered between updates, by its name in checkpoints.
+    `policy` and `critics`, and `kept`: everything that is remembered between updates, by its name in checkpoints. The learner of a
+    head that has options of its own (`Head.learners`) is made with them, by `under`.
     """
 
     figures: ClassVar[tuple[str, ...]]
     """Names of what `update` tells, for the log."""
-    policy: Towers
-    """The policy's layers, whose outputs for O observations are [O, outputs]."""
+    usual: ClassVar[Mapping[str, float]] = {"max_gradient_norm": 0.0}
+    """What options are that were left open, by name."""
+    policy: Learned
+    """The policy's layers."""
     critics: Towers
     """The critics' layers: (observation, action) -> value [O, 1], one tower each."""
     kept: dict[str, Any]
@@ -118,9 +121,17 @@ class OffPolicyLearner(ABC):
     def __init__(self, options: Any, seed: int, place: Place | None):
         from asyncrl.heads.networks.devices import place_of
 
-        self.options, self.seed, self.place = options, seed, place or place_of(options.learner_device)
+        self.options = replace(options, **{name: value for name, value in self.usual.items() if getattr(options, name) is None})
+        self.seed, self.place = seed, place or place_of(options.learner_device)
         self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
         """|temporal-difference error| [B] of the last batch: its new priorities."""
+
+    @classmethod
+    def under(cls, sizes: tuple[int, int], options: Any, seed: int, hidden: tuple[int, ...], chosen: Any) -> Self:
+        """Made for sizes (observation, action) and a head whose options are `chosen`, of which most learners have no use."""
+        kind: Any = cls
+        made: Self = kind(*sizes, options, seed, hidden)
+        return made
 
     @property
     def published_size(self) -> int:
@@ -166,12 +177,21 @@ class OffPolicyLearner(ABC):
         pair = torch.cat([observation, action], 1)
         numbers = (o.critic_learning_rate, int(self.counts[0]), o.max_gradient_norm)
         self.errors, figures = regress(self.critics, pair, target, weight if o.priority_alpha > 0 else None, *numbers)
+        figures.update(self.fit(observation, action, batch))
         figures.update(self.improve(observation))
         return {**figures, "skipped": left_out(figures)}
 
     @abstractmethod
+    def greedy(self, observation: torch.Tensor) -> torch.Tensor:
+        """What is done at observation [B, D] in an evaluation: actions [B, C] within [-1, 1]."""
+
+    @abstractmethod
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
         """What the critics are drawn to, y [B, 1], of reward [B], discount [B] and next_observation [B, D]."""
+
+    def fit(self, observation: torch.Tensor, action: torch.Tensor, batch: Batch) -> dict[str, float]:
+        """What else is fitted after the critics' step, at observation [B, D] and action [B, C] of the batch. Returns figures to log."""
+        return {}
 
     @abstractmethod
     def improve(self, observation: torch.Tensor) -> dict[str, float]:

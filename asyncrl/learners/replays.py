@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from asyncrl.errors import UserError
 from asyncrl.fields import written
+from asyncrl.heads import HEADS
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
 from asyncrl.learners.updater import Updater, draws
@@ -79,7 +82,7 @@ class ReplayUpdater(Updater):
         options: OffPolicyOptions = task.options
         self._options, self._task = options, task
         self._warm_up_steps = options.warm_up_for(task.target_steps)
-        self._learner = self.learner(task)
+        self._learner = self.learner(task, policy)
         self._envs = task.envs_per_worker
         fields = _fields(task)
         if arrays is None:
@@ -90,10 +93,10 @@ class ReplayUpdater(Updater):
         self._updates = np.zeros(1, np.int64)
         self._ratio = written(options.replay_ratio)
 
-    def learner(self, task: Any) -> OffPolicyLearner:
-        """The algorithm's networks and its update, for the environment and the network of the task."""
-        sizes = task.spec.observation_size, task.spec.action_size
-        learner: OffPolicyLearner = self.learner_type(*sizes, task.options, task.seed, task.network.hidden or HIDDEN)
+    def learner(self, task: Any, policy: Policy) -> OffPolicyLearner:
+        """The algorithm's networks and its update, for the environment and the network of the task and the policy's head."""
+        sizes, hidden = (task.spec.observation_size, task.spec.action_size), task.network.hidden or HIDDEN
+        learner: OffPolicyLearner = self.learner_type.under(sizes, task.options, task.seed, hidden, policy.head.chosen_options)
         return learner
 
     @staticmethod
@@ -126,7 +129,7 @@ class ReplayUpdater(Updater):
         check_batch(options.batch, free_bytes(None), fields, sum(self._task.network.hidden or HIDDEN))
         replay = Replay.private(options.batch, fields, options.gamma, self._envs, options.n_step, options.priority_alpha)
         for _ in range(-(-options.n_step // len(trajectory.reward))):
-            replay.add(trajectory, 0)
+            self._add(replay, trajectory, 0)
         replay.draw(np.random.default_rng(0), options.batch)
         replay.cut(0)
 
@@ -144,7 +147,16 @@ class ReplayUpdater(Updater):
         first = actor * self._envs
         for e in np.flatnonzero(fresh):
             self._replay.cut(first + int(e))
-        self._replay.add(trajectory, first)
+        self._add(self._replay, trajectory, first)
+
+    def _add(self, replay: Replay, trajectory: Trajectory, first: int) -> None:
+        """To the streams from `first` on. What its head has stored beside the actions goes to fields of its own."""
+        components, position, beside = self._task.spec.action_size, self._task.spec.action_size, {}
+        for name, (shape, _) in _beside(self._task).items():
+            after = position + math.prod(shape)
+            beside[name] = trajectory.action[..., position:after].reshape(*trajectory.reward.shape, *shape)
+            position = after
+        replay.add(replace(trajectory, action=trajectory.action[..., :components]) if beside else trajectory, first, beside)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """Make the updates that are due. What is left is due with the next units: updates are counted over the whole run."""
@@ -199,7 +211,12 @@ class ReplayUpdater(Updater):
 
 def _fields(task: Any) -> Layout:
     """Of a transition."""
-    return fields_of((task.spec.observation_shape, task.spec.observation_dtype), task.spec.action_size)
+    return fields_of((task.spec.observation_shape, task.spec.observation_dtype), task.spec.action_size, _beside(task))
+
+
+def _beside(task: Any) -> Layout:
+    """What the head that is named stores beside the action; under `auto` the algorithm's own head acts, which stores nothing."""
+    return HEADS[task.head].stored_beside(task.spec, task.network.head_options) if task.head in HEADS else {}
 
 
 def _kinds(task: Any) -> tuple[Layout, int, int, bool]:

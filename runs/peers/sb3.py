@@ -29,6 +29,8 @@ from stable_baselines3.common.noise import NormalActionNoise
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from off_policy import ALGOS, EVALUATION_SEED, REFERENCE, STUDIES, Study, figures, head_of, run, settings_of
 
+from asyncrl.algos.td3 import Td3
+
 
 class Evaluate(BaseCallback):
     """Greedy episodes every so many steps."""
@@ -86,7 +88,7 @@ def model_of(study: Study, algo: str, seed: int) -> Any:
         "MlpPolicy",
         environment,
         action_noise=noise,
-        target_policy_noise=s["target_noise"],
+        target_policy_noise=Td3.usual["target_noise"] if s["target_noise"] is None else s["target_noise"],
         seed=seed,
         device="cpu",
         **targets,

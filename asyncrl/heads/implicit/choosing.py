@@ -3,7 +3,8 @@
 A transition chooses among M of the N actions. Which, and where their latents come from, depends on how often the set is drawn:
 
     NEVER        all of them; latents are those of the table
-    SUBSET       M drawn without replacement by the transition's key; latents are those of the table
+    SUBSET       M drawn without replacement by the transition's key, which also says M, since workers may have theirs; latents are
+                 those of the table
     ITERATION, TRANSITION   N = M features drawn by a key, embedded there and then
 
 An action is stored as its place in the set and, where a key drew what it was chosen from, that key: so whoever learns from it can draw
@@ -17,9 +18,9 @@ import math
 import numpy as np
 
 from asyncrl.heads.implicit.form import CHOSEN, HALF, ITERATION, NEVER, NORMALISED, PLACES, RESAMPLE, STORED, SUBSET, TRANSITION
-from asyncrl.heads.implicit.numbers import KEYS, key_at, place_in, uniform_box
+from asyncrl.heads.implicit.numbers import KEYS, key_at, part_key, part_size, place_in, uniform_box
 from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE
+from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE
 from asyncrl.shared.compiled import njit
 
 BASE, COUNT, TURNS = 0, 1, 2
@@ -30,6 +31,12 @@ BASE, COUNT, TURNS = 0, 1, 2
 def place_of(form, key, m):  # type: ignore[no-untyped-def]
     """Where the m-th action that the transition of this key chooses among stands in the set of form[FORM]."""
     return place_in(key, m, form[PLACES], form[HALF]) if form[RESAMPLE] == SUBSET else m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def among(form, key):  # type: ignore[no-untyped-def]
+    """M, among how many actions of form[FORM] the transition of this key chooses."""
+    return part_size(key) if form[RESAMPLE] == SUBSET else form[CHOSEN]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -80,16 +87,25 @@ def _invert(scores, highest, temperature, point):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _key(form, knobs, turns, noise, e, drawn):  # type: ignore[no-untyped-def]
-    """The key of environment e's set: of a greedy step the next of `turns`, otherwise of the last of its random numbers."""
-    if form[RESAMPLE] == NEVER:
-        return np.int64(0)
+def _drawn_key(form, knobs, turns, noise, e, drawn):  # type: ignore[no-untyped-def]
+    """Of a greedy step the next of `turns`, otherwise of the last of environment e's random numbers."""
     if knobs[TEMPERATURE] == 0.0:
         if form[RESAMPLE] == ITERATION:
             return key_at(turns[BASE], 0)
         turns[COUNT] += 1
         return key_at(turns[BASE], turns[COUNT])
     return np.int64((drawn if form[RESAMPLE] == ITERATION else noise[0, e, noise.shape[2] - 1]) * KEYS)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _key(form, knobs, turns, noise, e, drawn):  # type: ignore[no-untyped-def]
+    """The key of environment e's set; of a part, with how many actions it has."""
+    if form[RESAMPLE] == NEVER:
+        return np.int64(0)
+    key = _drawn_key(form, knobs, turns, noise, e, drawn)
+    if form[RESAMPLE] != SUBSET:
+        return key
+    return part_key(key, knobs[PART] if knobs[PART] > 0.0 else form[CHOSEN])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -125,14 +141,16 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
     """Write action[E, S] and bounded[E, C] of policy_output[E, d]. With probability epsilon (noise[1, e, C] below it) any of the M.
 
     form[FORM], own[D], tables (values[N, C], bounds[2, C], features[N, F]), latents[N, d], turns[TURNS], knobs[KNOBS],
-    noise[2, E, C+1], extra_noise[E, C], scratch (state[d], work[W], scores[M], part[m, d], drawn_key[1]).
+    noise[2, E, C+1], extra_noise[E, C], scratch as `form.scratch_of` makes it.
     `drawn`: the random number of the round, `temperature`: the head's own.
     """
     values, bounds, features = tables
-    state, work, scores, part, drawn_key = scratch
+    state, work, all_scores, part, drawn_key = scratch
     last = noise.shape[2] - 1
     for e in range(action.shape[0]):
         key = _key(form, knobs, turns, noise, e, drawn)
+        count = among(form, key)
+        scores = all_scores[:count]
         if form[RESAMPLE] >= ITERATION:
             redraw(form, own, key, drawn_key, features, work, latents)
         for j in range(state.size):
@@ -140,7 +158,7 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
         if form[NORMALISED]:
             normalised(state, state)
         if noise[1, e, last] < knobs[EPSILON]:
-            place = place_of(form, key, min(np.int64(noise[1, e, 0] * form[CHOSEN]), form[CHOSEN] - 1))
+            place = place_of(form, key, min(np.int64(noise[1, e, 0] * count), count - 1))
         elif knobs[TEMPERATURE] == 0.0:
             scores_among(form, own, state, latents, key, work, part, scores)
             place = _greedy(form, key, scores)

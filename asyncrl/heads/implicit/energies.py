@@ -22,7 +22,7 @@ from asyncrl.heads.implicit.form import (
     SUBSET,
     work_size,
 )
-from asyncrl.heads.implicit.numbers import key_at
+from asyncrl.heads.implicit.numbers import key_at, part_key
 from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
 
 Floats = NDArray[np.float32]
@@ -55,6 +55,6 @@ def newest_set(
         return drawn, values_of(drawn, bounds)
     places: list[int] | slice = slice(None)
     if form[RESAMPLE] == SUBSET:
-        key = key_at(turns[BASE], turns[COUNT])
+        key = part_key(key_at(turns[BASE], turns[COUNT]), form[CHOSEN])
         places = [place_of(form, key, m) for m in range(int(form[CHOSEN]))]
     return tables["features"][places], tables["values"][places]

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENERGY, PLACES, CHOSEN, FEATURES, LATENT, ACTION_LAYERS, REST_LAYERS, ACTIVATION, NORMALISED, RESAMPLE, HALF, STORED, FORM = range(13)
-"""Positions in a form: which energy; actions of the set N, and those among which a transition chooses M; features F of an action; latent
-size d; matrices of the action tower and behind it; activation (`kernels.ACTIVATIONS`); whether latents have length 1; when the set
-is drawn; bits of half a place (`numbers.half_bits`); numbers of a stored action."""
+"""Positions in a form: which energy; actions of the set N, and those among which a transition chooses M, where its worker says nothing
+else; features F of an action; latent size d; matrices of the action tower and behind it; activation (`kernels.ACTIVATIONS`); whether
+latents have length 1; when the set is drawn; bits of half a place (`numbers.half_bits`); numbers of a stored action."""
 ENERGIES = ("dot", "softmax", "angular", "one-tower")
 DOT, SOFTMAX, ANGULAR, ONE_TOWER = range(4)
 NEVER, SUBSET, ITERATION, TRANSITION = range(4)
@@ -42,7 +42,7 @@ def work_size(action_layers: int, rest_layers: int, latent: int, features: int) 
 
 
 def scratch_of(form: NDArray[np.int64], size: int) -> tuple[NDArray[Any], ...]:
-    """(state[d], work[size], scores[M], part[m, d], drawn_key[1]): what the functions above write to, for form[FORM]."""
-    chosen, latent = int(form[CHOSEN]), int(form[LATENT])
-    part = np.zeros((chosen if form[RESAMPLE] == SUBSET else 0, latent), np.float32)
-    return np.zeros(latent, np.float32), np.zeros(size, np.float32), np.zeros(chosen, np.float32), part, np.full(1, -1, np.int64)
+    """(state[d], work[size], scores[L], part[L or 0, d], drawn_key[1]): what the compiled functions write to. L: the largest M."""
+    among, latent = int(form[PLACES] if form[RESAMPLE] == SUBSET else form[CHOSEN]), int(form[LATENT])  # parts may be of any size
+    part = np.zeros((among if form[RESAMPLE] == SUBSET else 0, latent), np.float32)  # pages are taken for as much as parts need
+    return np.zeros(latent, np.float32), np.zeros(size, np.float32), np.zeros(among, np.float32), part, np.full(1, -1, np.int64)

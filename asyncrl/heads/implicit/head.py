@@ -8,9 +8,10 @@
 Seed 000 ("Implicit Two-Tower Policies"), equations 2 to 5. Where the paper and its authors' code differ: the code takes the least
 product in training and the largest in its search by hashing, which are opposite policies; here it is the largest, as in equation 5.
 
-A stored action is [place], or [place, key] where a key drew what the transition chose from (`choosing`). At temperature 0 sets that are
-drawn anew are drawn from the parameters that are played (`begin`), so that a candidate earns the same whoever evaluates it. (The paper
-draws a set per iteration "independently for different ES-workers"; here that is per evaluation of a candidate.)
+A stored action is [place], or [place, key] where a key drew what the transition chose from (`choosing`); a part's key says its size.
+At temperature 0 sets that are drawn anew are drawn from the parameters that are played (`begin`), so that a candidate earns the same
+whoever evaluates it. (The paper draws a set per iteration "independently for different ES-workers"; here that is per evaluation of a
+candidate.)
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from asyncrl.heads.implicit.energies import energies_at, newest_set
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import TableIndex, check_selection, index_numbers, is_indexed
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
-from asyncrl.heads.implicit.numbers import content_key
+from asyncrl.heads.implicit.numbers import LARGEST_PART, content_key
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
 from asyncrl.heads.implicit.sizes import RESAMPLES, SetSizes, Towers, matrices
@@ -79,6 +80,7 @@ class ImplicitHead(Head):
         self._matrices = matrices(self.form, towers, self.policy_outputs, self._set.features)
         self.extra_size = sum(inputs * outputs for inputs, outputs in self._matrices)
         self.stored = int(self.form[STORED])
+        self.largest_part = min(self.places, LARGEST_PART) if self.form[RESAMPLE] == SUBSET else 0
         self._fixed = bool(self.form[RESAMPLE] <= SUBSET)
         self._scratch = scratch_of(self.form, work_size(towers.action_layers, towers.rest_layers, self.policy_outputs, self._set.features))
         index = TableIndex(chosen, self.places, self.policy_outputs) if self._indexed else None
@@ -223,7 +225,8 @@ class ImplicitHead(Head):
         scores, places = scores_of(self.form, policy_output, extra, self._features(), keys)
         log_p = torch.log_softmax(scores / (self._temperature() * temperature), -1)
         chosen = action[:, :1] if places is None else (torch.from_numpy(places) == action[:, :1]).long().argmax(-1, keepdim=True)
-        return log_p.gather(1, chosen).squeeze(1), -(log_p.exp() * log_p).sum(-1)
+        there = log_p.masked_fill(log_p == -torch.inf, 0.0)  # behind a part that is smaller than others: p log p is 0
+        return log_p.gather(1, chosen).squeeze(1), -(log_p.exp() * there).sum(-1)
 
     def divergence(self, policy_output: Any, extra: Any, old_output: Any, old_extra: Any) -> Any:
         """As `Head.divergence`, over the whole set; one that is drawn anew is not known here, and refused."""

@@ -1,7 +1,7 @@
 """Random sets of actions from a key alone: who stores the key can make the same set again, bit by bit, in any process.
 
 The generator is SplitMix64 (Steele, Lea and Flood 2014), which counts: number i of a key is a mixture of key + (i + 1) g, so any of
-them is made without those before it. Keys are whole numbers below 2^53.
+them is made without those before it. Keys are whole numbers below 2^53, those of parts of a set below 2^63.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _U11, _U27, _U30, _U31, _U32, _U40 = (np.uint64(bits) for bits in (11, 27, 30, 31, 32, 40))
 _ONE = np.uint64(1)
-KEYS = 2.0**53
+KEY_BITS, SHORT_BITS = 53, 42
+KEYS = 2.0**KEY_BITS
+LARGEST_PART = 2 ** (63 - SHORT_BITS) - 1
+"""Actions of a part of a set: its key holds how many they are, above SHORT_BITS that tell it from others of that size."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -75,6 +78,18 @@ def place_in(key, m, count, half):  # type: ignore[no-untyped-def]
         place = (left << bits) | right
         if place < np.uint64(count):
             return np.int64(place)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def part_key(key, count):  # type: ignore[no-untyped-def]
+    """The key (int64, not below 2^42) of a part of so many actions, from 1 to LARGEST_PART, by the first SHORT_BITS of this key."""
+    return (np.int64(count) << np.int64(SHORT_BITS)) | (np.int64(key) >> np.int64(KEY_BITS - SHORT_BITS))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def part_size(key):  # type: ignore[no-untyped-def]
+    """How many actions the part of this key has."""
+    return np.int64(key) >> np.int64(SHORT_BITS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -52,7 +52,7 @@ class ImplicitOptions(ExplicitOptions):
     """When the set is drawn anew: never; never, but each transition chooses among a random part of it; once per evaluation of a search
     or rollout; at every transition. auto: the preset's, or never."""
     subset: Annotated[int, COUNT] = 100
-    """Actions among which a transition chooses under resample subset."""
+    """Actions among which a transition chooses under resample subset (under gradients exploration subset:N gives a worker its own N)."""
     selection: Literal["brute", "projections", "principal-tree", "refine"] = "brute"
     """How the best action of the set is found: by looking at all of them; itt, where the set is never drawn anew, also by an index of
     their latents, in buckets of random projections or in cells along principal axes; iot, in a box, also by refining the set around its
@@ -81,11 +81,17 @@ class TwoTowerOptions(ImplicitOptions):
     """The kernel K of two latents, of which -K is the energy: their product, its exponential, or 1 - 2 angle / pi."""
     normalize_latents: bool = False
     """Latents are divided by their length."""
-    lazy: Annotated[int, COUNT] = 1
-    """Black-box search: the action tower is varied and updated in every lazy-th generation only."""
+    lazy: str = "1"
+    """Black-box search: the action tower is varied and updated in every so-many-th generation only, or, as in decay:200, in ever fewer:
+    in every one at first, and half as often after each 200 generations."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.lazy, int) and not isinstance(self.lazy, bool):  # a number is accepted in Python
+            object.__setattr__(self, "lazy", str(self.lazy))
 
     def check_role(self, role: Role, algo: str) -> None:
-        if self.lazy > 1 and role is not Role.SEARCH:
+        if self.lazy != "1" and role is not Role.SEARCH:
             raise UserError(f"lazy = {self.lazy} cannot be used with {algo} (allowed: 1; it is for black-box search)")
 
 

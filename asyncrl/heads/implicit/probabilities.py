@@ -10,16 +10,20 @@ import math
 import numpy as np
 
 from asyncrl.heads.implicit.backward import embed_backward, score_backward, state_backward
-from asyncrl.heads.implicit.choosing import place_of, redraw, scores_among
-from asyncrl.heads.implicit.form import CHOSEN, ITERATION, NORMALISED, RESAMPLE, STORED
+from asyncrl.heads.implicit.choosing import among, place_of, redraw, scores_among
+from asyncrl.heads.implicit.form import ITERATION, NORMALISED, RESAMPLE, STORED
 from asyncrl.heads.implicit.towers import apply_kernel, normalised
 from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _logits(form, own, output, key, features, latents, temperature, scratch):  # type: ignore[no-untyped-def]
-    """Leave in scratch the state latent[d] and scores[M] of output[d] in this key's set; returns log sum exp(scores / temperature)."""
-    state, work, scores, part, drawn_key = scratch
+    """Leave in scratch the state latent[d] and, in `scores`, those of the M actions of this key's set at output[d].
+
+    Returns log sum exp(scores / temperature).
+    """
+    state, work, all_scores, part, drawn_key = scratch
+    scores = all_scores[: among(form, key)]
     if form[RESAMPLE] >= ITERATION:
         redraw(form, own, key, drawn_key, features, work, latents)
     for j in range(state.size):
@@ -50,7 +54,7 @@ def log_probs(form, own, policy_output, action, features, latents, temperature, 
             m += 1
         total = scores[m] / temperature - normal
         if epsilon > 0.0:
-            total = math.log((1.0 - epsilon) * math.exp(total) + epsilon / form[CHOSEN])
+            total = math.log((1.0 - epsilon) * math.exp(total) + epsilon / among(form, key))
         out[n] = total
 
 
@@ -62,7 +66,7 @@ def output_gradient(form, own, rows, entropy_weight, temperature, features, late
     d_latents[n, d] (scratch) of the whole set. Returns (that sum's first part, the sum of the entropies).
     """
     policy_output, d_policy, action, weight = rows
-    state, work, scores, _, drawn_key = scratch
+    state, work, all_scores, _, drawn_key = scratch
     redrawn = form[RESAMPLE] >= ITERATION
     weighted, entropies = 0.0, 0.0
     d_own[:] = 0.0
@@ -71,6 +75,7 @@ def output_gradient(form, own, rows, entropy_weight, temperature, features, late
     for n in range(weight.size):
         key = action[n, 1] if form[STORED] > 1 else np.int64(0)
         normal = _logits(form, own, policy_output[n], key, features, latents, temperature, scratch)
+        scores = all_scores[: among(form, key)]
         entropy = 0.0
         for m in range(scores.size):
             log_p = scores[m] / temperature - normal

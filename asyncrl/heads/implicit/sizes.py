@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.action_sets import DEFAULT_SIZE, ActionSet
 from asyncrl.heads.implicit.form import ENERGIES, NEVER, ONE_TOWER, SUBSET
-from asyncrl.heads.implicit.numbers import half_bits
+from asyncrl.heads.implicit.numbers import LARGEST_PART, half_bits
 from asyncrl.heads.implicit.options import ExplicitOptions, ImplicitOptions
 from asyncrl.heads.implicit.presets import Preset, preset_of
 from asyncrl.heads.networks.compact import Shape
@@ -89,6 +89,8 @@ class SetSizes(Sizes):
             return actions.count
         if self.options.subset > actions.count:
             raise UserError(f"subset = {self.options.subset} cannot be used (allowed: up to {actions.count:,}, the actions of the set)")
+        if self.options.subset > LARGEST_PART:
+            raise UserError(f"subset = {self.options.subset} cannot be used (allowed: up to {LARGEST_PART:,})")
         return self.options.subset
 
     def form(self, actions: ActionSet, towers: Towers) -> NDArray[np.int64]:

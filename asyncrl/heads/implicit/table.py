@@ -12,21 +12,27 @@ Words, by place (a process's own, see `asyncrl.heads.implicit.places`) or slot:
     words [SLOTS]             what the slot is for; 0 and below: nothing. By compare and swap of whoever needs a version: to a free word,
                               and from that to a new one once no process is busy in the slot. Readers: all
     done [SLOTS, shards]      the word whose latents the shard holds. Writers: who is busy in the slot, all with the same bytes
-    turn [1]                  how often a slot was given away; says which is next. By compare and swap of who gave one away
-    number [1]                counts words. By fetch and add of who makes one
+    number [1]                counts words, so that it also says which slot was given away first. By fetch and add of who makes one
     process [PLACES]          the process whose place it is. By compare and swap: from 0, or from the number of a process that has ended
     busy [PLACES]             1 + the slot that the process writes to; 0: none. Writer: the process of that place
     embedded [PLACES]         shards that it has embedded, ever. Writer: the process of that place
+    given [PLACES]            slots that it has given to a version, ever. Writer: the process of that place
     latents [SLOTS, N, d]     writers: who is busy in the slot
 
 and beside them, where a selection wants one, the index of the latents in the slot (`asyncrl.heads.implicit.index`).
 
 Stale: a reader looks at the slot's word again after it has read latents; if the slot was given away meanwhile, it embeds for itself.
 Torn: a shard counts only once the slot's word is stored in `done`, which happens after its latents are.
-Full: where all places are taken by living processes, or a slot is busy, a process embeds for itself, in memory of its own.
+Full: a free slot is given away first, and else the one that was given away first, if nobody is busy there. Where somebody is, or all
+places are taken by living processes, a process embeds for itself, in memory of its own.
 Crash: a killed process leaves at most a half-written shard, which does not count and which the next one embeds; and its place, which
-does not count as busy once the process has ended, and is the next claimer's. Should its number be another process's by then, one slot
-stays as it is.
+does not count as busy once the process has ended, and is the next claimer's. Should its number be another process's by then, the slot
+counts as busy until that one ends, and versions that would have it are embedded apart.
+
+Checked by tests/models/table.pml, for 2 and 3 processes with a kill at any statement (its head and `docs/architecture.md` have the
+bounds; without the memory order): what stands is whole and of the version that was asked for; nobody writes to a slot that is another
+version's; where no more versions are asked for than there are slots, none is given up and nobody embeds apart, so each is embedded
+once but for shards that two begin at once; nothing waits, and whoever was killed, a slot can be had afterwards.
 """
 
 from __future__ import annotations
@@ -50,6 +56,8 @@ from asyncrl.shared.arrays import Layout
 from asyncrl.shared.atomics import compare_and_swap, fence, fetch_add, load_acquire, store_release
 
 SLOTS, SHARD = 2, 4096
+TRIES = 4
+"""To have a slot; one fails only where another process gives the same one away meanwhile."""
 NUMBERS = 2**19
 """Numbers in a word; what is above them is the version's key."""
 Floats = NDArray[np.float32]
@@ -62,11 +70,11 @@ def table_layout(count: int, latent: int) -> Layout:
         "latents": ((SLOTS, count, latent), np.float32),
         "words": ((SLOTS,), np.int64),
         "done": ((SLOTS, shards), np.int64),
-        "turn": ((1,), np.int64),
         "number": ((1,), np.int64),
         "process": ((PROCESSES,), np.int64),
         "busy": ((PROCESSES,), np.int64),
         "embedded": ((PROCESSES,), np.int64),
+        "given": ((PROCESSES,), np.int64),
     }
 
 
@@ -140,7 +148,7 @@ class LatentTable(Latents):
         """latents_embedded: how often the whole set has been embedded in the table; latents_versions: how often a slot was given away;
         latents_indexed: how often an index was written there."""
         shards, arrays = self._arrays["done"].shape[1], self._arrays
-        found = {"latents_embedded": float(arrays["embedded"].sum()) / shards, "latents_versions": float(arrays["turn"][0])}
+        found = {"latents_embedded": float(arrays["embedded"].sum()) / shards, "latents_versions": float(arrays["given"].sum())}
         return {**found, "latents_indexed": float(self._index.total())} if self._index else found
 
     def forget(self) -> None:
@@ -217,24 +225,25 @@ class LatentTable(Latents):
 
     def _slot_for(self, key: int) -> int:
         """The slot of this version, which is given to it if it has none; -1 where that cannot be done now."""
-        words, turn = self._arrays["words"], self._arrays["turn"]
-        given = int(load_acquire(turn, 0))
-        for slot in range(SLOTS):
-            if load_acquire(words, slot) // NUMBERS == key:
+        words = self._arrays["words"]
+        for _ in range(TRIES):
+            seen = [int(load_acquire(words, slot)) for slot in range(SLOTS)]
+            for slot, word in enumerate(seen):
+                if word // NUMBERS == key:
+                    return slot
+            number = int(fetch_add(self._arrays["number"], 0, 1)) % NUMBERS
+            slot = min(range(SLOTS), key=lambda slot: (seen[slot] > 0, (seen[slot] - number) % NUMBERS))
+            free = -1 - number if seen[slot] > 0 else seen[slot]
+            if free != seen[slot] and compare_and_swap(words, slot, seen[slot], free) != seen[slot]:
+                continue
+            fence()  # the free word before who is busy: who begins to write reads them in the other order
+            if not self._is_busy(slot) and compare_and_swap(words, slot, free, key * NUMBERS + number) == free:
+                given, place = self._arrays["given"], self._place
+                store_release(given, place, int(given[place]) + 1)
                 return slot
-        slot = (given + 1) % SLOTS
-        number = int(fetch_add(self._arrays["number"], 0, 1)) % NUMBERS
-        before = int(load_acquire(words, slot))
-        if before > 0 and before // NUMBERS != key:
-            compare_and_swap(words, slot, before, -1 - number)
-        free = int(load_acquire(words, slot))
-        fence()  # the free word before who is busy: who begins to write reads them in the other order
-        if free <= 0:
-            if self._is_busy(slot):
-                return -1
-            if compare_and_swap(words, slot, free, key * NUMBERS + number) == free:
-                compare_and_swap(turn, 0, given, given + 1)
-        return slot if load_acquire(words, slot) // NUMBERS == key else -1
+            if load_acquire(words, slot) == free:
+                return -1  # who is busy there began before it was free
+        return -1
 
     def _is_busy(self, slot: int) -> bool:
         return is_busy(self._arrays["process"], self._arrays["busy"], slot)

@@ -28,13 +28,16 @@ from asyncrl.heads.implicit.form import (
     SOFTMAX,
     SUBSET,
 )
-from asyncrl.heads.implicit.numbers import place_in, uniform_box
+from asyncrl.heads.implicit.numbers import part_size, place_in, uniform_box
 
 Form = NDArray[np.int64]
 
 
 def scores_of(form: Form, state: Any, extra: Any, features: Any, keys: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64] | None]:
-    """(scores[n, M], places[n, M] or None for all in order) of state[n, d] and extra[D]; features[N, F] of a fixed set; keys[n]."""
+    """(scores[n, M], places[n, M] or None for all in order) of state[n, d] and extra[D]; features[N, F] of a fixed set; keys[n].
+
+    M is that of the largest part; behind a smaller one scores are -inf, and places -1.
+    """
     import torch
 
     places = None
@@ -46,9 +49,12 @@ def scores_of(form: Form, state: Any, extra: Any, features: Any, keys: NDArray[n
     else:
         latents = _latents(form, extra, features.to(extra.dtype))
         if form[RESAMPLE] == SUBSET:
-            numbers = range(int(form[CHOSEN]))
-            places = np.array([[place_in(key, m, form[PLACES], form[HALF]) for m in numbers] for key in keys]).reshape(-1, form[CHOSEN])
-            latents = latents[torch.from_numpy(places)]
+            counts = [int(part_size(key)) for key in keys]
+            places = np.full((len(keys), max(counts, default=0)), -1)
+            for row, key, count in zip(places, keys, counts):
+                row[:count] = [place_in(key, m, form[PLACES], form[HALF]) for m in range(count)]
+            chosen = torch.from_numpy(places)
+            return _scores(form, state, extra, latents[chosen.clamp(min=0)]).masked_fill(chosen < 0, -math.inf), places
     return _scores(form, state, extra, latents), places
 
 

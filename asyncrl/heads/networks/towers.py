@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,42 +17,32 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """(weight [in, out], bias [out]) of each layer."""
 
 
-class Towers:
-    """`count` relu MLPs of one shape (the two critics, or one policy), and copies that follow them (the targets).
+class Learned:
+    """Numbers that are learned by Adam on a flat vector, and a copy that follows them (the target).
 
-    vector [N], target [N]   all layers of the first, all of the second, ...: each the layout of `heads.kernels`' policy tower
-    gradient [N], statistics [2, N]
+    vector [N], target [N], gradient [N], statistics [2, N]
 
-    They live where `place` has them: arrays on the host, tensors on a device.
+    They live where `place` has them: arrays on the host, tensors on a device. A subclass lays its layers over them: `learn` says
+    which tensors over the vector have their slopes in which tensors over the gradient.
     """
 
-    def __init__(
-        self, inputs: int, hidden: Sequence[int], outputs: int, count: int, generator: np.random.Generator, place: Place = HOST
-    ):
-        sizes = [inputs, *hidden, outputs]
-        self.shapes = list(pairwise(sizes))
+    def __init__(self, vector: NDArray[np.float32], place: Place):
         self.place = place
-        self.numbers = place.numbers(np.concatenate([_fresh(self.shapes, generator) for _ in range(count)]))
+        self.numbers = place.numbers(vector)
         self.vector, self.target = self.numbers.vector, self.numbers.target
         self.gradient, self.statistics = self.numbers.gradient, self.numbers.statistics
         self.size = len(self.vector)
-        self.layers, self._target_layers, gradients = (_towers(flat, count, self.shapes) for flat in self.numbers.tensors)
         self.parameters: list[torch.Tensor] = []
-        for layer, gradient in zip(chain(*self.layers), chain(*gradients)):
+
+    def learn(self, layers: Layers, gradients: Layers) -> None:
+        """Add the layers' tensors to what `step` moves."""
+        for layer, gradient in zip(layers, gradients):
             for parameter, slope in zip(layer, gradient):
                 parameter.requires_grad_(True).grad = slope
                 self.parameters.append(parameter)
 
-    def run(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """x[B, inputs] -> [B, outputs] of every tower."""
-        return [forward(layers, x) for layers in self.layers]
-
-    def run_targets(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """x[B, inputs] -> [B, outputs] of the copies that follow each tower; without gradients."""
-        return [forward(layers, x) for layers in self._target_layers]
-
     def step(self, loss: torch.Tensor, rate: float, count: int, longest: float = 0.0) -> float:
-        """One Adam step, the count-th, of these towers alone, down the scalar `loss` [].
+        """One Adam step, the count-th, of these numbers alone, down the scalar `loss` [].
 
         Returns the gradient's norm, before it is clipped to `longest`; infinity where the gradient was not finite: then no step
         was made (see `left_out`).
@@ -68,6 +58,30 @@ class Towers:
     def kept(self, name: str) -> dict[str, NDArray[Any] | torch.Tensor]:
         """What a checkpoint keeps, under this name, where it lives (see `devices.saved`)."""
         return {name: self.vector, f"{name}_target": self.target, f"{name}_statistics": self.statistics}
+
+
+class Towers(Learned):
+    """`count` relu MLPs of one shape (the two critics, or one policy), and copies that follow them (the targets).
+
+    vector [N], target [N]   all layers of the first, all of the second, ...: each the layout of `heads.kernels`' policy tower
+    """
+
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], outputs: int, count: int, generator: np.random.Generator, place: Place = HOST
+    ):
+        self.shapes = list(pairwise([inputs, *hidden, outputs]))
+        super().__init__(np.concatenate([fresh(self.shapes, generator) for _ in range(count)]), place)
+        self.layers, self.target_layers, gradients = (_towers(flat, count, self.shapes) for flat in self.numbers.tensors)
+        for layers, slopes in zip(self.layers, gradients):
+            self.learn(layers, slopes)
+
+    def run(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """x[B, inputs] -> [B, outputs] of every tower."""
+        return [forward(layers, x) for layers in self.layers]
+
+    def run_targets(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """x[B, inputs] -> [B, outputs] of the copies that follow each tower; without gradients."""
+        return [forward(layers, x) for layers in self.target_layers]
 
 
 def forward(layers: Layers, x: torch.Tensor) -> torch.Tensor:
@@ -117,8 +131,11 @@ def tensors(batch: Any, place: Place) -> tuple[torch.Tensor, ...]:
     return tuple(place.tensor(array) for array in arrays)
 
 
-def _fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDArray[np.float32]:
-    """Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published."""
+def fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDArray[np.float32]:
+    """Numbers [N] of layers with these (inputs, outputs), one after another, a layer's weight and then its bias.
+
+    Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published.
+    """
     parts = [generator.uniform(-1.0, 1.0, inputs * outputs + outputs) / np.sqrt(inputs) for inputs, outputs in shapes]
     return np.concatenate(parts).astype(np.float32)
 
@@ -126,10 +143,11 @@ def _fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDA
 def _towers(flat: torch.Tensor, count: int, shapes: list[tuple[int, int]]) -> list[Layers]:
     """Views of a flat vector [N], for each of `count` MLPs."""
     rows = flat.view(count, -1)
-    return [_views(rows[i], shapes) for i in range(count)]
+    return [views(rows[i], shapes) for i in range(count)]
 
 
-def _views(flat: torch.Tensor, shapes: list[tuple[int, int]]) -> Layers:
+def views(flat: torch.Tensor, shapes: list[tuple[int, int]]) -> Layers:
+    """Layers with these (inputs, outputs) over flat [N], which `fresh` has laid out."""
     position, layers = 0, []
     for inputs, outputs in shapes:
         weight = flat[position : position + inputs * outputs].view(inputs, outputs)

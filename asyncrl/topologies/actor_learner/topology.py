@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
+from asyncrl.actors.exploration import check_fit, check_head, check_use, label
+from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
@@ -37,6 +38,7 @@ class ActorLearnerTopology(Topology):
         check_fit(self._explorations, self.task.spec)
         if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)
+        check_head(self._explorations, self._policy.head)
         self.size, self.head_name = self._policy.size, self._policy.name
         self.memory, parking = allocate(memory_layout(self.task, self._policy))
         attach_tables(self._policy.head, self.memory)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
+from asyncrl.blackbox.lazy import Lazy
 from asyncrl.blackbox.search import COUNTS, Search, Setting
-from asyncrl.blackbox.space import POLICIES, Lazy, Points, Space
+from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import tables_layout
 from asyncrl.processes.parcels import Parcel
@@ -60,8 +61,8 @@ class SearchTask:
         """Where candidates lie."""
         if self.function is not None:
             return self.function.space
-        period = self.common.network.head_options.lazy
-        return POLICIES if period == 1 else Space(lazy=Lazy(search_policy(self.common).network.size, period))
+        lazy = self.common.network.head_options.lazy
+        return POLICIES if lazy == "1" else Space(lazy=Lazy.parse(lazy, search_policy(self.common).network.size))
 
     @property
     def size(self) -> int:

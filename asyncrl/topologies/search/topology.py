@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.blackbox.perturbed import Perturbed
+from asyncrl.blackbox.lazy import Lazy
 from asyncrl.blackbox.search import ENDINGS
 from asyncrl.blackbox.settings import label, parse_settings
 from asyncrl.blackbox.space import Space
@@ -199,16 +199,14 @@ def check_search(experiment: Experiment) -> None:
 
 
 def _check_lazy(experiment: Experiment) -> None:
-    """Raise UserError where the action tower cannot rest: not in searches that adapt a distribution, nor where versions mix."""
+    """Raise UserError where the action tower cannot rest. Searches that vary all parameters together say so themselves."""
     lazy = experiment.network.head_options.lazy
-    if lazy == 1:
+    if lazy == "1":
         return
-    if not issubclass(ALGORITHMS[experiment.algo].implementation, Perturbed):
-        fitting = [name for name, entry in ALGORITHMS.items() if entry.searches and issubclass(entry.implementation, Perturbed)]
-        raise UserError(f"lazy = {lazy} cannot be used with {experiment.algo} (allowed: 1; {', '.join(fitting)} have it)")
-    for _, mode in experiment.modes:
-        if mode.name != "sync":
-            raise UserError(f"lazy = {lazy} cannot be used in mode {str(mode)!r} (allowed: 1; or mode sync)")
+    Lazy.parse(lazy, 0)  # raises where the text cannot be read
+    if experiment.options.account == "arrival":
+        why = "of the evaluations that arrive first some vary the action tower and others do not, so none of them tell how to move it"
+        raise UserError(f"lazy = {lazy} cannot be used with account = arrival: {why} (allowed: dispatch; or lazy = 1)")
 
 
 def check_memory(task: SearchTask, size: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.errors import UserError
+from asyncrl.heads import HEADS
 from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, with_role
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import tables_layout
@@ -57,14 +58,16 @@ def stream_policy(task: Task) -> Policy:
 
 
 def updater_type(task: Task) -> type[Updater]:
-    """The class of the algorithm's learner, for what is known of it without making one."""
-    found: type[Updater] = ALGORITHMS[task.algo].implementation
+    """The class of the algorithm's learner, or of the one that its head names, for what is known of it without making one."""
+    entry, place = ALGORITHMS[task.algo], HEADS[task.head].learners.get(task.algo) if task.head in HEADS else None
+    found: type[Updater] = entry.implementation if place is None else entry.found(f"{place}Updater")
     return found
 
 
 def updater_of(task: Task, policy: Policy, store: Mapping[str, NDArray[Any]] | None = None) -> Updater:
     """The algorithm's learner; `store`: the arrays of its `layout`, without which it has its own."""
-    made: Updater = ALGORITHMS[task.algo].implementation(task, policy, store)
+    kind: Any = updater_type(task)
+    made: Updater = kind(task, policy, store)
     return made
 
 

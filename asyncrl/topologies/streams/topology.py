@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from asyncrl.actors.exploration import check_fit, check_use, label, parse_exploration
+from asyncrl.actors.exploration import check_fit, check_head, check_use, label
+from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
@@ -55,6 +56,7 @@ class StreamTopology(Topology):
         check_fit(self._explorations, self.task.spec)
         if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)
+        check_head(self._explorations, policy.head)
         updater_type(self.task).check(self.task, journal_slots(self.task, policy))
         self.size, self.head_name = policy.size, policy.name
         layout = memory_layout(self.task, policy)

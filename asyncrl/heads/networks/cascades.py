@@ -1,0 +1,146 @@
+"""Networks that are told what others before them have proposed, for learners: see `asyncrl.algos.savo`.
+
+A *cell* is an MLP whose hidden layers are modulated by a summary of a list of actions a_0 .. a_(i-1) (FiLM, Perez and others 2018):
+
+    z    = E([s, a_0], .., [s, a_(i-1)])                            a summary of the list
+    x_l  = relu(W_l x_(l-1) + b_l) * (1 + gamma_l(z)) + beta_l(z)     for every hidden layer, after its relu; both linear in z
+    E    = linear, relu, linear (H units) of each element; the mean (or the largest) over them; linear (H), relu, linear (Z)
+
+which is a DeepSet (Zaheer and others 2017). The `1 +` keeps what a layer says where the summary says nothing. A stack of n cells of
+one shape is computed at once, by products of n matrices. `CellSizes.shapes` are its layers: the MLP, the modulation (Z -> all gammas,
+all betas) and the four layers of E. `asyncrl.heads.networks.following` runs actors' cells compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asyncrl.heads.networks.devices import HOST, Place
+from asyncrl.heads.networks.following import CellSizes
+from asyncrl.heads.networks.towers import Layers, Learned, forward, fresh, views
+
+
+class Stack:
+    """n cells of one shape over flat [n * N]: of each layer the weights [n, in, out] of all cells, then their biases [n, 1, out]."""
+
+    def __init__(self, flat: torch.Tensor, count: int, sizes: CellSizes, place: Place):
+        """`count`: n."""
+        self.sizes = sizes
+        self.layers = _stacked(flat, count, sizes.shapes)
+        depth = len(sizes.hidden) + 1
+        self._mlp, self._modulation, self._summary = self.layers[:depth], self.layers[depth], self.layers[depth + 1 :]
+        ones = np.zeros(2 * sum(sizes.hidden), np.float32)
+        ones[: sum(sizes.hidden)] = 1.0
+        self._one = place.tensor(ones)  # added to gamma's bias, which is cheaper than to gamma of every row
+
+    def run(self, observation: torch.Tensor, x: torch.Tensor, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """Outputs [n, P, B, out] of x[n, P, B, inputs]: P points for each of B lists of actions given[j, B, A], one list a row.
+
+        shares[n, j]: of each element in a cell's list, 1 / its length; 0 for what is not in it. observation: [B, S].
+        """
+        (n, points, rows, _), hidden = x.shape, self.sizes.hidden
+        weight, bias = self._modulation
+        film = torch.baddbmm(bias + self._one, self._summarised(observation, given, shares), weight)[:, None]
+        scales, shifts = (part.split(hidden, -1) for part in film.split(sum(hidden), -1))
+        for (weight, bias), scale, shift in zip(self._mlp[:-1], scales, shifts):
+            y = torch.baddbmm(bias, x.reshape(n, points * rows, -1), weight).relu_().view(n, points, rows, -1)
+            x = torch.addcmul(shift, y, scale)
+        weight, bias = self._mlp[-1]
+        return torch.baddbmm(bias, x.reshape(n, points * rows, -1), weight).view(n, points, rows, -1)
+
+    def _summarised(self, observation: torch.Tensor, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """z [n, B, Z]. With means, the linear layer before the pooling is taken after it, where it has fewer rows: the same function."""
+        (length, rows, actions), n, s = given.shape, len(shares), self.sizes.observation
+        (weight, bias), second, third, fourth = self._summary
+        state = torch.baddbmm(bias, observation.expand(n, -1, -1), weight[:, :s])
+        taken = torch.bmm(given.reshape(1, length * rows, actions).expand(n, -1, -1), weight[:, s:])
+        x = (taken.view(n, length, rows, -1) + state[:, None]).relu_()
+        if self.sizes.pooling == "mean":
+            x = _linear(second, (x * shares[:, :, None, None]).sum(1))
+        else:
+            x = _linear(second, x.reshape(n, length * rows, -1)).view(n, length, rows, -1)
+            x = x.masked_fill(shares[:, :, None, None] == 0, -torch.inf).amax(1)
+        return _linear(fourth, _linear(third, x).relu_())
+
+
+class Actors(Learned):
+    """K actors, each told what those before it propose: an MLP, and K - 1 cells. All actions are within [-1, 1], by tanh.
+
+    vector [N]   the first actor's layers, as of `Towers`; then the cells, one after another
+    """
+
+    def __init__(self, sizes: CellSizes, actors: int, generator: np.random.Generator, place: Place = HOST):
+        """`sizes`: of the cells; `actors`: K, at least 1."""
+        first = list(pairwise([sizes.inputs, *sizes.hidden, sizes.outputs]))
+        super().__init__(np.concatenate([fresh(first, generator), *(fresh(sizes.shapes, generator) for _ in range(actors - 1))]), place)
+        at = self.size - (actors - 1) * sizes.size
+        layers = [(views(flat[:at], first), _cells(flat[at:], sizes, place)) for flat in self.numbers.tensors]
+        (self.first, self.cells), (self._target_first, self._target_cells), (slopes, cell_slopes) = layers
+        self.learn(self.first, slopes)
+        for cell, slope in zip(self.cells, cell_slopes):
+            self.learn(cell.layers, slope.layers)
+        self._shares = [place.tensor(np.full((1, length), 1.0 / length, np.float32)) for length in range(1, actors)]
+
+    def run(self, observation: torch.Tensor) -> list[torch.Tensor]:
+        """Every actor's proposal [B, A] at observation [B, S]; gradients flow to that actor alone, and not by what it was told."""
+        return self._propose(self.first, self.cells, observation)
+
+    def run_targets(self, observation: torch.Tensor) -> list[torch.Tensor]:
+        """Those of the copies that follow; without gradients."""
+        return self._propose(self._target_first, self._target_cells, observation)
+
+    def _propose(self, first: Layers, cells: list[Stack], observation: torch.Tensor) -> list[torch.Tensor]:
+        proposals = [forward(first, observation).tanh()]
+        for cell, shares in zip(cells, self._shares):
+            given = torch.stack([one.detach() for one in proposals])
+            proposals.append(cell.run(observation, observation[None, None], given, shares)[0, 0].tanh())
+        return proposals
+
+
+class Surrogates(Learned):
+    """n = K - 1 value functions of (observation, action), the i-th told the first i proposals; computed at once."""
+
+    def __init__(self, sizes: CellSizes, count: int, generator: np.random.Generator, place: Place = HOST):
+        """`count`: n, at least 1."""
+        super().__init__(_fresh_stack(sizes, count, generator), place)
+        self._stack, _, slopes = (Stack(flat, count, sizes, place) for flat in self.numbers.tensors)
+        self.learn(self._stack.layers, slopes.layers)
+        self._shares = place.tensor((np.tri(count) / np.arange(1, count + 1)[:, None]).astype(np.float32))
+
+    def run(self, observation: torch.Tensor, action: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        """Values [n, P, B] at observation [B, S] and action [n, P, B, A], told the first 1, 2, .., n of given[n, B, A]."""
+        n, points = action.shape[:2]
+        pair = torch.cat([observation.expand(n, points, -1, -1), action], -1)
+        return self._stack.run(observation, pair, given, self._shares)[..., 0]
+
+
+def _linear(layer: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """x[n, R, in] by weight [n, in, out] and bias [n, 1, out]."""
+    return torch.baddbmm(layer[1], x, layer[0])
+
+
+def _stacked(flat: torch.Tensor, count: int, shapes: Sequence[tuple[int, int]]) -> Layers:
+    """(weight [n, in, out], bias [n, 1, out]) of each layer, over flat [n * N] as a `Stack` has it."""
+    position, layers = 0, []
+    for inputs, outputs in shapes:
+        between = position + count * inputs * outputs
+        after = between + count * outputs
+        layers.append((flat[position:between].view(count, inputs, outputs), flat[between:after].view(count, 1, outputs)))
+        position = after
+    return layers
+
+
+def _fresh_stack(sizes: CellSizes, count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """The numbers of as many fresh cells, as a `Stack` has them."""
+    cells = [views(torch.from_numpy(fresh(sizes.shapes, generator)), sizes.shapes) for _ in range(count)]
+    return np.concatenate([np.stack([part.numpy() for part in parts]).reshape(-1) for layers in zip(*cells) for parts in zip(*layers)])
+
+
+def _cells(flat: torch.Tensor, sizes: CellSizes, place: Place) -> list[Stack]:
+    """Each cell as a stack of one, since each needs what the one before it proposes."""
+    return [Stack(row, 1, sizes, place) for row in flat.view(len(flat) // sizes.size, sizes.size)]

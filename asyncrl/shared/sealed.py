@@ -1,0 +1,121 @@
+"""Named arrays that never change, once in memory for a process and all that descend from it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from asyncrl.shared.arrays import Layout, SharedMemoryError, free_bytes, offsets_of
+
+try:
+    import fcntl
+
+    _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+except (ImportError, AttributeError):  # not Linux
+    _SEALS = 0
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def sealed_arrays(name: str, layout: Layout, fill: Callable[[dict[str, NDArray[Any]]], None]) -> Arrays:
+    """The arrays of `layout` that `fill` has written, read-only: those of this process or of an ancestor, or else newly made.
+
+    Writers:  whoever makes the segment, within `fill`, which is given zeroed arrays and must keep none of them. Then the segment
+              is sealed: the kernel refuses every further write, also to its maker.
+    Readers:  every process that asks for the same name and layout. It looks among its own open files, then among those of the
+              processes from which it descends. So who starts workers asks first, and keeps the arrays: that is the one segment
+              of all. It must keep them also while nobody there needs them, since it makes an environment only to look at it.
+    Torn, stale: never. A segment without its seals is not taken, and one with them cannot change.
+    When full: the segment has a fixed size; too little free memory raises SharedMemoryError before anything is written.
+    Crash:    it has no name in any file system: the kernel frees it when the last process that holds it has ended, after
+              SIGKILL too. Who is killed while it fills leaves nothing behind; whoever needs the arrays next makes them.
+    Without such a segment (descendants of somebody who has not asked, systems without memfd or /proc) a process has one of its
+    own with the same numbers: `name` must say all that `fill` depends on.
+    """
+    if not _SEALS:
+        return _private(layout, fill)
+    key = _key(name, layout)
+    found = _of_this_family(key, offsets_of(layout)[1])
+    return _mapped(_made(key, layout, fill) if found is None else found, layout)
+
+
+def _key(name: str, layout: Layout) -> str:
+    """The segment's name, which tells apart whatever differs in name or layout."""
+    parts = [(part, tuple(shape), np.dtype(dtype).str) for part, (shape, dtype) in layout.items()]
+    return "asyncrl-" + hashlib.blake2b(repr((name, parts)).encode(), digest_size=16).hexdigest()
+
+
+def _of_this_family(key: str, size: int) -> int | None:
+    """A descriptor of the sealed segment of that name and size in bytes, or None."""
+    for process in _this_and_ancestors():
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            for entry in os.scandir(f"/proc/{process}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(entry.path) == f"/memfd:{key} (deleted)":
+                        return _checked(os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC), size)
+    return None
+
+
+def _this_and_ancestors() -> Iterator[int]:
+    yield os.getpid()
+    with contextlib.suppress(psutil.Error):
+        yield from (process.pid for process in psutil.Process().parents())
+
+
+def _checked(descriptor: int, size: int) -> int:
+    """The descriptor; closes it and raises OSError where the segment is not sealed, or of another size."""
+    if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS and os.fstat(descriptor).st_size == size:
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EAGAIN, "it is being filled")
+
+
+def _made(key: str, layout: Layout, fill: Callable[[dict[str, NDArray[Any]]], None]) -> int:
+    """A descriptor of a new segment, filled and sealed."""
+    size, free = offsets_of(layout)[1], free_bytes(None)
+    if size > free:
+        raise SharedMemoryError(f"too little memory: {size:,} bytes are needed, {free:,} are free on this machine")
+    descriptor = os.memfd_create(key, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        whole = mmap.mmap(descriptor, size)
+        fill(_views(whole, layout))
+        whole.close()  # the seals need that nobody maps it for writing. After an exception its traceback still holds the arrays.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _mapped(descriptor: int, layout: Layout) -> Arrays:
+    """Read-only arrays of a sealed segment. The mapping holds it open; `descriptor` is closed."""
+    try:
+        return _views(mmap.mmap(descriptor, offsets_of(layout)[1], prot=mmap.PROT_READ), layout)
+    finally:
+        os.close(descriptor)
+
+
+def _views(whole: mmap.mmap, layout: Layout) -> dict[str, NDArray[Any]]:
+    offsets = offsets_of(layout)[0]
+    return {
+        name: np.frombuffer(whole, dtype, int(np.prod(shape, dtype=np.int64)), offsets[name]).reshape(shape)
+        for name, (shape, dtype) in layout.items()
+    }
+
+
+def _private(layout: Layout, fill: Callable[[dict[str, NDArray[Any]]], None]) -> Arrays:
+    arrays: dict[str, NDArray[Any]] = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
+    fill(arrays)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
