@@ -182,9 +182,7 @@ def _pairs(observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
 
 def _picked(proposals: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
     """Of proposals[K, B, A] the one [B, A] with the number best[B]."""
-    import torch
-
-    return proposals[best, torch.arange(len(best), device=best.device)]
+    return proposals.gather(0, best[None, :, None].expand(1, -1, proposals.shape[2]))[0]
 
 
 SavoUpdater = ReplayUpdater.of(Savo)

@@ -45,13 +45,12 @@ class Stack:
         """
         (n, points, rows, _), hidden = x.shape, self.sizes.hidden
         weight, bias = self._modulation
-        film = torch.baddbmm(bias + self._one, self._summarised(observation, given, shares), weight)[:, None]
+        film = _linear((weight, bias + self._one), self._summarised(observation, given, shares))[:, None]
         scales, shifts = (part.split(hidden, -1) for part in film.split(sum(hidden), -1))
-        for (weight, bias), scale, shift in zip(self._mlp[:-1], scales, shifts):
-            y = torch.baddbmm(bias, x.reshape(n, points * rows, -1), weight).relu_().view(n, points, rows, -1)
+        for layer, scale, shift in zip(self._mlp[:-1], scales, shifts):
+            y = _linear(layer, x.reshape(n, points * rows, -1)).relu_().view(n, points, rows, -1)
             x = torch.addcmul(shift, y, scale)
-        weight, bias = self._mlp[-1]
-        return torch.baddbmm(bias, x.reshape(n, points * rows, -1), weight).view(n, points, rows, -1)
+        return _linear(self._mlp[-1], x.reshape(n, points * rows, -1)).view(n, points, rows, -1)
 
     def _summarised(self, observation: torch.Tensor, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """z [n, B, Z]. With means, the linear layer before the pooling is taken after it, where it has fewer rows: the same function."""
@@ -120,8 +119,13 @@ class Surrogates(Learned):
 
 
 def _linear(layer: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """x[n, R, in] by weight [n, in, out] and bias [n, 1, out]."""
-    return torch.baddbmm(layer[1], x, layer[0])
+    """x[n, R, in] by weight [n, in, out] and bias [n, 1, out]. Batched products are slow for one matrix, and for one output."""
+    weight, bias = layer
+    if len(weight) == 1:
+        return torch.addmm(bias.view(-1), x.squeeze(0), weight.squeeze(0))[None]
+    if weight.shape[2] == 1:
+        return (x * weight.mT).sum(2, keepdim=True) + bias
+    return torch.baddbmm(bias, x, weight)
 
 
 def _stacked(flat: torch.Tensor, count: int, shapes: Sequence[tuple[int, int]]) -> Layers:
