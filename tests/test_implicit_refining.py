@@ -61,7 +61,7 @@ def test_a_candidate_earns_the_same_whoever_plays_it(resample):
 
 def test_a_search_has_the_same_bits_with_any_number_of_workers(tmp_path):
     more = {"head": "iot", "selection": "refine", "set_size": 50}
-    found = [played(tmp_path, "es", workers, 1, seed=1, **more)[0] for workers in (1, 2, 3)]
+    found = [played(tmp_path, "es", workers, None, seed=1, **more)[0] for workers in (1, 2, 3)]
     for arrays in found[1:]:
         np.testing.assert_array_equal(arrays["parameters"], found[0]["parameters"])
 

@@ -51,7 +51,9 @@ def test_a_frequency_decays_by_half_in_each_half_life(half_life):
 
 
 def played(tmp_path, algo, workers, lazy, **more):
-    settings = {**SMALL, "lazy": lazy, "workers": workers, "mode": "sync", "steps": 800, **RUN, **more}
+    """`lazy`: None for a head that has no such option."""
+    own = {} if lazy is None else {"lazy": lazy}
+    settings = {**SMALL, **own, "workers": workers, "mode": "sync", "steps": 800, **RUN, **more}
     name = f"{algo}-{workers}-{str(lazy).replace(':', '-')}-{settings['seed']}"
     result = asyncrl.train(algo, FollowEnv, runs=str(tmp_path), name=name, **settings)
     return read_part(newest(result.folder), "run")[1], result.summary

@@ -82,13 +82,13 @@ def test_ratios_that_floats_cannot_hold():
 
 def updater_of(ratio):
     class Counting(ReplayUpdater):
-        def learner(self, task):
+        def learner(self, task, policy):
             return SimpleNamespace(update=lambda batch: {}, state={}, errors=np.zeros(0))
 
     spec = SimpleNamespace(observation_shape=(OBSERVATION,), observation_dtype="float32", observation_size=OBSERVATION, action_size=ACTION)
     options = OffPolicyOptions(t_max=3, replay=1000, replay_ratio=ratio, batch=16, warm_up=14)
     layout = Trajectory.layout(3, 1, ((OBSERVATION,), np.float32), (ACTION, np.float32), 0)
-    task = SimpleNamespace(options=options, spec=spec, envs_per_worker=1, workers=2, seed=0, target_steps=1000)
+    task = SimpleNamespace(options=options, spec=spec, head="auto", envs_per_worker=1, workers=2, seed=0, target_steps=1000)
     task.trajectory = Trajectory.empty(layout)
     return Counting(task, None), task
 

@@ -218,7 +218,7 @@ def test_a_later_epoch_counts_each_ratio_once(kind, on_policy):
 
 
 def task(options: Any, policy: Policy, seed: int = 0) -> Any:
-    places = {"workers": 1, "envs_per_worker": ENVS}
+    places = {"workers": 1, "envs_per_worker": ENVS, "head": "auto"}
     return SimpleNamespace(options=options, target_steps=1000, seed=seed, network=policy.options, spec=policy.spec, **places)
 
 
