@@ -143,7 +143,7 @@ def own_bytes():
 def use_and_weigh(memory, place, selection):
     table = table_over(memory, selection)
     if selection:
-        index_of(selection, 100).of_ones_own(np.ones((100, LATENT), np.float32))  # what is compiled is loaded
+        picks(index_of(selection, 100).of_ones_own(np.ones((100, LATENT), np.float32)))  # what is compiled is loaded
     table.announce(version(0))
     before = own_bytes()
     total = float(table.of(version(0)).sum())

@@ -90,11 +90,11 @@ class SlowFollow(FollowEnv):
 @pytest.mark.parametrize(
     ("algo", "mode", "lazy", "selection"),
     [
-        ("es", "sync", 1, "brute"),
-        ("es", "sync", 3, "brute"),
+        pytest.param("es", "sync", 1, "brute", marks=pytest.mark.slow),
+        pytest.param("es", "sync", 3, "brute", marks=pytest.mark.slow),
         ("es", "sync", 3, "principal-tree"),
         ("es", "pipelined", "decay:3", "brute"),
-        ("nes", "sync", 3, "brute"),
+        pytest.param("nes", "sync", 3, "brute", marks=pytest.mark.slow),
         ("cem", "pipelined", 3, "brute"),
     ],
 )

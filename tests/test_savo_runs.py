@@ -63,7 +63,7 @@ def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "async"])
 def test_a_run_survives_the_death_of_everybody(tmp_path, mode):
     run = run_of(tmp_path, killer([[0], [2, 1], [0, 1, 2]]), env=jittery("Pendulum-v1"), mode=mode, steps=1500, max_failures=100)
     assert run.error is None and run.summary["status"] == "completed"

@@ -183,7 +183,10 @@ class SlowWhile(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize(("algo", "mode"), [("impala", "bounded:2"), ("impala", "async"), ("td3", "sync"), ("td3", "async")])
+@pytest.mark.parametrize(
+    ("algo", "mode"),
+    [pytest.param("impala", "bounded:2", marks=pytest.mark.slow), ("impala", "async"), ("td3", "sync"), ("td3", "async")],
+)
 def test_a_run_survives_the_death_of_its_learner_and_of_everybody(tmp_path, algo, mode):
     settings = {"mode": mode, "steps": LONG[algo], "max_failures": 100, "checkpoint_every": LONG[algo] // 4}
     slow = tmp_path / "slow"
