@@ -99,6 +99,26 @@ def test_they_are_all_that_the_value_needs_and_the_policy_does_not(name):
     assert of_value[marked].mean() > 0.25  # units of relu may be off
 
 
+class Drawing(torch.nn.Module):
+    """A user's network that normalises over the batch, and draws."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.BatchNorm1d(6), torch.nn.Dropout(0.5))
+        self.policy, self.value = torch.nn.Linear(6, outputs), torch.nn.Linear(6, 1)
+
+    def forward(self, observation):
+        features = self.body(observation)
+        return self.policy(features), self.value(features).squeeze(-1)
+
+
+def test_the_trial_serves_every_network_and_leaves_the_generators_alone():
+    policy = Policy(BOX, "auto", NetworkOptions(), lambda spec, outputs: Drawing(outputs))
+    before = torch.get_rng_state()
+    assert policy.value_alone() == [slice(policy.size - 2 - 7, policy.size - 2)]  # but for the head's own two numbers it is the last layer
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_action_values_have_none():
     discrete = EnvSpec((5,), "float32", "discrete", (3,), (), (), (), (0,))
     assert Policy(discrete, "auto", NetworkOptions(), role=Role.ACTION_VALUES).value_alone() == []

@@ -110,7 +110,8 @@ class Policy:
         """The parts of the vector that v(s) depends on and the policy does not."""
         if self.plan is not None:
             return value_alone.of_layers(self.plan, self._compact)
-        return value_alone.of_module(self._fresh_module(0), self.spec)
+        with kept_generators():
+            return value_alone.of_module(self._fresh_module(0), self.spec)
 
     # Compact layers.
 

@@ -85,6 +85,7 @@ class ReplayUpdater(Updater):
         self._learner = self.learner(task, policy)
         self._envs = task.envs_per_worker
         fields = _fields(task)
+        self._beside = _places(task)
         if arrays is None:
             numbers = (options.gamma, task.workers * self._envs, options.n_step, options.priority_alpha)
             self._replay = Replay.private(options.replay, fields, *numbers)
@@ -151,12 +152,12 @@ class ReplayUpdater(Updater):
 
     def _add(self, replay: Replay, trajectory: Trajectory, first: int) -> None:
         """To the streams from `first` on. What its head has stored beside the actions goes to fields of its own."""
-        components, position, beside = self._task.spec.action_size, self._task.spec.action_size, {}
-        for name, (shape, _) in _beside(self._task).items():
-            after = position + math.prod(shape)
-            beside[name] = trajectory.action[..., position:after].reshape(*trajectory.reward.shape, *shape)
-            position = after
-        replay.add(replace(trajectory, action=trajectory.action[..., :components]) if beside else trajectory, first, beside)
+        if not self._beside:
+            replay.add(trajectory, first)
+            return
+        action, steps = trajectory.action, trajectory.reward.shape
+        beside = {name: action[..., place].reshape(*steps, *shape) for name, (place, shape) in self._beside.items()}
+        replay.add(replace(trajectory, action=action[..., : self._task.spec.action_size]), first, beside)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """Make the updates that are due. What is left is due with the next units: updates are counted over the whole run."""
@@ -212,6 +213,15 @@ class ReplayUpdater(Updater):
 def _fields(task: Any) -> Layout:
     """Of a transition."""
     return fields_of((task.spec.observation_shape, task.spec.observation_dtype), task.spec.action_size, _beside(task))
+
+
+def _places(task: Any) -> dict[str, tuple[slice, tuple[int, ...]]]:
+    """Where the head's own arrays of a transition lie in a stored action, and their shapes."""
+    places, at = {}, task.spec.action_size
+    for name, (shape, _) in _beside(task).items():
+        places[name] = (slice(at, at + math.prod(shape)), tuple(shape))
+        at += math.prod(shape)
+    return places
 
 
 def _beside(task: Any) -> Layout:

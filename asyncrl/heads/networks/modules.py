@@ -143,12 +143,16 @@ def flatten(module: nn.Module) -> NDArray[np.float32]:
     return torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()]).numpy().astype(np.float32)
 
 
+def trial(spec: EnvSpec) -> torch.Tensor:
+    """Observations [2, *shape] of zeros for a trial forward pass: two, since layers that normalise over a batch refuse one."""
+    return torch.zeros((2, *spec.observation_shape), dtype=torch.uint8 if spec.is_image else torch.float32)
+
+
 def checked(module: Any, spec: EnvSpec, policy_outputs: int) -> nn.Module:
     """A user's network, after one trial forward pass. Raises UserError where it does not fit."""
     if not isinstance(module, nn.Module):
         raise UserError(f"the network function must return a torch.nn.Module, not {type(module).__name__}")
-    trial = torch.zeros((2, *spec.observation_shape), dtype=torch.uint8 if spec.is_image else torch.float32)
-    result = module(trial)
+    result = module(trial(spec))
     shapes = [tuple(part.shape) for part in result] if isinstance(result, tuple) else result
     if shapes != [(2, policy_outputs), (2,)]:
         wanted = f"(policy_output[N, {policy_outputs}], value[N])"

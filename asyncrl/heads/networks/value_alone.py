@@ -21,12 +21,16 @@ def of_layers(plan: NDArray[np.int64], compact: CompactNetwork | None) -> list[s
 
 
 def of_module(module: Any, spec: EnvSpec) -> list[slice]:
-    """Those of a torch module, from the graph of one forward pass: what v(s) uses, and the policy's outputs do not."""
+    """Those of a torch module, from the graph of one forward pass: what v(s) uses, and the policy's outputs do not.
+
+    The module may draw from its process's generators.
+    """
     import torch
 
-    observation = torch.zeros((1, *spec.observation_shape), dtype=torch.uint8 if spec.is_image else torch.float32)
-    memory = getattr(module, "memory_size", 0)
-    results = module.recur(observation, torch.zeros(2, 1, memory)) if memory else module(observation)
+    from asyncrl.heads.networks.modules import trial
+
+    observation, memory = trial(spec), getattr(module, "memory_size", 0)
+    results = module.recur(observation, torch.zeros(2, len(observation), memory)) if memory else module(observation)
     parameters = list(module.parameters())
     of_policy, of_value = (_used(result, parameters) for result in results[:2])
     return _joined((value and not policy, one.numel()) for one, policy, value in zip(parameters, of_policy, of_value))
