@@ -29,7 +29,8 @@ class ExplicitOptions(HeadOptions):
     or hidden layers as --hidden says."""
     encoding: Literal["index", "one-hot"] = "index"
     """How the action tower is given a discrete choice: each component as one number (the source), or as one for each choice. explicit:
-    whether a component is one output that is cut into choices, or the best of one output for each."""
+    whether a component is one output, which is cut into choices (with a preset: the last one where it is positive, else the first), or
+    the best of one output for each."""
     start: Literal["auto", "scaled", "normal"] = "auto"
     """Parameters at the start: orthogonal matrices with small outputs, or all standard normal (search; the source). auto: normal with a
     preset."""
