@@ -117,8 +117,6 @@ def test_what_cannot_be_read_is_said(text, message):
         ("epsilon:0.1", "infinite", "finite bounds"),
         ("entropy:-1", "discrete", "entropy:-1 must be >= 0"),
         ("temperature:0", "discrete", "must be > 0"),
-        ("gaussian:0.1", "discrete", "needs Box"),
-        ("ou:0.1", "multidiscrete", "needs Box"),
         ("ou:-0.1", "box", "must be >= 0"),
         ("entropy:1,1,-1", "discrete", "must be >= 0"),
         ("subset:0", "box", "subset:0 needs whole numbers from 1"),
@@ -154,6 +152,12 @@ def policy_of(space, head="auto", **options):
 def test_a_head_without_parts_of_a_set_is_said(text, head, options, message):
     with pytest.raises(UserError, match=message):
         check_head(parse_exploration(text, 2, 0), policy_of("box", head, **options).head)
+
+
+@pytest.mark.parametrize(("text", "space"), [("gaussian:0.1", "discrete"), ("ou:0.1", "multidiscrete")])
+def test_noise_on_choices_is_refused(text, space):
+    with pytest.raises(UserError, match="needs Box actions, or a head that proposes features of Discrete ones"):
+        check_head(parse_exploration(text, 2, 0), policy_of(space).head)
 
 
 # The paper's draw.

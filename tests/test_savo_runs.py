@@ -96,7 +96,7 @@ def test_it_is_evaluated_and_played_as_it_was(tmp_path):
         ({"summary": 0}, "summary = 0"),
         ({"pooling": "median"}, "unknown pooling 'median'; did you mean 'mean'? (allowed: mean, max)"),
         ({"explore_on": "all"}, "unknown explore_on 'all' (allowed: proposals, chosen, both)"),
-        ({"env": "CartPole-v1"}, "td3 needs Box actions"),
+        ({"env": "CartPole-v1"}, "head 'savo' needs features of the 2 actions"),
         ({"head": "deterministic", "n_actors": 3}, "n_actors cannot be used with head 'deterministic' (it is an option of savo)"),
         ({"algo": "ddpg"}, "head 'savo' cannot be used with ddpg (allowed: auto, deterministic)"),
         ({"algo": "sac"}, "head 'savo' cannot be used with sac (allowed: auto, squashed)"),

@@ -127,7 +127,10 @@ class GaussianNoise(Exploration):
     turns: ClassVar[str] = "action noise"
 
     def fits(self, spec: EnvSpec) -> str | None:
-        return _noise_fits(self.value, spec)
+        return None if self.value >= 0 else "must be >= 0"
+
+    def fits_head(self, head: Head) -> str | None:
+        return _noise_fits(head)
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
         generator.standard_normal(out=rounds.extra_noise)
@@ -144,7 +147,10 @@ class OrnsteinUhlenbeck(Exploration):
     theta: ClassVar[float] = 0.15
 
     def fits(self, spec: EnvSpec) -> str | None:
-        return _noise_fits(self.value, spec)
+        return None if self.value >= 0 else "must be >= 0"
+
+    def fits_head(self, head: Head) -> str | None:
+        return _noise_fits(head)
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
         generator.standard_normal(out=rounds.extra_noise)
@@ -175,10 +181,8 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
 }
 
 
-def _noise_fits(value: float, spec: EnvSpec) -> str | None:
-    if spec.action_kind != "box":
-        return "needs Box actions"
-    return None if value >= 0 else "must be >= 0"
+def _noise_fits(head: Head) -> str | None:
+    return None if head.takes_noise else "needs Box actions, or a head that proposes features of Discrete ones"
 
 
 def entropy_weight(settings: list[Exploration], default: float) -> float:
