@@ -14,6 +14,9 @@
     search_policy           greedy policies of black-box search, over any kind of layers
     search_player           what plays them
     decisions    one step of such a policy as one compiled call
+    keyed_numbers           random numbers and sets of actions from a key alone
+    catalogues   rows of numbers that a user gives for actions
+    proposing    what heads share that propose several actions, of which the critic picks one
     rounds       the arrays that a worker acts and learns in
     tables       the shared arrays of heads: in memory, in a checkpoint, in an evaluation
     actions      what a head has decided, as the environment wants it

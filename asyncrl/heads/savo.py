@@ -36,7 +36,7 @@ from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.proposing.head import ProposingHead
 from asyncrl.heads.proposing.options import ProposingOptions
-from asyncrl.heads.proposing.picking import decide, disturbed
+from asyncrl.heads.proposing.picking import decide, disturbed, nearest
 from asyncrl.heads.rounds import EPSILON, RoundArrays
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
@@ -97,7 +97,7 @@ def _choose(plans, vector, starts, explores, items, bounds, knobs, observation, 
 
     With probability epsilon (noise[1, e, last] below it) all proposals are uniform and the first of them is taken: so are actions.
     """
-    proposals, cell_work = scratch[0], scratch[1]
+    proposals, cell_work, found = scratch[0], scratch[1], scratch[2]
     told_noise = items[0].shape[0] > 0
     on_proposals, on_chosen = explores
     actors, components = proposals.shape
@@ -105,10 +105,15 @@ def _choose(plans, vector, starts, explores, items, bounds, knobs, observation, 
         uniform = noise[1, e, noise.shape[2] - 1] < knobs[EPSILON]
         here, draws, extra = observation[e : e + 1], noise[1, e], extra_noise[e]
         _proposed(plans[0], vector, starts[0], here, first[e], told_noise, extra, proposals, cell_work)
-        stored = action[e, components : components * (1 + actors)]
+        after = components * (1 + actors)
+        stored = action[e, components:after]
         disturbed(proposals, extra, draws, uniform, on_proposals and not told_noise, stored)
-        critic = vector[starts[1] :]
-        decide(plans[1], critic, here[0], items, bounds, on_chosen, uniform, draws, extra, scratch[2:], action[e], bounded[e])
+        noisy, critic, own = stored.reshape(actors, components), vector[starts[1] :], extra[actors * components :]
+        if told_noise:
+            nearest(*items, noisy, found)
+            action[e, after : after + actors] = found
+        draw = draws[actors * components]
+        decide(plans[1], critic, here[0], items, found, noisy, bounds, on_chosen, uniform, draw, own, scratch[3:], action[e], bounded[e])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -145,8 +150,12 @@ class SavoHead(ProposingHead):
         return chosen.n_actors
 
     def workspace(self, envs: int) -> Layout:
-        own: Layout = {"proposals": ((self.actors, self.components), np.float32), "cell_work": ((4, 1, self.cell.widest), np.float32)}
-        return {**own, **self.deciding_scratch()}
+        return {
+            "proposals": ((self.actors, self.components), np.float32),
+            "cell_work": ((4, 1, self.cell.widest), np.float32),
+            "found": ((self.actors,), np.int64),
+            **self.deciding_scratch(),
+        }
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, scratch = rounds, tuple(rounds.scratch.values())

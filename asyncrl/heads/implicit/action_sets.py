@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.catalogues import check_finite, read
-from asyncrl.heads.implicit.numbers import uniform_box
+from asyncrl.heads.keyed_numbers import uniform_box
 from asyncrl.heads.implicit.options import ImplicitOptions
 
 Numbers = NDArray[np.float32]

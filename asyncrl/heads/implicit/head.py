@@ -31,7 +31,7 @@ from asyncrl.heads.implicit.energies import energies_at, newest_set
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import TableIndex, check_selection, index_numbers, is_indexed
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
-from asyncrl.heads.implicit.numbers import LARGEST_PART, content_key
+from asyncrl.heads.keyed_numbers import LARGEST_PART, content_key
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
 from asyncrl.heads.implicit.sizes import RESAMPLES, SetSizes, Towers, matrices

@@ -79,7 +79,6 @@ class ProposingHead(ReplayHead):
         widest = max(*self.hidden, pair)
         return {
             "candidates": ((self.actors, self.components), np.float32),
-            "found": ((self.actors,), np.int64),
             "pairs": ((rows, pair), np.float32),
             "critic_work": ((2, 3, widest), np.float32),
             "used": ((widest,), np.int64),

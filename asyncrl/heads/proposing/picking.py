@@ -1,7 +1,7 @@
 """One step of heads that propose actions, compiled: noise on the proposals, the nearest items, and what the critic picks.
 
-A stored action is  [a (C) | proposals (K * C)]  of a Box, and  [f (C) | proposals (K * C) | their items (K) | the item]  of items with C
-features, f those of the item that is taken. Items are written as float32, which holds every whole number up to 16,777,216.
+A stored action begins with what is taken [C], of items their features; of items it ends with the item. Between them is what the head keeps
+beside it (`Head.stored_beside`). Items are written as float32, which holds every whole number up to 16,777,216.
 """
 
 from __future__ import annotations
@@ -73,11 +73,31 @@ def picked(critic, vector, observation, candidates, scratch):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take_of_box(best, extra_noise, adds, bounds, action, bounded):  # type: ignore[no-untyped-def]
-    """Write action[C] of its own proposals, with extra_noise[C] where it `adds`, and bounded[C], the same within bounds[2, C]."""
-    components = bounded.size
-    for c in range(components):
-        a = np.float64(action[components + best * components + c])
+def several_nearest(features, half_squares, query, scores, found):  # type: ignore[no-untyped-def]
+    """found[K] = the K items nearest to query[F], the nearest first; of equally near ones the first. Of fewer items the last is repeated.
+
+    features[N, F], half_squares[N]; scores[K] is scratch.
+    """
+    scores[:], count = -np.inf, found.size
+    for n in range(features.shape[0]):
+        score = -np.float64(half_squares[n])
+        for c in range(query.size):
+            score += query[c] * features[n, c]
+        if score > scores[count - 1]:
+            place = count - 1
+            while place and score > scores[place - 1]:
+                scores[place], found[place] = scores[place - 1], found[place - 1]
+                place -= 1
+            scores[place], found[place] = score, n
+    for i in range(min(features.shape[0], count), count):
+        found[i] = found[i - 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_of_box(proposal, extra_noise, adds, bounds, action, bounded):  # type: ignore[no-untyped-def]
+    """Write proposal[C] to action[:C], with extra_noise[C] where it `adds`, and to bounded[C] within bounds[2, C]."""
+    for c in range(bounded.size):
+        a = np.float64(proposal[c])
         if adds:
             a = min(max(a + extra_noise[c], -1.0), 1.0)
         action[c] = a
@@ -86,39 +106,26 @@ def take_of_box(best, extra_noise, adds, bounds, action, bounded):  # type: igno
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take_of_items(features, item, found, action):  # type: ignore[no-untyped-def]
-    """Write into an action its item's features, the items found[K] of the proposals, and the item."""
-    components, actors = features.shape[1], found.size
-    action[:components] = features[item]
-    at = components * (1 + actors)
-    for i in range(actors):
-        action[at + i] = found[i]
-    action[at + actors] = item
+def decide(critic, vector, observation, items, found, proposals, bounds, adds, uniform, draw, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
+    """Of proposals[K, C] take what the critic vector[V] says most of: write action[:C], and of a Box bounded[C].
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def decide(critic, vector, observation, items, bounds, adds, uniform, draws, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
-    """Complete action[A], whose proposals are there, and of a Box bounded[C]: what the critic vector[V] says most of is taken.
-
-    Where it is `uniform`, it is the first proposal, which is uniform then; of items any one, by draws[K * C] in [0, 1).
-    critic[P] is its plan, observation[D]; items = (features[N, F], half_squares[N]), of a Box without rows; bounds[2, C], and
-    extra_noise[(K + 1) * C], of whose last C each is added to what is taken of a Box where it `adds`.
+    Where it is `uniform`, it is the first proposal, which is uniform then; of items any one, by `draw` in [0, 1). What is taken of items
+    is one of found[K]; its features are written to action[:C], and the item to the action's last number.
+    critic[P] is its plan, observation[D]; items = (features[N, C], half_squares[N]), of a Box without rows; bounds[2, C], and
+    extra_noise[C], which is added to what is taken of a Box where it `adds`.
     """
-    candidates, found, pairs, work, used, values = scratch
-    features, half_squares = items
-    actors, components = candidates.shape
-    proposals = action[components : components * (1 + actors)].reshape(actors, components)
+    candidates, pairs, work, used, values = scratch
+    features, (actors, components) = items[0], candidates.shape
     if features.shape[0]:
-        nearest(features, half_squares, proposals, found)
-        for i in range(actors):
-            candidates[i] = features[found[i]]
-        if uniform:
-            item = min(np.int64(draws[actors * components] * features.shape[0]), features.shape[0] - 1)
-        else:
+        item = min(np.int64(draw * features.shape[0]), features.shape[0] - 1)
+        if not uniform:
+            for i in range(actors):
+                candidates[i] = features[found[i]]
             item = found[picked(critic, vector, observation, candidates, (pairs, work, used, values))]
-        take_of_items(features, item, found, action)
+        action[:components] = features[item]
+        action[action.size - 1] = item
         return
     best = 0
     if actors > 1 and not uniform:
         best = picked(critic, vector, observation, proposals, (pairs, work, used, values))
-    take_of_box(best, extra_noise[actors * components :], adds and not uniform, bounds, action, bounded)
+    take_of_box(proposals[best], extra_noise, adds and not uniform, bounds, action, bounded)
