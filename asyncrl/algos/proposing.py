@@ -62,8 +62,11 @@ class ProposingLearner(Td3):
         return found
 
     @abstractmethod
-    def proposals(self, observation: torch.Tensor, following: bool) -> torch.Tensor:
-        """What is proposed [K, B, C] at observation [B, D], without noise: by the networks, or by those that follow them."""
+    def candidates(self, observation: torch.Tensor, following: bool) -> torch.Tensor:
+        """What the critic picks among [K, B, C] at observation [B, D], of items their features.
+
+        By the networks, without noise; or `following`: in the target, by those that follow them and, of items, with smoothing.
+        """
 
     def landed(self, proposals: torch.Tensor) -> torch.Tensor:
         """What the critics are asked about [K, B, C] of proposals[K, B, C]: themselves, or the features of the nearest items."""
@@ -77,16 +80,14 @@ class ProposingLearner(Td3):
         import torch
 
         with torch.no_grad():
-            proposals = self.proposals(next_observation, following=True)
-            if self.items is not None:
-                proposals = self.landed(self.smoothed(proposals))
-            values = scores(self.chooser(), next_observation, proposals)
+            candidates = self.candidates(next_observation, following=True)
+            values = scores(self.chooser(), next_observation, candidates)
             best = values.argmax(0)
             self.choice = {
                 "choice_gain": (values.amax(0) - values[0]).mean().item(),
                 "first_chosen": (best == 0).float().mean().item(),
             }
-            action = picked(proposals, best)
+            action = picked(candidates, best)
             if self.items is None:
                 action = self.smoothed(action)
             least = self.least(next_observation, action[None], self.critics.run_targets)
@@ -97,7 +98,7 @@ class ProposingLearner(Td3):
         import torch
 
         with torch.no_grad():
-            return self.best(observation, self.landed(self.proposals(observation, following=False)))
+            return self.best(observation, self.candidates(observation, following=False))
 
     def best(self, observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Of actions[K, B, C] the one [B, C] of which the first critic says most at observation[B, D]."""

@@ -94,10 +94,19 @@ class Savo(ProposingLearner):
 
         return Actors(self.chosen.cell(sizes, sizes[0], hidden, sizes[1]), self.chosen.n_actors, generator, self.place)
 
-    def proposals(self, observation: torch.Tensor, following: bool) -> torch.Tensor:
+    def candidates(self, observation: torch.Tensor, following: bool) -> torch.Tensor:
         import torch
 
-        return torch.stack(self.policy.run_targets(observation) if following else self.policy.run(observation))
+        if not following:
+            return self.landed(self.proposals(observation))
+        proposals = torch.stack(self.policy.run_targets(observation))
+        return proposals if self.items is None else self.landed(self.smoothed(proposals))
+
+    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        """The actors' [K, B, C] at observation [B, D], without noise."""
+        import torch
+
+        return torch.stack(self.policy.run(observation))
 
     def chooser(self) -> Any:
         return self.critics.layers[0] if self.chosen.target_choice == "online" else super().chooser()
@@ -123,7 +132,7 @@ class Savo(ProposingLearner):
     def _points(self, observation: torch.Tensor, action: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(proposals [K, B, C], what critics are asked about them [K, B, C], the action [B, C]): where surrogates are fitted."""
         if self.chosen.surrogate_points == "fresh":
-            proposals = self.proposals(observation, following=False)
+            proposals = self.proposals(observation)
             landed = self.landed(proposals)
             return proposals, landed, self.best(observation, landed)
         proposals = self.place.tensor(batch.extras[PROPOSALS]).transpose(0, 1)
@@ -151,7 +160,7 @@ class Savo(ProposingLearner):
 
     def descent(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(the actors' proposals [K, B, C], the loss [] of all of them)."""
-        proposals = self.proposals(observation, following=False)
+        proposals = self.proposals(observation)
         told = self.surrogates.count if self.surrogates is not None else 0
         if self.chosen.surrogates != "fitted":
             return proposals, -self._plain_ascent(observation, proposals)

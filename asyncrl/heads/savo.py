@@ -129,17 +129,18 @@ class SavoHead(ProposingHead):
 
     name: ClassVar[str] = "savo"
     description: ClassVar[str] = "successive actors propose, the critic picks (SAVO): finite Box, Discrete with features"
+    kernels: ClassVar[tuple[Any, Any]] = (_choose, _act)
     options_type: ClassVar[type[HeadOptions]] = SavoOptions
     chosen_options: SavoOptions
     learners: ClassVar[Mapping[str, str]] = {"td3": "savo:Savo"}
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
-        chosen = options.head_options if isinstance(options.head_options, SavoOptions) else SavoOptions()
-        super().__init__(spec, options, chosen.n_actors)
-        inputs = spec.observation_size
+        super().__init__(spec, options)
+        chosen, inputs = self.chosen_options, spec.observation_size
         if self.items is not None and chosen.explore_on != "proposals":
             raise UserError(f"explore_on = {chosen.explore_on} cannot be used with Discrete actions (allowed: proposals)")
         self.cell = chosen.cell((inputs, self.components), inputs, self.hidden, self.components)
+        self.noises = self.components * (self.actors + 1)
         self.extra_size = (self.actors - 1) * self.cell.size
         first = vector_size(make_plan(inputs, self.hidden, self.components, "relu", POLICY_ALONE))
         self._starts = (first, first + self.extra_size)
@@ -157,16 +158,6 @@ class SavoHead(ProposingHead):
             **self.deciding_scratch(),
         }
 
-    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
-        r, scratch = rounds, tuple(rounds.scratch.values())
-        own = self._own(vector, r)
-        _choose(*own, r.observation[t], r.policy_output, r.noise[:, t], r.extra_noise[t], scratch, r.action[t], r.bounded[t])
-
-    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        inputs = (r.work, r.normaliser, r.raw, r.observation, r.policy_output, r.noise, r.extra_noise)
-        return _act, (plan, self._own(vector, r), *inputs, tuple(r.scratch.values()), r.action, r.bounded)
-
-    def _own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
-        """What `_choose` takes that is the same at every step."""
+    def own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
         plans = (self.cell.plan, self.critic_plan)
         return plans, vector, self._starts, self._explores, self.choices, self.bounds, r.knobs

@@ -152,10 +152,10 @@ class ReplayUpdater(Updater):
 
     def _add(self, replay: Replay, trajectory: Trajectory, first: int) -> None:
         """To the streams from `first` on. What its head has stored beside the actions goes to fields of its own."""
-        if not self._beside:
+        action, steps = trajectory.action, trajectory.reward.shape
+        if action.shape[-1] == self._components:
             replay.add(trajectory, first)
             return
-        action, steps = trajectory.action, trajectory.reward.shape
         beside = {name: action[..., place].reshape(*steps, *shape) for name, (place, shape) in self._beside.items()}
         replay.add(replace(trajectory, action=action[..., : self._components]), first, beside)
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.catalogues import check_finite, read
-from asyncrl.heads.keyed_numbers import uniform_box
 from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.keyed_numbers import uniform_box
 
 Numbers = NDArray[np.float32]
 

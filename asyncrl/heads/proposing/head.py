@@ -12,6 +12,7 @@ import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.head import Floats
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan
 from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.proposing.items import Items, features_of
@@ -27,8 +28,9 @@ PROPOSALS, FOUND = "proposals", "items"
 
 
 class ProposingHead(ReplayHead):
-    """Subclasses write the proposals into an action in their own kernels, and end these with `asyncrl.heads.proposing.picking.decide`.
+    """Subclasses have kernels of their own, which end with `asyncrl.heads.proposing.picking.decide`.
 
+    kernels    `choose` and a whole step, compiled: what both take first is `own`
     actors     K, proposals of a step
     items      of a Discrete space; None of a Box
     choices    what `decide` takes of them
@@ -40,18 +42,20 @@ class ProposingHead(ReplayHead):
     stochastic: ClassVar[bool] = False
     acts_with_critic: ClassVar[bool] = True
 
-    def __init__(self, spec: EnvSpec, options: NetworkOptions, actors: int):
+    kernels: ClassVar[tuple[Any, Any]]
+
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
         """Raises UserError for a Discrete space whose features are not told, or do not match."""
         super().__init__(spec, options)
         self._observation_size = spec.observation_size
         self.takes_noise = True
-        self.actors, self.hidden = actors, options.hidden or (256, 256)
+        self.actors, self.hidden = self.proposed(self.chosen_options), options.hidden or (256, 256)
         self.items = None if spec.action_kind == "box" else Items(self.name, spec, self.chosen_options)
         self.components = self.learnt_size(spec, self.chosen_options)
         self.policy_outputs = self.components
         beside = self.stored_beside(spec, self.chosen_options)
         self.stored = self.components + sum(math.prod(shape) for shape, _ in beside.values()) + int(self.items is not None)
-        self.noises = self.components * (actors + 1)
+        self.noises = self.components
         if self.items is not None and len(self.items.features) > MOST_ITEMS:
             raise UserError(f"{len(self.items.features):,} actions cannot be used by head {self.name!r} (allowed: up to {MOST_ITEMS:,})")
         self.critic_plan = make_plan(spec.observation_size + self.components, self.hidden, 1, "relu", POLICY_ALONE)
@@ -84,6 +88,19 @@ class ProposingHead(ReplayHead):
             "used": ((widest,), np.int64),
             "values": ((rows, 1), np.float32),
         }
+
+    def own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
+        """What the kernels take first, which is the same at every step."""
+        raise NotImplementedError
+
+    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
+        r, scratch, (choose, _) = rounds, tuple(rounds.scratch.values()), self.kernels
+        own = self.own(vector, r)
+        choose(*own, r.observation[t], r.policy_output, r.noise[:, t], r.extra_noise[t], scratch, r.action[t], r.bounded[t])
+
+    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        inputs = (r.work, r.normaliser, r.raw, r.observation, r.policy_output, r.noise, r.extra_noise)
+        return self.kernels[1], (plan, self.own(vector, r), *inputs, tuple(r.scratch.values()), r.action, r.bounded)
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self.items is None:
