@@ -18,7 +18,7 @@ from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.heads.networks.towers import noise
 from asyncrl.heads.proposing.items import Items
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE
+from asyncrl.heads.rounds import ALONE, EPSILON, TEMPERATURE
 from asyncrl.heads.savo import SavoOptions
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.shared.sealed import SealedArray
@@ -454,6 +454,17 @@ def test_every_proposal_has_its_noise_and_the_critic_picks(chosen):
         stored = rounds.action[..., A:].reshape(*rounds.action.shape[:2], actors, A)
         assert (stored == rounds.action[..., None, :A]).all(-1).any(-1).all()
     assert actors == 1 or len(set(picks)) > 1
+
+
+def test_the_first_actor_alone_is_played_where_that_is_asked_for():
+    policy, _, vector, rounds = acting(steps=40)
+    act(policy, vector, rounds)
+    together = rounds.action.copy()
+    rounds.knobs[ALONE] = 1.0
+    act(policy, vector, rounds)
+    np.testing.assert_array_equal(rounds.action[..., A:], together[..., A:])
+    np.testing.assert_array_equal(rounds.action[..., :A], together[..., A : 2 * A])
+    assert (rounds.action[..., :A] != together[..., :A]).any()
 
 
 def test_while_actions_are_uniform_so_are_all_proposals_and_none_is_picked():

@@ -84,7 +84,7 @@ class CrossEntropy(ProposingLearner):
         return (mean + deviation * normal[-1]).clamp(-1.0, 1.0).expand(-1, len(observation), -1)
 
     def improve(self, observation: torch.Tensor) -> dict[str, float]:
-        """At every `policy_delay`-th update the targets follow."""
+        """At every `policy_delay`-th update the targets follow; observation [B, D] is not needed."""
         if self.counts[0] % self.options.policy_delay == 0:
             self.counts[1] += 1
             self.critics.follow(self.options.tau)

@@ -81,6 +81,8 @@ class Head:
     the largest, or outputs within `bounds` by `squash`. Without it, searches act by `light_kernel`, and vary its own parameters too."""
     energy: ClassVar[str] = ""
     """What `energies` are, in words for a picture, such as "-log density"; "" for a head that has none."""
+    can_play_alone: ClassVar[bool] = False
+    """Whether evaluations tell too what its first proposal earns without the critic's choice (`asyncrl.heads.rounds.ALONE`)."""
     acts_with_critic: ClassVar[bool] = False
     """Whether acting asks the critic too, so that algorithms with a replay publish their first critic after the policy's
     parameters (see `asyncrl.heads.tower.TowerPolicy`). Other families have v(s) in the policy's vector anyway."""

@@ -24,7 +24,7 @@ from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.proposing.head import PROPOSALS, ProposingHead
 from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.proposing.picking import decide, disturbed, nearest
-from asyncrl.heads.rounds import EPSILON, RoundArrays
+from asyncrl.heads.rounds import ALONE, EPSILON, RoundArrays
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
 
@@ -55,7 +55,8 @@ def _choose(plan, vector, start, items, bounds, knobs, observation, policy_outpu
             nearest(*items, noisy, found)
         draw = draws[draws.size - 1] / max(knobs[EPSILON], 1e-300)
         here, critic = observation[e], vector[start:]
-        decide(plan, critic, here, items, found, noisy, bounds, False, uniform, draw, extra, scratch[2:], action[e], bounded[e])
+        rest = (knobs[ALONE] > 0, draw, extra, scratch[2:], action[e], bounded[e])
+        decide(plan, critic, here, items, found, noisy, bounds, False, uniform, *rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -71,6 +72,7 @@ class JointHead(ProposingHead):
 
     name: ClassVar[str] = "joint"
     description: ClassVar[str] = "one network proposes K actions, the critic picks: finite Box, Discrete with features"
+    can_play_alone: ClassVar[bool] = True
     kernels: ClassVar[tuple[Any, Any]] = (_choose, _act)
     options_type: ClassVar[type[HeadOptions]] = JointOptions
     chosen_options: JointOptions

@@ -37,7 +37,7 @@ from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.proposing.head import ProposingHead
 from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.proposing.picking import decide, disturbed, nearest
-from asyncrl.heads.rounds import EPSILON, RoundArrays
+from asyncrl.heads.rounds import ALONE, EPSILON, RoundArrays
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
 
@@ -113,7 +113,8 @@ def _choose(plans, vector, starts, explores, items, bounds, knobs, observation, 
             nearest(*items, noisy, found)
             action[e, after : after + actors] = found
         draw = draws[actors * components]
-        decide(plans[1], critic, here[0], items, found, noisy, bounds, on_chosen, uniform, draw, own, scratch[3:], action[e], bounded[e])
+        rest = (knobs[ALONE] > 0, draw, own, scratch[3:], action[e], bounded[e])
+        decide(plans[1], critic, here[0], items, found, noisy, bounds, on_chosen, uniform, *rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -129,6 +130,7 @@ class SavoHead(ProposingHead):
 
     name: ClassVar[str] = "savo"
     description: ClassVar[str] = "successive actors propose, the critic picks (SAVO): finite Box, Discrete with features"
+    can_play_alone: ClassVar[bool] = True
     kernels: ClassVar[tuple[Any, Any]] = (_choose, _act)
     options_type: ClassVar[type[HeadOptions]] = SavoOptions
     chosen_options: SavoOptions

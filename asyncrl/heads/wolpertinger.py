@@ -28,7 +28,7 @@ from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.proposing.head import FOUND, PROPOSALS, ProposingHead
 from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.proposing.picking import decide, disturbed, several_nearest
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
+from asyncrl.heads.rounds import ALONE, EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
 
@@ -70,8 +70,9 @@ def _choose(plan, vector, start, spread, items, bounds, knobs, observation, poli
         else:
             key = np.int64(noise[0, e, 0] * KEYS) if knobs[TEMPERATURE] > 0 else np.int64(0)
             _spread(actor[0], spread, key, near)
-        draw, critic, none = noise[1, e, components] / max(knobs[EPSILON], 1e-300), vector[start:], extra_noise[e]
-        decide(plan, critic, observation[e], items, found, near, bounds, False, uniform, draw, none, scratch[4:], action[e], bounded[e])
+        draw, critic = noise[1, e, components] / max(knobs[EPSILON], 1e-300), vector[start:]
+        rest = (knobs[ALONE] > 0, draw, extra_noise[e], scratch[4:], action[e], bounded[e])
+        decide(plan, critic, observation[e], items, found, near, bounds, False, uniform, *rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -87,6 +88,7 @@ class WolpertingerHead(ProposingHead):
 
     name: ClassVar[str] = "wolpertinger"
     description: ClassVar[str] = "one actor, the critic picks among what is near: finite Box, Discrete with features"
+    can_play_alone: ClassVar[bool] = True
     kernels: ClassVar[tuple[Any, Any]] = (_choose, _act)
     options_type: ClassVar[type[HeadOptions]] = WolpertingerOptions
     chosen_options: WolpertingerOptions

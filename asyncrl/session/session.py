@@ -267,6 +267,7 @@ class Session:
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,
+            **({} if evaluation is None or evaluation.alone is None else {"first_proposal_return": evaluation.alone}),
             "restarts": sum(slot.restarts for slot in launcher.slots),
         }
         reports.close(status)

@@ -106,10 +106,11 @@ def take_of_box(proposal, extra_noise, adds, bounds, action, bounded):  # type: 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def decide(critic, vector, observation, items, found, proposals, bounds, adds, uniform, draw, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
+def decide(critic, vector, observation, items, found, proposals, bounds, adds, uniform, alone, draw, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
     """Of proposals[K, C] take what the critic vector[V] says most of: write action[:C], and of a Box bounded[C].
 
-    Where it is `uniform`, it is the first proposal, which is uniform then; of items any one, by `draw` in [0, 1). What is taken of items
+    Where it is `alone`, it is the first proposal, and where it is `uniform`, which the first proposal is then; of items then any one, by
+    `draw` in [0, 1). What is taken of items
     is one of found[K]; its features are written to action[:C], and the item to the action's last number.
     critic[P] is its plan, observation[D]; items = (features[N, C], half_squares[N]), of a Box without rows; bounds[2, C], and
     extra_noise[C], which is added to what is taken of a Box where it `adds`.
@@ -118,7 +119,9 @@ def decide(critic, vector, observation, items, found, proposals, bounds, adds, u
     features, (actors, components) = items[0], candidates.shape
     if features.shape[0]:
         item = min(np.int64(draw * features.shape[0]), features.shape[0] - 1)
-        if not uniform:
+        if alone:
+            item = found[0]
+        elif not uniform:
             for i in range(actors):
                 candidates[i] = features[found[i]]
             item = found[picked(critic, vector, observation, candidates, (pairs, work, used, values))]
@@ -126,6 +129,6 @@ def decide(critic, vector, observation, items, found, proposals, bounds, adds, u
         action[action.size - 1] = item
         return
     best = 0
-    if actors > 1 and not uniform:
+    if actors > 1 and not uniform and not alone:
         best = picked(critic, vector, observation, proposals, (pairs, work, used, values))
     take_of_box(proposals[best], extra_noise, adds and not uniform, bounds, action, bounded)
