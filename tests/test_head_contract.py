@@ -50,7 +50,12 @@ SPACES = {
 }
 LINE = spaces.Box(-2.0, 2.0, (1,), np.float32)
 TESTED = {**HEADS, TiltedHead.name: TiltedHead}
-CASES = [(head, kind, role) for head in TESTED.values() for kind in head.action_kinds for role in sorted(head.roles, key=str)]
+CASES = [
+    (head, kind, role)
+    for head in TESTED.values()
+    for role in sorted(head.roles, key=str)
+    for kind in head.for_role(role).action_kinds
+]
 NEEDED = {
     Role.ACTOR_CRITIC: ("choose", "light_kernel", "log_prob", "log_prob_and_entropy", "output_gradient", "divergence"),
     Role.ACTION_VALUES: ("choose", "light_kernel", "output_gradient", "chosen"),
@@ -87,7 +92,7 @@ def policy_of(head, kind, role, **options):
     layers = {} if head.name == "iot" else {"hidden": (8,)}  # whose network is one layer
     spec, network = spec_of(SPACES[kind]), NetworkOptions(**layers, **options)
     if role in REPLAY_ROLES:
-        policy = TowerPolicy(spec, head.name, (8,))
+        policy = TowerPolicy(spec, head.name, (8,), role=role)
     elif role is Role.SEARCH:
         policy = SearchPolicy(spec, "mlp" if head.name in AUTO[role].values() else head.name, network)
     else:
@@ -175,9 +180,10 @@ def test_sizes(head, kind, role):
 
 @pytest.mark.parametrize("head", TESTED.values(), ids=TESTED)
 def test_other_actions_are_refused(head):
-    for kind in set(SPACES) - set(head.action_kinds):
-        with pytest.raises(UserError, match=f"head '{head.name}' needs .* actions, this environment's are"):
-            made(head.name, spec_of(SPACES[kind]), NetworkOptions())
+    for role in (None, *head.roles):
+        for kind in set(SPACES) - set((head if role is None else head.for_role(role)).action_kinds):
+            with pytest.raises(UserError, match=f"head '{head.name}' needs .* actions, this environment's are"):
+                made(head.name, spec_of(SPACES[kind]), NetworkOptions(), role)
 
 
 # What it prefers.

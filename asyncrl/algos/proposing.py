@@ -1,4 +1,4 @@
-"""What TD3's learners share under heads that propose K actions, of which the first critic picks one (`asyncrl.heads.proposing`).
+"""What learners share under heads that propose K actions, of which the first critic picks one (`asyncrl.heads.proposing`). Of TD3's:
 
     P'(s') = target proposals x_0 .. x_(K-1);  of a Discrete space e(x) is the features of the item nearest to x, of a Box x itself
     a'     = e(x_j), j the argmax over P'(s') of Q1'(s', e(x_j))
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from asyncrl.algos.td3 import Td3, Td3Options
-from asyncrl.learners.off_policy import HIDDEN
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,44 @@ CHOICE = ("choice_gain", "first_chosen")
 """Figures of a maximiser: how much more its pick is worth than the first proposal, by its own critic, and how often that one is it."""
 
 
-class ProposingLearner(Td3):
+class MaximisingLearner(OffPolicyLearner):
+    """The first critic picks among proposals. What to do with its pick is for those to say who also learn by TD3 or SAC.
+
+    items    of a Discrete space; None of a Box
+    choice   the figures CHOICE of the newest target
+    """
+
+    items: NearestItems | None
+    choice: dict[str, float]
+
+    def landed(self, proposals: torch.Tensor) -> torch.Tensor:
+        """What the critics are asked about [K, B, C] of proposals[K, B, C]: themselves, or the features of the nearest items."""
+        return proposals if self.items is None else self.items.features[self.items.nearest(proposals)]
+
+    def chooser(self) -> Any:
+        """The layers of the critic that picks in the target."""
+        return self.critics.target_layers[0]
+
+    def chosen_for_target(self, observation: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+        """The number [B] of the one of candidates[K, B, C] that the chooser picks at observation[B, D]; keeps figures of it."""
+        values = scores(self.chooser(), observation, candidates)
+        best = values.argmax(0)
+        gain, first = (values.amax(0) - values[0]).mean(), (best == 0).float().mean()
+        self.choice = {"choice_gain": gain.item(), "first_chosen": first.item()}
+        return best
+
+    def best(self, observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Of actions[K, B, C] the one [B, C] of which the first critic says most at observation[B, D]."""
+        return picked(actions, scores(self.critics.layers[0], observation, actions).argmax(0))
+
+    def least(self, observation: torch.Tensor, actions: torch.Tensor, run: Any) -> torch.Tensor:
+        """The smaller of the two critics' values [K, B] of actions[K, B, C]; `run`: of the critics, or of their targets."""
+        import torch
+
+        return torch.minimum(*run(pairs(observation, actions))).view(actions.shape[:2])
+
+
+class ProposingLearner(MaximisingLearner, Td3):
     """TD3 whose target maximises over proposals; subclasses say what these are, and what teaches their networks."""
 
     figures: ClassVar[tuple[str, ...]] = (*Td3.figures, *CHOICE)
@@ -53,7 +90,7 @@ class ProposingLearner(Td3):
 
         self.chosen = chosen
         super().__init__(observation_size, action_size, options, seed, hidden, place)
-        self.items: NearestItems | None = None if items is None else NearestItems(items.features, items.half_squares, self.place)
+        self.items = None if items is None else NearestItems(items.features, items.half_squares, self.place)
 
     @classmethod
     def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:
@@ -68,26 +105,12 @@ class ProposingLearner(Td3):
         By the networks, without noise; or `following`: in the target, by those that follow them and, of items, with smoothing.
         """
 
-    def landed(self, proposals: torch.Tensor) -> torch.Tensor:
-        """What the critics are asked about [K, B, C] of proposals[K, B, C]: themselves, or the features of the nearest items."""
-        return proposals if self.items is None else self.items.features[self.items.nearest(proposals)]
-
-    def chooser(self) -> Any:
-        """The layers of the critic that picks in the target."""
-        return self.critics.target_layers[0]
-
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
         import torch
 
         with torch.no_grad():
             candidates = self.candidates(next_observation, following=True)
-            values = scores(self.chooser(), next_observation, candidates)
-            best = values.argmax(0)
-            self.choice = {
-                "choice_gain": (values.amax(0) - values[0]).mean().item(),
-                "first_chosen": (best == 0).float().mean().item(),
-            }
-            action = picked(candidates, best)
+            action = picked(candidates, self.chosen_for_target(next_observation, candidates))
             if self.items is None:
                 action = self.smoothed(action)
             least = self.least(next_observation, action[None], self.critics.run_targets)
@@ -99,16 +122,6 @@ class ProposingLearner(Td3):
 
         with torch.no_grad():
             return self.best(observation, self.candidates(observation, following=False))
-
-    def best(self, observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Of actions[K, B, C] the one [B, C] of which the first critic says most at observation[B, D]."""
-        return picked(actions, scores(self.critics.layers[0], observation, actions).argmax(0))
-
-    def least(self, observation: torch.Tensor, actions: torch.Tensor, run: Any) -> torch.Tensor:
-        """The smaller of the two critics' values [K, B] of actions[K, B, C]; `run`: of the critics, or of their targets."""
-        import torch
-
-        return torch.minimum(*run(pairs(observation, actions))).view(actions.shape[:2])
 
 
 def scores(layers: Any, observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from asyncrl.learners.replays import CRITICS, ReplayUpdater
 if TYPE_CHECKING:
     import torch
 
+    from asyncrl.heads.networks.cascades import Actors
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Towers
 
@@ -58,8 +59,8 @@ class SacOptions(OffPolicyOptions):
 class Sac(OffPolicyLearner):
     """SAC's networks and its update. The policy gives mu [B, C] and log sigma [B, C], one after the other."""
 
-    figures = (*CRITICS, "entropy", "temperature")
-    policy: Towers
+    figures: ClassVar[tuple[str, ...]] = (*CRITICS, "entropy", "temperature")
+    policy: Towers | Actors
 
     def __init__(
         self,
@@ -75,13 +76,19 @@ class Sac(OffPolicyLearner):
         super().__init__(options, seed, place)
         generator = np.random.default_rng([seed, 0x5AC])
         self.target_entropy = -float(action_size) if options.target_entropy is None else options.target_entropy
-        self.policy = Towers(observation_size, hidden, 2 * action_size, 1, generator, self.place)
+        self.policy = self.new_policy((observation_size, action_size), hidden, generator)
         self.critics = Towers(observation_size + action_size, hidden, 1, 2, generator, self.place)
         self.counts = np.zeros(1, np.int64)
         self.temperature = np.array([math.log(options.temperature), 0.0, 0.0])  # log alpha, and Adam's mean and square
         policy = self.policy.kept("policy")
         del policy["policy_target"]
         self.kept = {**policy, **self.critics.kept("critics"), "temperature": self.temperature, "counts": self.counts}
+
+    def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Towers | Actors:
+        """The policy's networks for sizes (observation, action)."""
+        from asyncrl.heads.networks.towers import Towers
+
+        return Towers(sizes[0], hidden, 2 * sizes[1], 1, generator, self.place)
 
     @property
     def alpha(self) -> float:
@@ -90,9 +97,13 @@ class Sac(OffPolicyLearner):
 
     def sample(self, observation: torch.Tensor, stream: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(action [B, C], log pi [B, 1]), through which gradients flow; noise number `stream` of the present update."""
+        return self.drawn(self.policy.run(observation)[0], stream)
+
+    def drawn(self, outputs: torch.Tensor, stream: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(action [.., C], log pi [.., 1]) of a policy's outputs [.., 2 C]; noise number `stream` of the present update."""
         from asyncrl.heads.networks.towers import noise
 
-        mean, log_std = self.policy.run(observation)[0].chunk(2, 1)
+        mean, log_std = outputs.chunk(2, -1)
         normal = noise(self.seed, int(self.counts[0]), stream, tuple(mean.shape), self.place)
         return squashed(mean, log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH), normal)
 
@@ -117,13 +128,17 @@ class Sac(OffPolicyLearner):
         self.critics.follow(self.options.tau)
         return figures
 
-    def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
+    def descent(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(log pi [B, 1] of an action that is drawn at observation [B, D], the loss [] that the policy descends)."""
         import torch
 
-        o, alpha = self.options, self.alpha
         action, log_prob = self.sample(observation, 1)
         values = torch.cat(self.critics.run(torch.cat([observation, action], 1)), 1)
-        loss = (alpha * log_prob - values.amin(1, keepdim=True)).mean()
+        return log_prob, (self.alpha * log_prob - values.amin(1, keepdim=True)).mean()
+
+    def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
+        o, alpha = self.options, self.alpha
+        log_prob, loss = self.descent(observation)
         length = self.policy.step(loss, o.policy_learning_rate, int(self.counts[0]), o.max_gradient_norm)
         entropy = -log_prob.mean().item()
         if o.tune_temperature and math.isfinite(entropy):
@@ -141,7 +156,7 @@ class Sac(OffPolicyLearner):
 
 
 def squashed(mean: torch.Tensor, log_std: torch.Tensor, normal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(tanh(u) [B, C], its log-probability [B, 1]) for u = mean + exp(log_std) * normal.
+    """(tanh(u) [.., C], its log-probability [.., 1]) for u = mean + exp(log_std) * normal.
 
     log(1 - tanh(u)^2) is written 2 (log 2 - u - softplus(-2 u)), which is exact for large |u|.
     """
@@ -150,7 +165,7 @@ def squashed(mean: torch.Tensor, log_std: torch.Tensor, normal: torch.Tensor) ->
     u = mean + log_std.exp() * normal
     log_normal = -0.5 * normal.square() - log_std - 0.5 * math.log(2.0 * math.pi)
     correction = 2.0 * (math.log(2.0) - u - softplus(-2.0 * u))
-    return u.tanh(), (log_normal - correction).sum(1, keepdim=True)
+    return u.tanh(), (log_normal - correction).sum(-1, keepdim=True)
 
 
 SacUpdater = ReplayUpdater.of(Sac)

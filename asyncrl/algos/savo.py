@@ -38,13 +38,13 @@ sum over points up to a factor, which Adam does not see, but a limit on gradient
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from asyncrl.algos.proposing import ProposingLearner, scores
+from asyncrl.algos.surrogates import FITTED, SurrogateLearner
 from asyncrl.algos.td3 import Td3Options
-from asyncrl.heads.proposing.head import FOUND, PROPOSALS
 from asyncrl.heads.savo import SavoOptions
 from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.replays import ReplayUpdater
@@ -55,16 +55,12 @@ if TYPE_CHECKING:
     from asyncrl.heads.networks.cascades import Actors
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.proposing.items import Items
-    from asyncrl.replay.records import Batch
-
-SURROGATES = 0x5A70
-"""What a stream of random numbers is for, part of its key: the start of the surrogates."""
 
 
-class Savo(ProposingLearner):
+class Savo(SurrogateLearner, ProposingLearner):
     """SAVO's networks and its update. Of its counts the first are updates, the second those of the actors."""
 
-    figures: ClassVar[tuple[str, ...]] = (*ProposingLearner.figures, "surrogate_loss", "surrogate_gradient_norm")
+    figures: ClassVar[tuple[str, ...]] = (*ProposingLearner.figures, *FITTED)
     policy: Actors
 
     def __init__(
@@ -79,18 +75,8 @@ class Savo(ProposingLearner):
         chosen: SavoOptions = SavoOptions(),  # noqa: B008 - it cannot be changed
         items: Items | None = None,
     ):
-        from asyncrl.heads.networks.cascades import Surrogates
-
         super().__init__(observation_size, action_size, options, seed, hidden, place, chosen=chosen, items=items)
-        told = chosen.n_actors - 1 if chosen.surrogates == "fitted" else 0
-        self.surrogates: Surrogates | None = None
-        if told or items is not None:
-            sizes = chosen.cell((observation_size, action_size), observation_size + action_size, hidden, 1)
-            generator = np.random.default_rng([seed, SURROGATES])
-            self.surrogates = Surrogates(sizes, told, generator, self.place, alone=items is not None)
-            kept = self.surrogates.kept("surrogates")
-            del kept["surrogates_target"]
-            self.kept = {**self.kept, **kept}
+        self.add_surrogates((observation_size, action_size), hidden)
 
     def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Actors:
         from asyncrl.heads.networks.cascades import Actors
@@ -106,60 +92,9 @@ class Savo(ProposingLearner):
         return proposals if self.items is None else self.landed(self.smoothed(proposals))
 
     def proposals(self, observation: torch.Tensor) -> torch.Tensor:
-        """The actors' [K, B, C] at observation [B, D], without noise."""
         import torch
 
         return torch.stack(self.policy.run(observation))
-
-    def chooser(self) -> Any:
-        return self.critics.layers[0] if self.chosen.target_choice == "online" else super().chooser()
-
-    def fit(self, observation: torch.Tensor, action: torch.Tensor, batch: Batch) -> dict[str, float]:
-        """The surrogates' step at observation [B, D] and action [B, C], towards values raised to those of earlier proposals."""
-        import torch
-
-        if self.surrogates is None:
-            return self.choice
-        o = self.options
-        with torch.no_grad():
-            proposals, landed, action = self._points(observation, action, batch)
-            wanted = self._raised(observation, landed, action)
-        fitted = slice(1, None) if self.items is None else slice(self.surrogates.count)  # of the proposals
-        own = proposals[fitted]
-        points = torch.stack([own, action.expand_as(own)], 1)
-        squares = (self.surrogates.run(observation, points, proposals[:-1]) - wanted[fitted]).square()
-        loss = (squares * self.place.tensor(batch.weight) if o.priority_alpha > 0 else squares).mean()
-        length = self.surrogates.step(loss, o.critic_learning_rate, int(self.counts[0]), o.max_gradient_norm)
-        return {**self.choice, "surrogate_loss": loss.item(), "surrogate_gradient_norm": length}
-
-    def _points(self, observation: torch.Tensor, action: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(proposals [K, B, C], what critics are asked about them [K, B, C], the action [B, C]): where surrogates are fitted."""
-        if self.chosen.surrogate_points == "fresh":
-            proposals = self.proposals(observation)
-            landed = self.landed(proposals)
-            return proposals, landed, self.best(observation, landed)
-        proposals = self.place.tensor(batch.extras[PROPOSALS]).transpose(0, 1)
-        if self.items is None:
-            return proposals, proposals, action
-        return proposals, self.items.features[self.place.tensor(batch.extras[FOUND]).long().T], action
-
-    def _raised(self, observation: torch.Tensor, landed: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """What surrogate i is drawn to [K, 2, B]: max(tau_i, m) of its own proposal landed[i], and of action [B, C]; landed: [K, B, C].
-
-        An executed action that is one of these, as it is without noise of its own, has that one's value.
-        """
-        import torch
-
-        run = self.critics.run if self.chosen.surrogate_values == "online" else self.critics.run_targets
-        values = self.least(observation, landed, run)
-        same = (landed == action).all(-1)
-        if bool(same.any(0).all()):
-            executed = values.gather(0, same.float().argmax(0)[None])
-        else:
-            executed = self.least(observation, action[None], run)
-        highest = values.cummax(0).values
-        before = torch.cat([torch.full_like(highest[:1], -torch.inf), highest[:-1]])
-        return torch.stack([highest, torch.maximum(before, executed)], 1)
 
     def descent(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(the actors' proposals [K, B, C], the loss [] of all of them)."""
@@ -169,13 +104,8 @@ class Savo(ProposingLearner):
             return proposals, -self._plain_ascent(observation, proposals)
         if self.items is None:
             value = scores(self.critics.layers[0], observation, proposals[:1]).mean()
-            return proposals, -(value + self._surrogate_values(observation, proposals[1:], proposals).sum() if told else value)
-        return proposals, -self._surrogate_values(observation, proposals, proposals).sum()
-
-    def _surrogate_values(self, observation: torch.Tensor, actions: torch.Tensor, proposals: torch.Tensor) -> torch.Tensor:
-        """The mean [m] of each surrogate's values of actions[m, B, C] at observation[B, D], told proposals[K, B, C]."""
-        assert self.surrogates is not None
-        return self.surrogates.run(observation, actions[:, None], proposals[:-1].detach()).mean((1, 2))
+            return proposals, -(value + self.surrogate_values(observation, proposals[1:], proposals).mean(1).sum() if told else value)
+        return proposals, -self.surrogate_values(observation, proposals, proposals).mean(1).sum()
 
     def _plain_ascent(self, observation: torch.Tensor, proposals: torch.Tensor) -> torch.Tensor:
         """What actors ascend [] without surrogates of their own: the critic, or the larger of it and its value of an earlier proposal."""

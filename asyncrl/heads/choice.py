@@ -75,13 +75,15 @@ def made(name: str, spec: EnvSpec, options: NetworkOptions, role: Role | None = 
 
     Raises UserError where it is not made for the environment's actions.
     """
-    kind = HEADS[name]
+    kind = HEADS[name] if role is None else HEADS[name].for_role(role)
     if spec.action_kind not in kind.action_kinds:
         needed = " or ".join(_ACTIONS[one] for one in kind.action_kinds)
         given = "a Box" if spec.action_kind == "box" else spec.action_kind
         other = "" if kind.roles <= REPLAY_ROLES else f"; use {_DISTRIBUTIONS[spec.action_kind]!r}"
+        if spec.action_kind in HEADS[name].action_kinds:
+            other = "; under other algorithms it serves these too"
         raise UserError(f"head {name!r} needs {needed} actions, this environment's are {given}{other}")
-    head = (kind if role is None else kind.for_role(role))(spec, options)
+    head = kind(spec, options)
     head.attach({table: np.zeros(shape, dtype) for table, (shape, dtype) in head.table_layout().items()})
     head.attach_caches({cache: np.zeros(shape, dtype) for cache, (shape, dtype) in head.cache_layout().items()})
     return head

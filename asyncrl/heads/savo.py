@@ -19,7 +19,6 @@ the nearest ones. Where the paper (v1) and its authors' program disagree:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -29,14 +28,17 @@ import numpy as np
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.fields import COUNT, Range
-from asyncrl.heads.head import Floats
-from asyncrl.heads.networks.following import CellSizes, follow
+from asyncrl.heads import soft_savo
+from asyncrl.heads.head import Floats, Head
+from asyncrl.heads.networks.following import CellSizes
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan, policy_forward, vector_size
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import HeadOptions, NetworkOptions
+from asyncrl.heads.proposing.cascade import proposed
 from asyncrl.heads.proposing.head import ProposingHead
 from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.proposing.picking import decide, disturbed, nearest
+from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import ALONE, EPSILON, RoundArrays
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
@@ -69,26 +71,17 @@ class SavoOptions(ProposingOptions):
     summary_units: Annotated[int, COUNT] = 64
     """Units of the hidden layers of the networks that summarise."""
 
+    def check_role(self, role: Role, algo: str) -> None:
+        if role is not Role.SOFT_REPLAY:
+            return
+        if self.explore_on != "proposals":
+            raise UserError(f"explore_on = {self.explore_on} cannot be used with {algo} (leave it out: noise is added to what is executed)")
+        if self.catalogue:
+            raise UserError(f"catalogue cannot be used with {algo} (leave it out: savo serves Box actions there)")
+
     def cell(self, sizes: tuple[int, int], inputs: int, hidden: tuple[int, ...], outputs: int) -> CellSizes:
         """Of a network that is told proposals, for sizes (observation, action)."""
         return CellSizes(*sizes, inputs, hidden, outputs, self.summary_units, self.summary, self.pooling, self.told)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _proposed(cell, vector, start, observation, first, told_noise, extra_noise, proposals, work):  # type: ignore[no-untyped-def]
-    """Write proposals[K, C] at observation[1, D] of the first actor's outputs first[C] and the cells at vector[start:].
-
-    With extra_noise[K * C ..] where those that follow are told it.
-    """
-    actors, components = proposals.shape
-    for c in range(components):
-        proposals[0, c] = first[c]
-    for i in range(actors):
-        if i:
-            start = follow(cell, vector, start, observation, proposals, i, work)
-        for c in range(components):
-            a = math.tanh(proposals[i, c])
-            proposals[i, c] = min(max(a + extra_noise[i * components + c], -1.0), 1.0) if told_noise else a
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -104,7 +97,7 @@ def _choose(plans, vector, starts, explores, items, bounds, knobs, observation, 
     for e in range(action.shape[0]):
         uniform = noise[1, e, noise.shape[2] - 1] < knobs[EPSILON]
         here, draws, extra = observation[e : e + 1], noise[1, e], extra_noise[e]
-        _proposed(plans[0], vector, starts[0], here, first[e], told_noise, extra, proposals, cell_work)
+        proposed(plans[0], vector, starts[0], here, first[e], told_noise, extra, proposals, proposals, cell_work)
         after = components * (1 + actors)
         stored = action[e, components:after]
         disturbed(proposals, extra, draws, uniform, on_proposals and not told_noise, stored)
@@ -129,22 +122,27 @@ class SavoHead(ProposingHead):
     """The network below it is the first actor; its own parameters are the cells of the others, each as `CellSizes` says."""
 
     name: ClassVar[str] = "savo"
-    description: ClassVar[str] = "successive actors propose, the critic picks (SAVO): finite Box, Discrete with features"
+    description: ClassVar[str] = "successive actors propose, the critic picks (SAVO): finite Box; by td3 Discrete too"
     can_play_alone: ClassVar[bool] = True
     kernels: ClassVar[tuple[Any, Any]] = (_choose, _act)
     options_type: ClassVar[type[HeadOptions]] = SavoOptions
     chosen_options: SavoOptions
-    learners: ClassVar[Mapping[str, str]] = {"td3": "savo:Savo"}
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY, Role.SOFT_REPLAY})
+    learners: ClassVar[Mapping[str, str]] = {"td3": "savo:Savo", "sac": "soft_savo:SoftSavo"}
+
+    @classmethod
+    def for_role(cls, role: Role) -> type[Head]:
+        return SoftSavoHead if role is Role.SOFT_REPLAY else cls
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
         chosen, inputs = self.chosen_options, spec.observation_size
         if self.items is not None and chosen.explore_on != "proposals":
             raise UserError(f"explore_on = {chosen.explore_on} cannot be used with Discrete actions (allowed: proposals)")
-        self.cell = chosen.cell((inputs, self.components), inputs, self.hidden, self.components)
+        self.cell = chosen.cell((inputs, self.components), inputs, self.hidden, self.policy_outputs)
         self.noises = self.components * (self.actors + 1)
         self.extra_size = (self.actors - 1) * self.cell.size
-        first = vector_size(make_plan(inputs, self.hidden, self.components, "relu", POLICY_ALONE))
+        first = vector_size(make_plan(inputs, self.hidden, self.policy_outputs, "relu", POLICY_ALONE))
         self._starts = (first, first + self.extra_size)
         self._explores = (chosen.explore_on != "chosen", chosen.explore_on != "proposals")
 
@@ -163,3 +161,24 @@ class SavoHead(ProposingHead):
     def own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
         plans = (self.cell.plan, self.critic_plan)
         return plans, vector, self._starts, self._explores, self.choices, self.bounds, r.knobs
+
+
+class SoftSavoHead(SavoHead):
+    """Every actor is Gaussian, outputs are means [C] and log deviations [C]: `asyncrl.heads.soft_savo`."""
+
+    action_kinds: ClassVar[tuple[str, ...]] = ("box",)
+    outputs_each: ClassVar[int] = 2
+    noise: ClassVar[str] = "normal"
+    kernels: ClassVar[tuple[Any, Any]] = (soft_savo.choose, soft_savo.act)
+
+    def __init__(self, spec: EnvSpec, options: NetworkOptions):
+        super().__init__(spec, options)
+        self.noises = self.components * self.actors
+
+    def workspace(self, envs: int) -> Layout:
+        scratch = super().workspace(envs)
+        used = ("proposals", "cell_work", "pairs", "critic_work", "used", "values")
+        return {"outputs": ((self.actors, self.policy_outputs), np.float32), **{name: scratch[name] for name in used}}
+
+    def own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
+        return (self.cell.plan, self.critic_plan), vector, self._starts, self.bounds, r.knobs

@@ -27,7 +27,7 @@ LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _choose(policy_output, stochastic, bounds, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
+def choose_within(policy_output, stochastic, bounds, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
     """action[E, C] = clip(tanh(output + temperature * deviation * noise[0]) + extra_noise, -1, 1), bounded = the same within bounds.
 
     With probability epsilon (noise[1, e, C] below it) an action is uniform instead.
@@ -53,7 +53,7 @@ def _choose(policy_output, stochastic, bounds, knobs, noise, extra_noise, action
 def _act(plan, vector, work, normaliser, raw, observation, policy_output, stochastic, bounds, knobs, noise, extra, action, bounded, t):  # type: ignore[no-untyped-def]
     sound = normalise(raw[t], normaliser, observation[t])
     policy_forward(plan, vector, observation[t], work, policy_output)
-    _choose(policy_output, stochastic, bounds, knobs, noise[:, t], extra[t], action[t], bounded[t])
+    choose_within(policy_output, stochastic, bounds, knobs, noise[:, t], extra[t], action[t], bounded[t])
     return sound
 
 
@@ -73,7 +73,7 @@ class ReplayHead(Head):
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r = rounds
-        _choose(r.policy_output, self.stochastic, self.bounds, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
+        choose_within(r.policy_output, self.stochastic, self.bounds, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)

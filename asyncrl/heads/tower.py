@@ -23,8 +23,15 @@ class TowerPolicy(Policy):
     same layout: an MLP from (observation, action) [D + C] to one value. The learner makes the first parameters.
     """
 
-    def __init__(self, spec: EnvSpec, head: str, hidden: tuple[int, ...] = (256, 256), head_options: HeadOptions | None = None):
-        """`hidden`: units of each relu layer; `head_options`: none for the head's defaults.
+    def __init__(
+        self,
+        spec: EnvSpec,
+        head: str,
+        hidden: tuple[int, ...] = (256, 256),
+        head_options: HeadOptions | None = None,
+        role: Role = Role.REPLAY,
+    ):
+        """`hidden`: units of each relu layer; `head_options`: none for the head's defaults; `role`: which of a head's two is meant.
 
         Raises UserError for an unknown head, images, or actions that the head cannot serve.
         """
@@ -34,7 +41,7 @@ class TowerPolicy(Policy):
         if spec.is_image:
             raise UserError(f"head {head!r} has no network for images; it needs observations that are vectors")
         network = NetworkOptions(hidden=hidden, activation="relu", head_options=head_options or HeadOptions())
-        super().__init__(spec, head, network, role=Role.REPLAY)
+        super().__init__(spec, head, network, role=role)
         critic = make_plan(spec.observation_size + self.head.components, hidden, 1, "relu", POLICY_ALONE)
         self.critic_size = vector_size(critic) if self.head.acts_with_critic else 0
         self.size += self.critic_size

@@ -84,12 +84,14 @@ class Stack:
 class Actors(Learned):
     """K actors, each told what those before it propose: an MLP, and K - 1 cells. All actions are within [-1, 1], by tanh.
 
+    An actor's proposal is tanh of the first A of its O outputs; O is A, or more where it says more of its action.
+
     vector [N]   the first actor's layers, as of `Towers`; then the cells, one after another
     """
 
     def __init__(self, sizes: CellSizes, actors: int, generator: np.random.Generator, place: Place = HOST):
         """`sizes`: of the cells; `actors`: K, at least 1."""
-        first = list(pairwise([sizes.inputs, *sizes.hidden, sizes.outputs]))
+        first, self._actions = list(pairwise([sizes.inputs, *sizes.hidden, sizes.outputs])), sizes.action
         super().__init__(np.concatenate([fresh(first, generator), *(fresh(sizes.shapes, generator) for _ in range(actors - 1))]), place)
         at = self.size - (actors - 1) * sizes.size
         layers = [(views(flat[:at], first), _cells(flat[at:], sizes, place)) for flat in self.numbers.tensors]
@@ -101,18 +103,25 @@ class Actors(Learned):
 
     def run(self, observation: torch.Tensor) -> list[torch.Tensor]:
         """Every actor's proposal [B, A] at observation [B, S]; gradients flow to that actor alone, and not by what it was told."""
-        return self._propose(self.first, self.cells, observation)
+        return self._propose(self.first, self.cells, observation)[1]
+
+    def run_outputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """Every actor's outputs [K, B, O] at observation [B, S]; gradients flow as in `run`."""
+        return torch.stack(self._propose(self.first, self.cells, observation)[0])
 
     def run_targets(self, observation: torch.Tensor) -> list[torch.Tensor]:
         """Those of the copies that follow; without gradients."""
-        return self._propose(self._target_first, self._target_cells, observation)
+        return self._propose(self._target_first, self._target_cells, observation)[1]
 
-    def _propose(self, first: Layers, cells: list[Stack], observation: torch.Tensor) -> list[torch.Tensor]:
-        proposals = [forward(first, observation).tanh()]
+    def _propose(self, first: Layers, cells: list[Stack], observation: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """(outputs [B, O] of every actor, its proposal [B, A])."""
+        outputs = [forward(first, observation)]
+        proposals = [outputs[0][:, : self._actions].tanh()]
         for cell, shares in zip(cells, self._shares):
             given = torch.stack([one.detach() for one in proposals])
-            proposals.append(cell.run(observation, observation[None, None], given, shares)[0, 0].tanh())
-        return proposals
+            outputs.append(cell.run(observation, observation[None, None], given, shares)[0, 0])
+            proposals.append(outputs[-1][:, : self._actions].tanh())
+        return outputs, proposals
 
 
 class Surrogates(Learned):

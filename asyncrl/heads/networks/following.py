@@ -16,9 +16,9 @@ from asyncrl.heads.networks.kernels import HIDDEN, INPUTS
 from asyncrl.heads.networks.layers import FAST, dense, relu
 from asyncrl.shared.compiled import njit
 
-OBSERVATION, ACTION, WIDTH, SUMMARY, LARGEST, TOLD, MLP, CELL, UNITS = range(9)
-"""Positions in an actor's cell's plan: S, A, units of the summary, its numbers, whether it takes the largest, how the MLP is told (its
-place in TELLING), numbers of the MLP, of the cell, first hidden size."""
+OBSERVATION, ACTION, OUTPUTS, WIDTH, SUMMARY, LARGEST, TOLD, MLP, CELL, UNITS = range(10)
+"""Positions in an actor's cell's plan: S, A, its outputs, units of the summary, its numbers, whether it takes the largest, how the MLP is
+told (its place in TELLING), numbers of the MLP, of the cell, first hidden size."""
 TELLING = ("modulation", "input", "nothing")
 BY_MODULATION, BY_INPUT, BY_NOTHING = range(3)
 """How an MLP is told of a list: its hidden layers are modulated by the summary; the summary is part of its input; it is not told."""
@@ -70,9 +70,9 @@ class CellSizes:
 
     @property
     def plan(self) -> NDArray[np.int64]:
-        """[8 + hidden layers], which describes an actor's cell to `follow`."""
+        """[9 + hidden layers], which describes an actor's cell to `follow`."""
         summary = (self.width, self.summary, int(self.pooling == "max"), TELLING.index(self.told))
-        return np.array((self.observation, self.action, *summary, _numbers(self.mlp), self.size, *self.hidden), np.int64)
+        return np.array((self.observation, self.action, self.outputs, *summary, _numbers(self.mlp), self.size, *self.hidden), np.int64)
 
 
 def _numbers(shapes: list[tuple[int, int]]) -> int:
@@ -131,8 +131,8 @@ def _summarise(plan, vector, offset, observation, proposals, given, work):  # ty
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _modulated(plan, vector, offset, observation, proposals, given, work):  # type: ignore[no-untyped-def]
-    """proposals[given] by an MLP at vector[offset:], of whose hidden layers gammas and betas lie in work[3]."""
+def _modulated(plan, vector, offset, observation, work, output):  # type: ignore[no-untyped-def]
+    """output[1, O] by an MLP at vector[offset:], of whose hidden layers gammas and betas lie in work[3]."""
     units, inputs = plan[UNITS:].sum(), plan[OBSERVATION]
     x, at, last = observation, 0, inputs
     for layer in range(UNITS, plan.size):
@@ -141,39 +141,39 @@ def _modulated(plan, vector, offset, observation, proposals, given, work):  # ty
         for j in range(size):
             y[0, j] = max(y[0, j], np.float32(0.0)) * (np.float32(1.0) + work[3, 0, at + j]) + work[3, 0, units + at + j]
         x, last, at = y, size, at + size
-    _linear(vector, offset, last, 0, plan[ACTION], x, proposals[given : given + 1])
+    _linear(vector, offset, last, 0, plan[OUTPUTS], x, output)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _plain(plan, vector, offset, x, last, work, y):  # type: ignore[no-untyped-def]
-    """y[1, A] of x[1, last] by an MLP at vector[offset:]."""
+    """y[1, O] of x[1, last] by an MLP at vector[offset:]."""
     for layer in range(UNITS, plan.size):
         size, hidden = plan[layer], work[(layer - UNITS) % 2]
         offset = _linear(vector, offset, last, 0, size, x, hidden)
         relu(hidden[:, :size])
         x, last = hidden, size
-    _linear(vector, offset, last, 0, plan[ACTION], x, y)
+    _linear(vector, offset, last, 0, plan[OUTPUTS], x, y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def follow(plan, vector, offset, observation, proposals, given, work):  # type: ignore[no-untyped-def]
-    """proposals[given] by the cell of plan[P] at vector[N][offset:], told observation[1, S] and the first `given` of proposals[K, A].
+def follow(plan, vector, offset, observation, proposals, given, work, output):  # type: ignore[no-untyped-def]
+    """output[1, O] of the cell of plan[P] at vector[N][offset:], told observation[1, S] and the first `given` of proposals[K, A].
 
-    work[4, 1, widest] is scratch. Returns the offset after the cell. What is written is what tanh is still to be taken of.
+    work[4, 1, widest] is scratch; output may lie in proposals, after those that are told. Returns the offset after the cell.
     """
     inputs, summary, after, told = plan[OBSERVATION], plan[SUMMARY], offset + plan[MLP], plan[TOLD]
     if told == BY_MODULATION:
         units = plan[UNITS:].sum()
         _summarise(plan, vector, after + (summary + 1) * 2 * units, observation, proposals, given, work)
         _linear(vector, after, summary, 0, 2 * units, work[1], work[3])
-        _modulated(plan, vector, offset, observation, proposals, given, work)
+        _modulated(plan, vector, offset, observation, work, output)
     elif told == BY_INPUT:
         _summarise(plan, vector, after, observation, proposals, given, work)
         work[3, 0, :inputs] = observation[0]
         work[3, 0, inputs : inputs + summary] = work[1, 0, :summary]
-        _plain(plan, vector, offset, work[3], inputs + summary, work, proposals[given : given + 1])
+        _plain(plan, vector, offset, work[3], inputs + summary, work, output)
     else:
-        _plain(plan, vector, offset, observation, inputs, work, proposals[given : given + 1])
+        _plain(plan, vector, offset, observation, inputs, work, output)
     return offset + plan[CELL]
 
 

@@ -3,5 +3,6 @@
     head         their base class
     options      the base of their options
     items        features of a Discrete space's choices, among which proposals find the nearest
+    cascade      successive actors, each told what those before it propose: compiled, for one step
     picking      proposals with noise, the nearest items, the critic's pick: compiled, for one step
 """

@@ -41,6 +41,8 @@ class ProposingHead(ReplayHead):
     action_kinds: ClassVar[tuple[str, ...]] = ("box", "discrete")
     stochastic: ClassVar[bool] = False
     acts_with_critic: ClassVar[bool] = True
+    outputs_each: ClassVar[int] = 1
+    """Numbers that an actor gives for a component: what it proposes; or 2, mean and log deviation."""
 
     kernels: ClassVar[tuple[Any, Any]]
 
@@ -52,7 +54,7 @@ class ProposingHead(ReplayHead):
         self.actors, self.hidden = self.proposed(self.chosen_options), options.hidden or (256, 256)
         self.items = None if spec.action_kind == "box" else Items(self.name, spec, self.chosen_options)
         self.components = self.learnt_size(spec, self.chosen_options)
-        self.policy_outputs = self.components
+        self.policy_outputs = self.outputs_each * self.components
         beside = self.stored_beside(spec, self.chosen_options)
         self.stored = self.components + sum(math.prod(shape) for shape, _ in beside.values()) + int(self.items is not None)
         self.noises = self.components

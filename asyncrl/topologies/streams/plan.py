@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS
-from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, with_role
+from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, role_under, with_role
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import tables_layout
 from asyncrl.heads.tower import TowerPolicy, check_replay_network
@@ -56,7 +56,8 @@ def stream_policy(task: Task) -> Policy:
     check_replay_network(task.network, task.algo)
     if task.network_function is not None:
         raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")
-    return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN, task.network.head_options)
+    role = role_under(own, searches=False, learns_values=False)
+    return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN, task.network.head_options, role)
 
 
 def updater_type(task: Task) -> type[Updater]:
