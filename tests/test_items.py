@@ -238,7 +238,7 @@ def test_a_run_survives_the_death_of_everybody_and_keeps_whole_transitions(tmp_p
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head": "auto"}, "td3 needs Box actions"),
+        ({"head": "auto"}, "td3 needs Box actions.*; where their features are known also td3 --head savo, wolpertinger, cross-entropy"),
         ({"explore_on": "both"}, "explore_on = both cannot be used with Discrete actions"),
         ({"env": "CartPole-v1"}, "head 'savo' needs features of the 2 actions"),
         ({"catalogue": np.eye(3)}, "features of 3 actions cannot be used .allowed: 60"),

@@ -52,11 +52,22 @@ def stream_policy(task: Task) -> Policy:
         return task.policy()
     head = replay_head(task.head, task.algo, own)
     if head == own:  # others may serve actions for which the algorithm is not made, and say so themselves
-        check_actions(task.algo, task.spec.action_kind)
+        _check_actions(task)
     check_replay_network(task.network, task.algo)
     if task.network_function is not None:
         raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")
     return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN, task.network.head_options)
+
+
+def _check_actions(task: Task) -> None:
+    """Raise UserError where an algorithm's own head is not made for the actions; names its other heads that are."""
+    kind, algo = task.spec.action_kind, task.algo
+    try:
+        check_actions(algo, kind)
+    except UserError as error:
+        others = [name for name, head in HEADS.items() if algo in head.learners and kind in head.action_kinds]
+        hint = f"; where their features are known also {algo} --head {', '.join(others)}" if others else ""
+        raise UserError(f"{error}{hint}") from None
 
 
 def updater_type(task: Task) -> type[Updater]:
