@@ -112,16 +112,18 @@ class Savo(Td3):
 
     def _scores(self, observation: torch.Tensor, proposals: torch.Tensor, which: str) -> torch.Tensor:
         """What a maximiser goes by: the values [K, B] of proposals[K, B, A] by the first critic, the `online` one or the `target`."""
-        from asyncrl.heads.networks.towers import forward
+        from asyncrl.heads.networks.towers import forward, pairs
 
         layers = self.critics.layers if which == "online" else self.critics.target_layers
-        return forward(layers[0], _pairs(observation, proposals)).view(proposals.shape[:2])
+        return forward(layers[0], pairs(observation, proposals)).view(proposals.shape[:2])
 
     def _least(self, observation: torch.Tensor, actions: torch.Tensor, run: Any) -> torch.Tensor:
         """The smaller of the two critics' values [K, B] of actions[K, B, A]; `run`: of the critics, or of their targets."""
         import torch
 
-        return torch.minimum(*run(_pairs(observation, actions))).view(actions.shape[:2])
+        from asyncrl.heads.networks.towers import pairs
+
+        return torch.minimum(*run(pairs(observation, actions))).view(actions.shape[:2])
 
     def fit(self, observation: torch.Tensor, action: torch.Tensor, batch: Batch) -> dict[str, float]:
         """The surrogates' step at observation [B, D] and action [B, C], towards values raised to those of earlier proposals."""
@@ -171,13 +173,6 @@ class Savo(Td3):
             values = self.surrogates.run(observation, proposals[1:, None], proposals[:-1].detach())
             value = value + values.mean(2).sum()
         return proposals, -value
-
-
-def _pairs(observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """What critics take [K * B, S + A], of observation [B, S] and actions [K, B, A]."""
-    import torch
-
-    return torch.cat([observation.expand(len(actions), -1, -1), actions], 2).flatten(0, 1)
 
 
 def _picked(proposals: torch.Tensor, best: torch.Tensor) -> torch.Tensor:

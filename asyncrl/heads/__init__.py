@@ -6,6 +6,7 @@
     action_values           the head of value learning
     squashed                heads of policies that learn from a replay
     savo         the head of seed 002: successive actors propose, the critic picks
+    greedy       a rival of it: Gaussian policies drawn to the best of their actions (Greedy-AC, Greedy-TD3)
     itt, iot, explicit      implicit policies of seed 000, which choose from a set of actions, and what they are compared with
     implicit     what itt and iot are made of
     choice       which head a name of the command line stands for, and the errors where it does not fit
@@ -26,6 +27,7 @@ from asyncrl.heads.action_values import ActionValueHead
 from asyncrl.heads.categorical import CategoricalHead
 from asyncrl.heads.explicit import ExplicitHead
 from asyncrl.heads.gaussian import GaussianHead
+from asyncrl.heads.greedy import GreedyHead
 from asyncrl.heads.head import Head
 from asyncrl.heads.iot import OneTowerHead
 from asyncrl.heads.itt import TwoTowerHead
@@ -41,6 +43,7 @@ HEADS: dict[str, type[Head]] = {
         DeterministicHead,
         SquashedHead,
         SavoHead,
+        GreedyHead,
         TwoTowerHead,
         OneTowerHead,
         ExplicitHead,

@@ -152,7 +152,6 @@ class SavoHead(ReplayHead):
     chosen_options: SavoOptions
     roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY})
     learners: ClassVar[Mapping[str, str]] = {"td3": "savo:Savo"}
-    stochastic: ClassVar[bool] = False
     acts_with_critic: ClassVar[bool] = True
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
