@@ -27,7 +27,7 @@ class HeadOptions:
         return "1"
 
     def explore(self, usual: str) -> str:
-        """The exploration settings of a run whose user names none; `usual`: the algorithm's."""
+        """With a replay: the exploration settings of a run whose user names none; `usual`: the algorithm's."""
         return usual
 
     def check_role(self, role: Role, algo: str) -> None:

@@ -65,7 +65,7 @@ class ReplayHead(Head):
     """Base of the heads for a replay: actions are stored within [-1, 1] and scaled to finite bounds for the environment."""
 
     spread: int = MEAN_ALONE
-    """Where actions are drawn. Then the outputs are means and logarithms of deviations, [2 C]; otherwise the means alone, [C]."""
+    """What becomes of normal numbers (above). MEAN_ALONE needs means alone as outputs, [C]; others log deviations besides, [2 C]."""
     log_std: ClassVar[tuple[float, float]] = SQUASHED_LOG_STD
     """Within these lies the logarithm of the deviation."""
     action_kinds: ClassVar[tuple[str, ...]] = ("box",)
