@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from asyncrl.algos.proposing import scores
 from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.heads.greedy import LOG_STD, GreedyOptions
 from asyncrl.learners.off_policy import HIDDEN
@@ -45,6 +46,7 @@ from asyncrl.learners.replays import ReplayUpdater
 if TYPE_CHECKING:
     import torch
 
+    from asyncrl.heads.head import Head
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Towers
 
@@ -81,8 +83,8 @@ class Greedy(Td3):
         self.kept = {**self.kept, **kept}
 
     @classmethod
-    def under(cls, sizes: tuple[int, int], options: Any, seed: int, hidden: tuple[int, ...], chosen: Any) -> Self:
-        return cls(*sizes, options, seed, hidden, chosen=chosen)
+    def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:
+        return cls(observation_size, head.components, options, seed, hidden, chosen=head.chosen_options)
 
     def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Towers:
         """A normal policy's network for sizes (observation, action): its outputs are as `log_density` takes them."""
@@ -121,13 +123,11 @@ class Greedy(Td3):
         """A+ [R, B, A], R of each state: of actions drawn at observation [B, D] from the proposal's outputs [B, 2 A], without gradients."""
         import torch
 
-        from asyncrl.heads.networks.towers import forward, pairs
-
         with torch.no_grad():
             actions = self.drawn(proposed, self.chosen.samples, 1).clamp_(-1.0, 1.0)
             parts = actions.split(max(ROWS // len(observation), 1))
-            values = torch.cat([forward(self.critics.layers[0], pairs(observation, part)) for part in parts])
-            places = values.view(actions.shape[:2]).topk(self.chosen.chosen, 0).indices
+            values = torch.cat([scores(self.critics.layers[0], observation, part) for part in parts])
+            places = values.topk(self.chosen.chosen, 0).indices
             return actions.gather(0, places[:, :, None].expand(-1, -1, actions.shape[2]))
 
     def drawn(self, outputs: torch.Tensor, count: int, stream: int) -> torch.Tensor:

@@ -42,8 +42,8 @@ class Td3Options(OffPolicyOptions):
     policy_delay: Annotated[int, COUNT] = 2
     """Updates of the critics for one of the policy and the targets."""
     target_noise: Annotated[float | None, NOT_NEGATIVE] = None
-    """Deviation of the noise on the target policy's actions; 0 for no noise; none for 0.2, under head savo, and under greedy with the
-    behaviour policy, for 0."""
+    """Deviation of the noise on the target policy's actions; 0 for no noise; none for 0.2, under head savo and its
+    rivals for 0, but for greedy with behaviour noise."""
     target_noise_clip: Annotated[float, NOT_NEGATIVE] = 0.5
     """That noise is clipped to this magnitude."""
 

@@ -3,7 +3,7 @@
     deterministic  tanh(output): DDPG, TD3
     squashed       tanh(u), u normal with mean and log deviation both given by the network: SAC
 
-and the base of others that are learned from a replay (`savo`, `greedy`).
+and the base of others that are learned from a replay (`savo` and its rivals).
 What is stored and learnt from is the action within [-1, 1] that was taken, noise and clipping included.
 """
 

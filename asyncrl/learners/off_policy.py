@@ -19,6 +19,7 @@ from asyncrl.learners.hyperparameters import StepOptions
 if TYPE_CHECKING:
     import torch
 
+    from asyncrl.heads.head import Head
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Learned, Towers
     from asyncrl.replay.records import Batch
@@ -62,8 +63,8 @@ class OffPolicyOptions(StepOptions):
     """Where the learner's networks live: cpu | cuda | cuda:1 | mps. Actors and replay stay on the processor; batches are copied.
     Checkpoints are the same for all."""
     max_gradient_norm: Annotated[float | None, NOT_NEGATIVE] = None
-    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under heads
-    savo and greedy for 1."""
+    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under head
+    savo and its rivals for 1."""
     reward_scale: Annotated[float, FINITE] = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own)."""
 
@@ -103,8 +104,8 @@ class OffPolicyLearner(ABC):
     """One algorithm's networks and its update; constructed as (observation size, action size, options, seed, hidden).
 
     A sixth argument, an `asyncrl.heads.networks.devices.Place`, stands in for the one that `learner_device` names. Subclasses make
-    `policy` and `critics`, and `kept`: everything that is remembered between updates, by its name in checkpoints. The learner of a
-    head that has options of its own (`Head.learners`) is made with them, by `under`.
+    `policy` and `critics`, and `kept`: everything that is remembered between updates, by its name in checkpoints. Which of a head's
+    own it needs (`Head.learners`), it takes in `under`.
     """
 
     figures: ClassVar[tuple[str, ...]]
@@ -128,10 +129,10 @@ class OffPolicyLearner(ABC):
         """|temporal-difference error| [B] of the last batch: its new priorities."""
 
     @classmethod
-    def under(cls, sizes: tuple[int, int], options: Any, seed: int, hidden: tuple[int, ...], chosen: Any) -> Self:
-        """Made for sizes (observation, action) and a head whose options are `chosen`, of which most learners have no use."""
+    def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:
+        """Made for the head that acts; most learners have no use for more of it than the size of its actions."""
         kind: Any = cls
-        made: Self = kind(*sizes, options, seed, hidden)
+        made: Self = kind(observation_size, head.components, options, seed, hidden)
         return made
 
     @property

@@ -94,11 +94,6 @@ def forward(layers: Layers, x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def pairs(observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """What critics take [K * B, S + A], of observation [B, S] and actions [K, B, A]."""
-    return torch.cat([observation.expand(len(actions), -1, -1), actions], 2).flatten(0, 1)
-
-
 def regress(
     critics: Towers, pair: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, rate: float, count: int, longest: float
 ) -> tuple[NDArray[np.float32], dict[str, float]]:
