@@ -266,7 +266,7 @@ class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
     ("algo", "settings", "line"),
     [
         ("td3", {"env": "CartPole-v1"}, "td3 needs Box actions, this environment's are Discrete (algorithms that fit: a3c,"),
-        ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic, savo)"),
+        ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic, savo, "),
         ("impala", {"env": "Pendulum-v1", "head": "squashed"}, "head 'squashed' cannot be used with impala (it is that of sac)"),
         ("td3", {"recurrent": 8}, "recurrent = 8 cannot be used with td3"),
         ("td3", {"trunk": "shared"}, "trunk = shared cannot be used with td3 (allowed: separate)"),

@@ -63,7 +63,8 @@ class OffPolicyOptions(StepOptions):
     """Where the learner's networks live: cpu | cuda | cuda:1 | mps. Actors and replay stay on the processor; batches are copied.
     Checkpoints are the same for all."""
     max_gradient_norm: Annotated[float | None, NOT_NEGATIVE] = None
-    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under head savo for 1."""
+    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under head
+    savo and its rivals for 1."""
     reward_scale: Annotated[float, FINITE] = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own)."""
 

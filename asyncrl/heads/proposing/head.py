@@ -39,7 +39,6 @@ class ProposingHead(ReplayHead):
     options_type: ClassVar[type[HeadOptions]] = ProposingOptions
     roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY})
     action_kinds: ClassVar[tuple[str, ...]] = ("box", "discrete")
-    stochastic: ClassVar[bool] = False
     acts_with_critic: ClassVar[bool] = True
 
     kernels: ClassVar[tuple[Any, Any]]
