@@ -107,8 +107,27 @@ class Savo(Td3):
         import torch
 
         with torch.no_grad():
-            proposals = torch.stack(self.policy.run(observation))
+            proposals = self.proposals(observation)
             return _picked(proposals, self._scores(observation, proposals, "online").argmax(0))
+
+    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            return torch.stack(self.policy.run(observation))
+
+    def values(self, observation: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
+        """At observation [1, D] of action [n, C]: Q [n], and of each surrogate `psi_i` [n], told what the actors before it propose."""
+        import torch
+
+        found = super().values(observation, action)
+        if self.surrogates is None:
+            return found
+        with torch.no_grad():
+            told = self.proposals(observation)[:-1]
+            points = action[None, :, None].expand(len(told), -1, -1, -1)
+            values = self.surrogates.run(observation, points, told)[..., 0]
+        return {**found, **{f"psi_{i}": one for i, one in enumerate(values, start=1)}}
 
     def _scores(self, observation: torch.Tensor, proposals: torch.Tensor, which: str) -> torch.Tensor:
         """What a maximiser goes by: the values [K, B] of proposals[K, B, A] by the first critic, the `online` one or the `target`."""

@@ -82,7 +82,7 @@ class ReplayUpdater(Updater):
         options: OffPolicyOptions = task.options
         self._options, self._task = options, task
         self._warm_up_steps = options.warm_up_for(task.target_steps)
-        self._learner = self.learner(task, policy)
+        self._learner = self.new_learner(task, policy)
         self._envs = task.envs_per_worker
         fields = _fields(task)
         self._beside = _places(task)
@@ -94,10 +94,18 @@ class ReplayUpdater(Updater):
         self._updates = np.zeros(1, np.int64)
         self._ratio = written(options.replay_ratio)
 
-    def learner(self, task: Any, policy: Policy) -> OffPolicyLearner:
+    @classmethod
+    def new_learner(cls, task: Any, policy: Policy) -> OffPolicyLearner:
         """The algorithm's networks and its update, for the environment and the network of the task and the policy's head."""
         sizes, hidden = (task.spec.observation_size, task.spec.action_size), task.network.hidden or HIDDEN
-        learner: OffPolicyLearner = self.learner_type.under(sizes, task.options, task.seed, hidden, policy.head.chosen_options)
+        learner: OffPolicyLearner = cls.learner_type.under(sizes, task.options, task.seed, hidden, policy.head.chosen_options)
+        return learner
+
+    @classmethod
+    def learner_of(cls, task: Any, policy: Policy, state: Mapping[str, NDArray[Any]]) -> OffPolicyLearner:
+        """The same as it was when `state` was given, without a replay."""
+        learner = cls.new_learner(task, policy)
+        learner.restore(_part(state, "learner/"))
         return learner
 
     @staticmethod
