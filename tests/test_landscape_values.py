@@ -97,6 +97,17 @@ def test_surrogates_are_told_what_the_actors_before_them_propose(tmp_path):
     assert state.picked == int(state.proposal_values.argmax()) and state.chosen_value == state.proposal_values.max()
 
 
+def test_torch_has_as_many_threads_afterwards(tmp_path):
+    folder, before = trained(tmp_path), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with looking(folder, PlaneEnv) as look:
+            values_along(look, look.learner, 2, Cut(look.task.spec, (0,), 3))
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_actor_has_no_surrogates(tmp_path):
     (state, *_), _, _ = looked_at(trained(tmp_path, **SAVO, n_actors=1), PlaneEnv)
     assert list(state.surfaces) == ["q"] and state.proposals.shape == (1, 3) and state.picked == 0 and not state.better_than_first

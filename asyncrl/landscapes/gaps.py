@@ -55,9 +55,10 @@ def gaps(
     with looking(Path(run_folder), env, None, checkpoint, seed) as look:
         if look.learner is None:
             raise UserError(f"{look.task.algo} of run {str(run_folder)!r} has no values of actions (allowed: runs that learn by a replay)")
-        cut = Cut(look.task.spec, (), points)
-        found = values_along(look, look.learner, states, cut)
-    return _told(look.snapshot.steps, found, cut.whole)
+        spec = look.task.spec
+        whole = spec.action_size <= 2
+        found = values_along(look, look.learner, states, Cut(spec, (), points if whole else 2))  # nothing is told of a cut
+    return _told(look.snapshot.steps, found, whole)
 
 
 def _told(steps: int, found: list[ValueState], whole: bool) -> Gaps:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.shared.compiled import njit
+
 ROUNDING = 1e-6
 """Of the largest value, what rounding may make of it in float32."""
 
@@ -21,19 +23,11 @@ def local_optima(values: NDArray[Any], descent: float = 0.0) -> int:
     Points are taken from the highest down, and each joins the hills that it touches. Where several meet, the highest goes on; the
     others end there, and count if they rise far enough above that point.
     """
-    padded = np.pad(np.where(np.isnan(values), -np.inf, values), 1, constant_values=np.nan)
+    padded = np.pad(np.where(np.isnan(values), -np.inf, values).astype(np.float64), 1, constant_values=np.nan)
     strides = [stride // padded.itemsize for stride in padded.strides]
-    around = [int(np.dot(moves, strides)) for moves in itertools.product((-1, 0, 1), repeat=values.ndim) if any(moves)]
-    heights: list[float] = padded.reshape(-1).tolist()
-    uphill: dict[int, int] = {}
-    count = min(values.size, 1)  # the highest hill never ends
-    for point in np.argsort(-padded, axis=None, kind="stable")[: values.size].tolist():
-        peaks = {_peak(uphill, point + move) for move in around if point + move in uphill}
-        highest = max(peaks, key=heights.__getitem__, default=point)
-        for peak in (point, *peaks):
-            uphill[peak] = highest
-        count += sum(heights[peak] - heights[point] > descent for peak in peaks - {highest})
-    return count
+    around = np.array([np.dot(moves, strides) for moves in itertools.product((-1, 0, 1), repeat=values.ndim) if any(moves)], np.int64)
+    order = np.argsort(-padded, axis=None, kind="stable")[: values.size]
+    return int(_count(padded.reshape(-1), order, around, descent)) if values.size else 0
 
 
 def doubtful(values: NDArray[Any]) -> float:
@@ -47,9 +41,32 @@ def doubtful(values: NDArray[Any]) -> float:
     return rounding if values.ndim == 1 else rounding + float(np.ptp(values)) / (min(values.shape) - 1)
 
 
-def _peak(uphill: dict[int, int], point: int) -> int:
-    """The top of the hill on which a point lies; ways up are made shorter on the way."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _peak(uphill, point):  # type: ignore[no-untyped-def]
+    """The top of the hill on which a point lies, of uphill[N]; ways up are made shorter on the way."""
     while uphill[point] != point:
         uphill[point] = uphill[uphill[point]]
         point = uphill[point]
     return point
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(heights, order, around, descent):  # type: ignore[no-untyped-def]
+    """As `local_optima` of heights[N] with a border of one point, of which order[n] are the points that count from the highest down."""
+    uphill = np.full(heights.size, -1)
+    count = 1  # the highest hill never ends
+    for point in order:
+        highest = point
+        for move in around:
+            if uphill[point + move] < 0:
+                continue
+            peak = _peak(uphill, point + move)
+            if highest == point:
+                highest = peak
+            elif peak != highest:
+                lower = peak if heights[peak] <= heights[highest] else highest
+                highest = highest if lower == peak else peak
+                uphill[lower] = highest
+                count += heights[lower] - heights[point] > descent
+        uphill[point] = highest
+    return count

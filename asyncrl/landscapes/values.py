@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -106,7 +107,22 @@ class Asked:
 
 def values_along(look: Look, learner: OffPolicyLearner, count: int, cut: Cut) -> list[ValueState]:
     """`count` states evenly along one episode, or as many as it has steps."""
-    return look.along(count, lambda step, action: _seen(look, learner, cut, step, action))
+    with one_thread():
+        return look.along(count, lambda step, action: _seen(look, learner, cut, step, action))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute in one thread: networks are small, and where a run has the cores several threads wait for each other, up to
+    ten times as long."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _seen(look: Look, learner: OffPolicyLearner, cut: Cut, step: int, action: Any) -> ValueState:
