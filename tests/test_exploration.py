@@ -73,6 +73,7 @@ def test_several_are_joined():
 
 def test_annealing_goes_with_every_form():
     assert [setting.anneal_steps for worker in parse_exploration("epsilon:paper@1e6", 2, 0) for setting in worker] == [10**6] * 2
+    assert parse_exploration("ou:0.2@500+epsilon:0.1", 1, 0) == [[OrnsteinUhlenbeck(0.2, 500), Epsilon(0.1)]]
     assert parse_exploration("epsilon:0.1..0.2@10", 2, 0) == [[Epsilon(0.1, 10)], [Epsilon(0.2, 10)]]
 
 
@@ -117,8 +118,6 @@ def test_what_cannot_be_read_is_said(text, message):
         ("epsilon:0.1", "infinite", "finite bounds"),
         ("entropy:-1", "discrete", "entropy:-1 must be >= 0"),
         ("temperature:0", "discrete", "must be > 0"),
-        ("gaussian:0.1", "discrete", "needs Box"),
-        ("ou:0.1", "multidiscrete", "needs Box"),
         ("ou:-0.1", "box", "must be >= 0"),
         ("entropy:1,1,-1", "discrete", "must be >= 0"),
         ("subset:0", "box", "subset:0 needs whole numbers from 1"),
@@ -154,6 +153,12 @@ def policy_of(space, head="auto", **options):
 def test_a_head_without_parts_of_a_set_is_said(text, head, options, message):
     with pytest.raises(UserError, match=message):
         check_head(parse_exploration(text, 2, 0), policy_of("box", head, **options).head)
+
+
+@pytest.mark.parametrize(("text", "space"), [("gaussian:0.1", "discrete"), ("ou:0.1", "multidiscrete")])
+def test_noise_on_choices_is_refused(text, space):
+    with pytest.raises(UserError, match="needs Box actions, or a head that proposes features of Discrete ones"):
+        check_head(parse_exploration(text, 2, 0), policy_of(space).head)
 
 
 # The paper's draw.
@@ -220,6 +225,13 @@ def test_ornstein_uhlenbeck_has_its_stationary_deviation_and_correlation():
         for series in noise.T:
             assert np.corrcoef(series[lag:], series[:-lag])[0, 1] == pytest.approx(keep**lag, abs=0.04)
     assert np.abs(np.corrcoef(noise.T) - np.eye(4)).max() < 0.08
+
+
+@pytest.mark.parametrize("kind", [GaussianNoise, OrnsteinUhlenbeck])
+@pytest.mark.parametrize(("total", "share"), [(0, 1.0), (500, 0.505), (1000, 0.01), (5000, 0.01)])
+def test_action_noise_falls_to_a_hundredth_and_stays(kind, total, share):
+    annealed, constant = (turned(kind(0.3, steps), steps=8, total=total).extra_noise for steps in (1000, 0))
+    np.testing.assert_allclose(annealed, share * constant, rtol=1e-9)
 
 
 def test_ornstein_uhlenbeck_goes_on_in_the_next_round():

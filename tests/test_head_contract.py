@@ -37,6 +37,7 @@ from asyncrl.heads.tower import TowerPolicy
 from asyncrl.session.loading import load
 from asyncrl.session.session import Session
 from asyncrl.shared.arrays import SharedArrays
+from asyncrl.shared.sealed import SealedArray
 from asyncrl.store.checkpoint import newest, read_part, write_part
 from asyncrl.topologies.players import player_of
 from asyncrl.topologies.streams.plan import stream_policy, updater_of, updater_type
@@ -76,7 +77,9 @@ def registered(monkeypatch):
 
 
 def spec_of(space):
-    return EnvSpec((4,), "float32", *_action(space))
+    """With features of the choices of a Discrete space, which heads need that propose these."""
+    features = np.random.default_rng(4).uniform(-1, 1, (space.n, 2)) if isinstance(space, spaces.Discrete) else None
+    return EnvSpec((4,), "float32", *_action(space), action_features=None if features is None else SealedArray(features))
 
 
 def policy_of(head, kind, role, **options):
@@ -131,7 +134,8 @@ def rows_of(policy, rows=7, seed=0):
 def test_a_head_says_what_it_is(head):
     assert TESTED[head.name] is head and head.description and len(head.description) < 90
     assert head.roles and head.roles <= set(Role) and set(head.action_kinds) <= set(SPACES)
-    assert head.action_dtype is (np.float32 if head.action_kinds == ("box",) else np.int64)
+    numbers = head.action_kinds == ("box",) or head.roles <= REPLAY_ROLES
+    assert head.action_dtype is (np.float32 if numbers else np.int64)
     assert head.name not in LAYERS and head.name != "auto"
 
 
@@ -157,14 +161,16 @@ def test_what_a_head_lacks_is_named():
 def test_sizes(head, kind, role):
     policy = policy_of(head, kind, role)
     spec, made_head = policy.spec, policy.head
-    assert made_head.components == spec.action_size and made_head.policy_outputs > 0
+    learnt = role in REPLAY_ROLES and kind != "box"
+    assert made_head.components == (head.learnt_size(spec, made_head.chosen_options) if learnt else spec.action_size)
+    assert made_head.policy_outputs > 0
     assert made_head.sizes.tolist() == list(spec.action_sizes)
     assert made_head.bounds.shape == (2, made_head.components if kind == "box" else 0)
     own = made_head.initial(np.random.default_rng(0))
     assert own.shape == (made_head.extra_size,) and own.dtype == np.float32
     if role in REPLAY_ROLES:
         assert made_head.extra_size == 0 or head.learners
-        assert made_head.policy_outputs == made_head.components * (2 if role is Role.SOFT_REPLAY else 1)
+        assert made_head.policy_outputs == made_head.components * (2 if role is Role.SOFT_REPLAY else 1) or head.learners
 
 
 @pytest.mark.parametrize("head", TESTED.values(), ids=TESTED)
@@ -288,7 +294,7 @@ def test_a_replays_greedy_action_is_the_learners(head, kind, role):
     rounds = acted(policy, vector, temperature=0.0)
     entry = ALGORITHMS["td3" if role is Role.REPLAY else "sac"]
     kind_of_learner = entry.found(head.learners.get(entry.name, entry.place))
-    learner = kind_of_learner.under((4, components), entry.options_type(), 0, (8,), policy.head.chosen_options)
+    learner = kind_of_learner.under(policy.head, 4, entry.options_type(), 0, (8,))
     learner.policy.vector[:] = vector[: learner.published_size]
     learner.critics.vector[: policy.critic_size] = vector[learner.published_size :]
     expected = learner.greedy(torch.from_numpy(rounds.observation[3])).numpy()

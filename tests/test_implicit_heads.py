@@ -12,8 +12,8 @@ from gymnasium import spaces
 from asyncrl.envs.spec import EnvSpec, _action
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS as REGISTRY
-from asyncrl.heads.implicit.numbers import half_bits, part_size, place_in, uniform_box
 from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.keyed_numbers import half_bits, part_size, place_in, uniform_box
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy, round_arrays
 from asyncrl.heads.rounds import EPSILON, KNOBS, PART, TEMPERATURE, LossRows

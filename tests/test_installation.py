@@ -86,3 +86,25 @@ def test_a_module_beside_the_caller(tmp_path):
     safe = call(here, ["-P", str(script), *arguments])
     assert safe.returncode == 2
     assert "there is no module named 'beside_the_caller'" in safe.stderr
+
+
+def test_compiled_code_is_made_anew_where_what_it_calls_has_changed(tmp_path):
+    """Also where only a number has changed that it names, in a module that it imports by another one."""
+    copy = tmp_path / "asyncrl"
+    shutil.copytree(Path(asyncrl.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    kernel = "from asyncrl.shared.compiled import njit\n{}\n@njit(cache=True)\ndef {}():\n    return {}\n"
+    (copy / "shared" / "number.py").write_text("NUMBER = 1\n")
+    (copy / "shared" / "inner.py").write_text(kernel.format("from asyncrl.shared.number import NUMBER", "inner", "NUMBER"))
+    (copy / "shared" / "outer.py").write_text(kernel.format("from asyncrl.shared.inner import inner", "outer", "10 * inner()"))
+    program = "from asyncrl.shared.outer import outer; print(outer(), sum(outer.stats.cache_hits.values()))"
+
+    def printed():
+        done = call(tmp_path, ["-c", program], PYTHONPATH=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    assert [printed(), printed()] == [["10", "0"], ["10", "1"]]
+    (copy / "shared" / "number.py").write_text("NUMBER = 2\n")
+    assert [printed(), printed()] == [["20", "0"], ["20", "1"]]
+    (copy / "shared" / "inner.py").write_text((copy / "shared" / "inner.py").read_text().replace("return", "return 3 +"))
+    assert printed() == ["50", "0"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from environments import FollowEnv
 from PIL import Image
-from test_landscape import PlaneEnv, images_in, pictured, run_of
+from test_landscape import DoorsEnv, PlaneEnv, images_in, pictured, run_of
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import Replayed
@@ -69,7 +69,7 @@ def test_what_is_seen_is_what_the_learner_says_where_the_policy_acts(tmp_path, a
         assert PlaneEnv().action_space.contains(state.chosen.astype(np.float32))
         np.testing.assert_allclose(within(PlaneEnv, state.chosen), learner.greedy(here)[0], atol=1e-5)  # as compiled
         proposals = within(PlaneEnv, state.proposals)
-        np.testing.assert_allclose(proposals, learner.proposals(here)[:, 0], atol=1e-5)
+        np.testing.assert_allclose(proposals, learner.proposals(here)[:, 0].detach(), atol=1e-5)
         pairs = torch.cat([here.expand(len(proposals), -1), proposals], 1)
         np.testing.assert_allclose(state.proposal_values, learner.critics.run(pairs)[0].detach()[:, 0], atol=1e-5)
         assert next(iter(state.surfaces)) == "q" and {one.shape for one in state.surfaces.values()} == {(5, 5)}
@@ -148,6 +148,9 @@ def test_figures_of_a_study(tmp_path):
     }
     more = gaps(trained(tmp_path, name="three"), states=2, env=PlaneEnv)
     assert more.largest is None and more.optima == {} and not more.better.any()
+    doors = trained(tmp_path, env=DoorsEnv, **SAVO, catalogue=((0.0,), (1.0,), (2.0,), (3.0,)), name="doors")
+    with pytest.raises(UserError, match=r"td3 of run .* \(allowed: Box actions learned by a replay\)"):
+        gaps(doors, env=DoorsEnv)
     with pytest.raises(UserError, match=r"a3c of run .* has no values of actions"):
         gaps(run_of(tmp_path, "a3c", FollowEnv), env=FollowEnv)
 
@@ -188,10 +191,10 @@ def test_a_run_is_drawn_and_told(tmp_path, capsys):
     assert lines == told({**result, "file": f"{folder}/landscape.png"}).splitlines()
     assert len(lines) == 5 and lines[0].endswith("landscape.png: q, psi_1, psi_2 of td3, head savo, at 11 points of 3 states")
     state, found = result["states"][1], result["means"]
-    said = f"gap to the largest q {state.gap:.3g}, of actor 0's proposal {state.first_gap:.3g}"
+    said = f"gap to the largest q {state.gap:.3g}, of proposal 0 {state.first_gap:.3g}"
     counts = ", ".join(f"{name} {count}" for name, count in state.optima.items())
-    assert lines[2] == f"step {state.step}: chosen by actor {state.picked}, q {state.chosen_value:.4g}; {said}; local optima {counts}"
-    assert f"chosen above actor 0's proposal in {found['better_than_first']:.0%} of states" in lines[-1]
+    assert lines[2] == f"step {state.step}: chosen proposal {state.picked}, q {state.chosen_value:.4g}; {said}; local optima {counts}"
+    assert f"chosen above proposal 0 in {found['better_than_first']:.0%} of states" in lines[-1]
 
 
 def test_a_cut_is_told(tmp_path):
@@ -201,7 +204,7 @@ def test_a_cut_is_told(tmp_path):
     first, second, *_, last = told(result).splitlines()
     gap, count = states[0].gap, states[0].optima["q"]
     assert second == f"step 0: chosen, q {states[0].chosen_value:.4g}; gap to the largest q {gap:.3g}; local optima q {count}"
-    assert "actor" not in last
+    assert "proposal" not in last
     assert first == "x.png: q of td3, head deterministic, on a cut through the chosen action, components 0,2, at 25 points of 3 states"
 
 

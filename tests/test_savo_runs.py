@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,16 @@ def test_a_run_survives_the_death_of_everybody(tmp_path, mode):
     check_stored(run)
 
 
+def test_evaluations_tell_what_the_first_actor_earns_alone(tmp_path):
+    run = run_of(tmp_path, steps=300, evaluate_every=100, evaluation_episodes=2)
+    made = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in made if "evaluation/return" in row]
+    assert rows and all(np.isfinite(row["evaluation/first_proposal_return"]) for row in rows)
+    assert run.summary["first_proposal_return"] == rows[-1]["evaluation/first_proposal_return"]
+    plain = stream(tmp_path, "td3", steps=300, evaluation_episodes=1)
+    assert "first_proposal_return" not in plain.summary
+
+
 def test_while_it_warms_up_proposals_are_uniform(tmp_path):
     run = run_of(tmp_path, steps=300, warm_up=299, workers=1)
     rows = stored(run)
@@ -96,8 +107,8 @@ def test_it_is_evaluated_and_played_as_it_was(tmp_path):
         ({"summary": 0}, "summary = 0"),
         ({"pooling": "median"}, "unknown pooling 'median'; did you mean 'mean'? (allowed: mean, max)"),
         ({"explore_on": "all"}, "unknown explore_on 'all' (allowed: proposals, chosen, both)"),
-        ({"env": "CartPole-v1"}, "td3 needs Box actions"),
-        ({"head": "deterministic", "n_actors": 3}, "n_actors cannot be used with head 'deterministic' (it is an option of savo)"),
+        ({"env": "CartPole-v1"}, "head 'savo' needs features of the 2 actions"),
+        ({"head": "deterministic", "n_actors": 3}, "n_actors cannot be used with head 'deterministic' (it is an option of savo, joint)"),
         ({"algo": "ddpg"}, "head 'savo' cannot be used with ddpg (allowed: auto, deterministic)"),
         ({"algo": "sac"}, "head 'savo' cannot be used with sac (allowed: auto, squashed)"),
         ({"algo": "impala", "env": "Pendulum-v1"}, "head 'savo' cannot be used with impala (it is that of td3)"),

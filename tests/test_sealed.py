@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 
 from asyncrl.shared import sealed
 from asyncrl.shared.arrays import SharedMemoryError
-from asyncrl.shared.sealed import sealed_arrays
+from asyncrl.shared.sealed import SealedArray, sealed_arrays
 
 LAYOUT = {"a": ((3, 2), np.float32), "b": ((5,), np.int64)}
 linux = pytest.mark.skipif(not sealed._SEALS, reason="sealed memory is Linux's")
@@ -62,7 +63,7 @@ def test_another_name_or_layout_is_another_segment():
 
 CHILD = """
 import sys, time, numpy as np
-from asyncrl.shared.sealed import sealed_arrays
+from asyncrl.shared.sealed import SealedArray, sealed_arrays
 def fill(arrays):
     print('filled', flush=True)
     {within}
@@ -138,7 +139,7 @@ def test_its_memory_is_there_once():
     layout = {"a": ((10_000_000,), np.float32)}
     held = sealed_arrays("big", layout, lambda arrays: arrays["a"].fill(1.0))
     code = (
-        "import numpy as np, time\nfrom asyncrl.shared.sealed import sealed_arrays\n"
+        "import numpy as np, time\nfrom asyncrl.shared.sealed import SealedArray, sealed_arrays\n"
         "a = sealed_arrays('big', {'a': ((10_000_000,), np.float32)}, lambda arrays: 1 / 0)['a']\n"
         "print(a.sum(), flush=True); time.sleep(60)"
     )
@@ -176,3 +177,30 @@ def test_systems_without_sealed_memory(monkeypatch):
     assert made["b"].tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="read-only"):
         made["a"][0, 0] = 2.0
+
+
+def test_an_array_is_sent_without_its_numbers_and_found_where_it_lies():
+    arrays = sealed_arrays("sent", LAYOUT, counting([]))
+    for array in (arrays["b"], np.arange(12.0).reshape(3, 4)[:, ::2]):
+        one = SealedArray(array)
+        sent = pickle.dumps(one)
+        assert len(sent) < 600
+        np.testing.assert_array_equal(one.array, array)
+        before = segments()
+        taken = pickle.loads(sent)
+        np.testing.assert_array_equal(taken.array, array)
+        assert segments() == before
+        assert not taken.array.flags.writeable
+    assert np.shares_memory(SealedArray(arrays["b"]).array, arrays["b"])
+
+
+@linux
+def test_a_descendant_finds_a_sent_array_and_a_stranger_is_told(tmp_path):
+    one = SealedArray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    (tmp_path / "sent").write_bytes(pickle.dumps(one))
+    program = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).array.tolist())"
+    run = subprocess.run([sys.executable, "-c", program, tmp_path / "sent"], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+    del one
+    run = subprocess.run([sys.executable, "-c", program, tmp_path / "sent"], capture_output=True, text=True)
+    assert "the array's memory is not open" in run.stderr

@@ -19,6 +19,9 @@ from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE, RoundArrays
 if TYPE_CHECKING:
     from asyncrl.heads.head import Head
 
+LEAST_NOISE = 0.01
+"""The share of the deviation to which annealed noise falls."""
+
 
 @dataclass(frozen=True)
 class Exploration:
@@ -119,37 +122,55 @@ class Subset(Exploration):
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Exploration):
-    """White noise of this deviation on the action, before bounding (bounded components live in [-1, 1])."""
+class ActionNoise(Exploration):
+    """Base of noise on the action, before bounding (bounded components live in [-1, 1]); `value` is its deviation, in half ranges.
 
-    description: ClassVar[str] = "white noise on Box actions, deviation in units of half the action range"
-    kind: ClassVar[str] = "gaussian"
+    With `anneal_steps` that falls linearly to a hundredth over so many steps (seed 002, table 2).
+    """
+
     turns: ClassVar[str] = "action noise"
+    anneal_steps: int = 0
 
     def fits(self, spec: EnvSpec) -> str | None:
-        return _noise_fits(self.value, spec)
+        return None if self.value >= 0 else "must be >= 0"
 
-    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
-        generator.standard_normal(out=rounds.extra_noise)
-        rounds.extra_noise *= self.value
+    def fits_head(self, head: Head) -> str | None:
+        return None if head.takes_noise else "needs Box actions, or a head that proposes features of Discrete ones"
+
+    def deviation(self, total_steps: float) -> float:
+        """After so many steps of all workers."""
+        done = min(total_steps / self.anneal_steps, 1.0) if self.anneal_steps else 0.0
+        return self.value * (1.0 - (1.0 - LEAST_NOISE) * done)
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck(Exploration):
-    """Correlated noise x' = x - theta * x + sigma * normal on the action; sigma is `value`. Every episode begins at x = 0."""
+class GaussianNoise(ActionNoise):
+    """White noise."""
 
-    description: ClassVar[str] = "Ornstein-Uhlenbeck noise on Box actions (theta 0.15), anew each episode; sigma in units of half the range"
-    kind: ClassVar[str] = "ou"
-    turns: ClassVar[str] = "action noise"
-    theta: ClassVar[float] = 0.15
-
-    def fits(self, spec: EnvSpec) -> str | None:
-        return _noise_fits(self.value, spec)
+    description: ClassVar[str] = "white noise on the action, deviation in half ranges; @STEPS lets it fall to a hundredth"
+    kind: ClassVar[str] = "gaussian"
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
         generator.standard_normal(out=rounds.extra_noise)
+        rounds.extra_noise *= self.deviation(total_steps)
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck(ActionNoise):
+    """Correlated noise x' = x - theta * x + sigma * normal; sigma is the `deviation`. Every episode begins at x = 0.
+
+    SAVO's research code lets theta fall with sigma, so that the noise becomes slower too; here sigma falls alone.
+    """
+
+    description: ClassVar[str] = "Ornstein-Uhlenbeck noise (theta 0.15), anew each episode; sigma in half ranges, @STEPS lets it fall"
+    kind: ClassVar[str] = "ou"
+    theta: ClassVar[float] = 0.15
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        generator.standard_normal(out=rounds.extra_noise)
+        sigma = self.deviation(total_steps)
         for noise in rounds.extra_noise:
-            memory += -self.theta * memory + self.value * noise
+            memory += -self.theta * memory + sigma * noise
             noise[:] = memory
 
     def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
@@ -173,12 +194,6 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
         OrnsteinUhlenbeck,
     )
 }
-
-
-def _noise_fits(value: float, spec: EnvSpec) -> str | None:
-    if spec.action_kind != "box":
-        return "needs Box actions"
-    return None if value >= 0 else "must be >= 0"
 
 
 def entropy_weight(settings: list[Exploration], default: float) -> float:

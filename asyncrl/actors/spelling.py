@@ -2,8 +2,8 @@
 
 A spec is ``KIND:VALUES``, several joined by ``+``. VALUES is a number (the same for all workers), a list ``a,b,c`` (worker i takes the
 i-th, round and round), a ladder ``a..b`` (geometric from the first worker to the last) or, for epsilon, ``paper`` (each worker draws
-0.1, 0.01 or 0.5 with probability 0.4, 0.3, 0.3: Mnih and others 2016, section 5.1). ``@STEPS`` after it anneals epsilon linearly from 1
-over so many steps.
+0.1, 0.01 or 0.5 with probability 0.4, 0.3, 0.3: Mnih and others 2016, section 5.1). ``@STEPS`` after it anneals linearly over so many
+steps: epsilon from 1, the deviation of action noise to a hundredth.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def parse_exploration(text: str, workers: int, seed: int) -> list[list[Explorati
         if kind not in EXPLORATIONS:
             raise unknown("exploration", kind, EXPLORATIONS)
         values, at, steps = values.partition("@")
-        if not colon or not values or (at and kind != "epsilon"):
+        if not colon or not values or (at and not hasattr(EXPLORATIONS[kind], "anneal_steps")):
             raise _unreadable(part)
         extra = (_anneal_steps(steps, part),) if at else ()
         turned = EXPLORATIONS[kind].turns
@@ -54,7 +54,7 @@ def _spread(values: str, workers: int, seed: int, part: str, kind: str) -> list[
 def _anneal_steps(text: str, part: str) -> int:
     steps = int(_number(text, part))
     if steps < 1:
-        raise UserError(f"exploration {part!r}: epsilon is annealed over at least 1 step")
+        raise UserError(f"exploration {part!r}: it is annealed over at least 1 step")
     return steps
 
 
@@ -69,5 +69,5 @@ def _number(text: str, part: str) -> float:
 
 
 def _unreadable(part: str) -> UserError:
-    allowed = "KIND:0.1, KIND:0.1,0.2, KIND:0.01..0.1, epsilon:paper, epsilon:0.1@50000"
+    allowed = "KIND:0.1, KIND:0.1,0.2, KIND:0.01..0.1, epsilon:paper, epsilon:0.1@50000, ou:0.2@500000"
     return UserError(f"exploration {part!r} can't be read (allowed: {allowed})")

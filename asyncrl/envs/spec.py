@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from asyncrl.envs.statistics import running_statistics
 from asyncrl.errors import UserError
+from asyncrl.shared.sealed import SealedArray
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class EnvSpec:
     action_start        the number that the environment uses for choice 0 of each component; () for box
     action_dtype        of the actions that the environment gets: that of its space; "" for int64, or float32 of a box
     statistics          (class, "observations" or "rewards") of wrappers that keep running statistics; not compared
+    action_features     what the environment itself says of its choices, [choices, F], where it has `action_features`; not compared
     """
 
     observation_shape: tuple[int, ...]
@@ -39,6 +41,12 @@ class EnvSpec:
     action_start: tuple[int, ...]
     action_dtype: str = ""
     statistics: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    action_features: SealedArray | None = field(default=None, compare=False)
+
+    def described(self) -> dict[str, Any]:
+        """Its fields as plain values, by name; of features their shape."""
+        plain = asdict(replace(self, action_features=None))
+        return {**plain, "action_features": self.action_features and self.action_features.shape}
 
     @property
     def is_image(self) -> bool:
@@ -61,7 +69,16 @@ def spec_of(env: gymnasium.Env[Any, Any]) -> EnvSpec:
     shape, dtype = _observation(env.observation_space)
     kind, sizes, action_shape, low, high, start = _action(env.action_space)
     given = str(np.dtype(env.action_space.dtype))
-    return EnvSpec(shape, dtype, kind, sizes, action_shape, low, high, start, given, running_statistics(env))
+    features = _features(env) if kind == "discrete" else None
+    return EnvSpec(shape, dtype, kind, sizes, action_shape, low, high, start, given, running_statistics(env), features)
+
+
+def _features(env: gymnasium.Env[Any, Any]) -> SealedArray | None:
+    """Those of its choices, if they are numbers in two dimensions; whether they can be used, says who uses them."""
+    found = getattr(env.unwrapped, "action_features", None)
+    if isinstance(found, np.ndarray) and found.ndim == 2 and found.size and found.dtype.kind in "fiu":
+        return SealedArray(found)
+    return None
 
 
 def is_image_space(space: spaces.Space[Any]) -> bool:

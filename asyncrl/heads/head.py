@@ -6,7 +6,8 @@ A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subcla
     ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
     ACTION_VALUES   output_gradient, chosen; values, where the outputs are not the values themselves
     REPLAY          the greedy action is tanh(policy_output), P = C, and there are no parameters of its own, unless `learners` names
-                    what learns it; actions are stored within [-1, 1], and after the C components what `stored_beside` says
+                    what learns it; actions are stored within [-1, 1] as critics take them (C = `learnt_size`), and after that what
+                    `stored_beside` says
     SOFT_REPLAY     the same of tanh(the first C outputs); the other C are logarithms of deviations, P = 2 C
     SEARCH          at temperature 0, `light_kernel` draws no random number: it gives the greedy action
 
@@ -42,7 +43,7 @@ class Head:
     """Base class of all heads, with defaults for what most of them share. One object serves one process.
 
     policy_outputs   P, numbers that the network computes for this head at an observation
-    components       C, components of an action of the environment's; 1 for Discrete
+    components       C, components of an action of the environment's; 1 for Discrete. With a replay, those of an action as it is learnt
     stored           numbers that stand for an action in a trajectory: its C components, or what the head keeps instead of them
     places           N > 0: a stored action begins with its place in a set of N, of which the head chooses; 0 for others
     largest_part     where a step chooses among a random part of a set: as many actions as the knob PART may say; 0 for others
@@ -50,6 +51,7 @@ class Head:
     bounds           [2, C] float64 that float32 holds exactly, lowest and highest values of a Box; [2, 0] otherwise
     noises           numbers of the exploration's action noise, and of uniform ones, at a step: C, or more where it adds several
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
+    takes_noise      whether an exploration setting can add noise to what it decides: to numbers, not to choices
     squash           whether tanh keeps a Box action within its bounds; otherwise it is clipped there
     tables           the shared arrays of `table_layout`, see `attach`
     chosen_options   what the user has chosen of this head, an `options_type`
@@ -79,6 +81,8 @@ class Head:
     the largest, or outputs within `bounds` by `squash`. Without it, searches act by `light_kernel`, and vary its own parameters too."""
     energy: ClassVar[str] = ""
     """What `energies` are, in words for a picture, such as "-log density"; "" for a head that has none."""
+    can_play_alone: ClassVar[bool] = False
+    """Whether evaluations tell too what its first proposal earns without the critic's choice (`asyncrl.heads.rounds.ALONE`)."""
     acts_with_critic: ClassVar[bool] = False
     """Whether acting asks the critic too, so that algorithms with a replay publish their first critic after the policy's
     parameters (see `asyncrl.heads.tower.TowerPolicy`). Other families have v(s) in the policy's vector anyway."""
@@ -109,6 +113,12 @@ class Head:
         self.caches: Mapping[str, NDArray[Any]] = {}
         self._actions = EnvironmentActions(spec)
         self._box, self._single = spec.action_kind == "box", spec.action_kind == "discrete"
+        self.takes_noise = self._box
+
+    @classmethod
+    def learnt_size(cls, spec: EnvSpec, chosen: Any) -> int:
+        """With a replay: C, numbers of an action as critics take it; `chosen`: the head's options."""
+        return spec.action_size
 
     @classmethod
     def stored_beside(cls, spec: EnvSpec, chosen: Any) -> Layout:

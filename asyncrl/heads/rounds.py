@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TEMPERATURE, EPSILON, PART, KNOBS = range(4)
+TEMPERATURE, EPSILON, PART, ALONE, KNOBS = range(5)
 """Positions in the knobs of a worker: what its exploration settings can change of how actions are drawn. PART: among how many actions of
-a set a step chooses, where the head chooses among parts of it; 0 for as many as the head says."""
+a set a step chooses, where the head chooses among parts of it; 0 for as many as the head says. ALONE: 1 where the first of a head's
+proposals is taken, whatever the critic says (`Head.can_play_alone`); no setting turns it, evaluations do."""
 
 
 @dataclass

@@ -4,12 +4,16 @@
     b_i  = clip(a_i + noise_i, -1, 1)         every proposal has noise of its own, the first too
     a    = the b_j of which the first critic says most, Q1(s, b_j); in an evaluation, of the a_i
 
-`asyncrl.algos.savo` learns them. Stored with a transition are a and all b_i. Where the paper (v1) and its authors' program disagree:
-    noise on the action that was picked     none, as in the program; the paper has it besides: explore_on=both (or chosen)
-    what actors are told while exploring    proposals without noise, as in the program
+Of a Discrete space actors propose features, and what the critic is asked about are the items that are nearest to the b_i; there actors
+are told the b_0 .. b_(i-1), with their noise. `asyncrl.algos.savo` learns them. Stored with a transition are a and all b_i, and of items
+the nearest ones. Where the paper (v1) and its authors' program disagree:
+    noise on the action that was picked     none, as in the program; the paper has it besides: explore_on=both (or chosen). Of items the
+                                            program can take any one: exploration epsilon, as with every algorithm
+    what actors are told while exploring    proposals without noise, of items with it, as in the program
     pooling of the summary                  the mean, as in the paper; the program takes the largest: pooling=max
     how actors are told                     each hidden layer is modulated, and the network's input is the observation alone, as in the
-                                            program; 1 is added to the factor, which the program lacks
+                                            program; 1 is added to the factor, which the program lacks. The paper's appendix F.1 has the
+                                            summary in the input: told=input, without modulation its ablation
     who summarises                          each actor and each surrogate has a network of its own for that, as in the program
 """
 
@@ -23,30 +27,35 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
 from asyncrl.fields import COUNT, Range
 from asyncrl.heads.head import Floats
-from asyncrl.heads.networks.following import CellSizes, critic_values, follow
+from asyncrl.heads.networks.following import CellSizes, follow
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan, policy_forward, vector_size
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.options import HeadOptions, NetworkOptions
-from asyncrl.heads.roles import Role
-from asyncrl.heads.rounds import EPSILON, RoundArrays
-from asyncrl.heads.squashed import ReplayHead
+from asyncrl.heads.proposing.head import ProposingHead
+from asyncrl.heads.proposing.options import ProposingOptions
+from asyncrl.heads.proposing.picking import decide, disturbed, nearest
+from asyncrl.heads.rounds import ALONE, EPSILON, RoundArrays
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
 
-PROPOSALS = "proposals"
-"""What is stored beside the action: b [K, C]."""
-
 
 @dataclass(frozen=True)
-class SavoOptions(HeadOptions):
+class SavoOptions(ProposingOptions):
     """Options of the head savo; its modules tell where paper and program disagree."""
 
     n_actors: Annotated[int, Range(1, 100, whole=True)] = 3
     """Actors in all, of which each is told what those before it propose; 1 is td3 without target smoothing."""
+    told: Literal["modulation", "input", "nothing"] = "modulation"
+    """How actors and surrogates are told the proposals before them: hidden layers are modulated by their summary (FiLM), the summary is
+    part of the input, or not at all."""
+    surrogates: Literal["fitted", "exact", "none"] = "fitted"
+    """What actors after the first ascend: surrogates that are networks; what these are fitted to, the larger of the critic and its value
+    at the best proposal before; or the critic, as the first actor (with told=nothing an ensemble of actors)."""
     explore_on: Literal["proposals", "chosen", "both"] = "proposals"
-    """What action noise is added to: every proposal before the critic picks one, the one that it picked, or both."""
+    """What action noise is added to: every proposal before the critic picks one, the one that it picked, or both (of a Box)."""
     surrogate_points: Literal["stored", "fresh"] = "stored"
     """Where surrogates are fitted: at the proposals and the action of the transition, or at those of the present actors."""
     surrogate_values: Literal["target", "online"] = "target"
@@ -62,77 +71,50 @@ class SavoOptions(HeadOptions):
 
     def cell(self, sizes: tuple[int, int], inputs: int, hidden: tuple[int, ...], outputs: int) -> CellSizes:
         """Of a network that is told proposals, for sizes (observation, action)."""
-        return CellSizes(*sizes, inputs, hidden, outputs, self.summary_units, self.summary, self.pooling)
+        return CellSizes(*sizes, inputs, hidden, outputs, self.summary_units, self.summary, self.pooling, self.told)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _proposed(cell, vector, start, observation, first, proposals, work):  # type: ignore[no-untyped-def]
-    """Write proposals[K, C] at observation[1, D] of the first actor's outputs first[C] and the cells at vector[start:]."""
-    components = proposals.shape[1]
+def _proposed(cell, vector, start, observation, first, told_noise, extra_noise, proposals, work):  # type: ignore[no-untyped-def]
+    """Write proposals[K, C] at observation[1, D] of the first actor's outputs first[C] and the cells at vector[start:].
+
+    With extra_noise[K * C ..] where those that follow are told it.
+    """
+    actors, components = proposals.shape
     for c in range(components):
-        proposals[0, c] = math.tanh(first[c])
-    for i in range(1, proposals.shape[0]):
-        start = follow(cell, vector, start, observation, proposals, i, work)
-        for c in range(components):
-            proposals[i, c] = math.tanh(proposals[i, c])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _disturbed(proposals, extra_noise, noise, uniform, on_proposals, stored):  # type: ignore[no-untyped-def]
-    """stored[K * C] = proposals[K, C] with their noise, or uniform."""
-    components = proposals.shape[1]
-    for i in range(proposals.shape[0]):
-        for c in range(components):
-            at = i * components + c
-            b = np.float64(proposals[i, c])
-            if on_proposals:
-                b += extra_noise[at]
-            stored[at] = 2.0 * noise[at] - 1.0 if uniform else min(max(b, -1.0), 1.0)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _picked(critic, vector, observation, stored, actors, scratch):  # type: ignore[no-untyped-def]
-    """The number of the proposal in stored[K * C] of which the critic says most at observation[1, D]; the first of equal ones."""
-    pairs, work, used, values = scratch
-    size, components = observation.shape[1], pairs.shape[1] - observation.shape[1]
+        proposals[0, c] = first[c]
     for i in range(actors):
-        pairs[i, :size] = observation[0]
+        if i:
+            start = follow(cell, vector, start, observation, proposals, i, work)
         for c in range(components):
-            pairs[i, size + c] = stored[i * components + c]
-    critic_values(critic, vector, pairs, work, used, values)
-    best = 0
-    for i in range(1, actors):
-        if values[i, 0] > values[best, 0]:
-            best = i
-    return best
+            a = math.tanh(proposals[i, c])
+            proposals[i, c] = min(max(a + extra_noise[i * components + c], -1.0), 1.0) if told_noise else a
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _choose(plans, vector, starts, explores, bounds, knobs, observation, policy_output, noise, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
-    """action[E, C + K * C] = what was picked, and the proposals; bounded[E, C] = the first within bounds. See the module.
+def _choose(plans, vector, starts, explores, items, bounds, knobs, observation, first, noise, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
+    """Write action[E, stored] and of a Box bounded[E, C]: see the module, and `asyncrl.heads.proposing.picking`. first[E, C]: outputs.
 
     With probability epsilon (noise[1, e, last] below it) all proposals are uniform and the first of them is taken: so are actions.
     """
-    proposals, pairs, cell_work, critic_work, used, values = scratch
-    cell, critic = plans
+    proposals, cell_work, found = scratch[0], scratch[1], scratch[2]
+    told_noise = items[0].shape[0] > 0
     on_proposals, on_chosen = explores
     actors, components = proposals.shape
     for e in range(action.shape[0]):
         uniform = noise[1, e, noise.shape[2] - 1] < knobs[EPSILON]
-        here = observation[e : e + 1]
-        stored = action[e, components:]
-        _proposed(cell, vector, starts[0], here, policy_output[e], proposals, cell_work)
-        _disturbed(proposals, extra_noise[e], noise[1, e], uniform, on_proposals, stored)
-        best = 0
-        if actors > 1 and not uniform:
-            best = _picked(critic, vector[starts[1] :], here, stored, actors, (pairs, critic_work, used, values))
-        for c in range(components):
-            a = np.float64(stored[best * components + c])
-            if on_chosen and not uniform:
-                a = min(max(a + extra_noise[e, actors * components + c], -1.0), 1.0)
-            action[e, c] = a
-            low, high = bounds[0, c], bounds[1, c]
-            bounded[e, c] = min(max(low + 0.5 * (action[e, c] + 1.0) * (high - low), low), high)
+        here, draws, extra = observation[e : e + 1], noise[1, e], extra_noise[e]
+        _proposed(plans[0], vector, starts[0], here, first[e], told_noise, extra, proposals, cell_work)
+        after = components * (1 + actors)
+        stored = action[e, components:after]
+        disturbed(proposals, extra, draws, uniform, on_proposals and not told_noise, stored)
+        noisy, critic, own = stored.reshape(actors, components), vector[starts[1] :], extra[actors * components :]
+        if told_noise:
+            nearest(*items, noisy, found)
+            action[e, after : after + actors] = found
+        draw = draws[actors * components]
+        rest = (knobs[ALONE] > 0, draw, own, scratch[3:], action[e], bounded[e])
+        decide(plans[1], critic, here[0], items, found, noisy, bounds, on_chosen, uniform, *rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -143,58 +125,41 @@ def _act(plan, own, work, normaliser, raw, observation, policy_output, noise, ex
     return sound
 
 
-class SavoHead(ReplayHead):
+class SavoHead(ProposingHead):
     """The network below it is the first actor; its own parameters are the cells of the others, each as `CellSizes` says."""
 
     name: ClassVar[str] = "savo"
-    description: ClassVar[str] = "successive actors propose, the critic picks (SAVO): Box actions with finite bounds"
+    description: ClassVar[str] = "successive actors propose, the critic picks (SAVO): finite Box, Discrete with features"
+    can_play_alone: ClassVar[bool] = True
+    kernels: ClassVar[tuple[Any, Any]] = (_choose, _act)
     options_type: ClassVar[type[HeadOptions]] = SavoOptions
     chosen_options: SavoOptions
-    roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY})
     learners: ClassVar[Mapping[str, str]] = {"td3": "savo:Savo"}
-    stochastic: ClassVar[bool] = False
-    acts_with_critic: ClassVar[bool] = True
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
-        chosen, hidden, actors = self.chosen_options, options.hidden or (256, 256), self.chosen_options.n_actors
-        inputs = spec.observation_size
-        self.actors = actors
-        self.cell = chosen.cell((inputs, self.components), inputs, hidden, self.components)
-        self.extra_size = (actors - 1) * self.cell.size
-        self.stored = self.components * (1 + actors)
-        self.noises = self.components * (actors + 1)
-        critic = make_plan(inputs + self.components, hidden, 1, "relu", POLICY_ALONE)
-        first = vector_size(make_plan(inputs, hidden, self.components, "relu", POLICY_ALONE))
-        self._plans, self._starts = (self.cell.plan, critic), (first, first + self.extra_size)
+        chosen, inputs = self.chosen_options, spec.observation_size
+        if self.items is not None and chosen.explore_on != "proposals":
+            raise UserError(f"explore_on = {chosen.explore_on} cannot be used with Discrete actions (allowed: proposals)")
+        self.cell = chosen.cell((inputs, self.components), inputs, self.hidden, self.components)
+        self.noises = self.components * (self.actors + 1)
+        self.extra_size = (self.actors - 1) * self.cell.size
+        first = vector_size(make_plan(inputs, self.hidden, self.components, "relu", POLICY_ALONE))
+        self._starts = (first, first + self.extra_size)
         self._explores = (chosen.explore_on != "chosen", chosen.explore_on != "proposals")
-        self._widest = max(*hidden, inputs + self.components)
 
     @classmethod
-    def stored_beside(cls, spec: EnvSpec, chosen: Any) -> Layout:
-        return {PROPOSALS: ((chosen.n_actors, spec.action_size), np.float32)}
+    def proposed(cls, chosen: SavoOptions) -> int:
+        return chosen.n_actors
 
     def workspace(self, envs: int) -> Layout:
-        actors, pair = self.actors, self.cell.observation + self.components
-        rows = -(-actors // 3) * 3  # the critic is asked about three at a time
         return {
-            "proposals": ((actors, self.components), np.float32),
-            "pairs": ((rows, pair), np.float32),
+            "proposals": ((self.actors, self.components), np.float32),
             "cell_work": ((4, 1, self.cell.widest), np.float32),
-            "critic_work": ((2, 3, self._widest), np.float32),
-            "used": ((self._widest,), np.int64),
-            "values": ((rows, 1), np.float32),
+            "found": ((self.actors,), np.int64),
+            **self.deciding_scratch(),
         }
 
-    def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
-        r, scratch = rounds, tuple(rounds.scratch.values())
-        own = self._own(vector, r)
-        _choose(*own, r.observation[t], r.policy_output, r.noise[:, t], r.extra_noise[t], scratch, r.action[t], r.bounded[t])
-
-    def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        inputs = (r.work, r.normaliser, r.raw, r.observation, r.policy_output, r.noise, r.extra_noise)
-        return _act, (plan, self._own(vector, r), *inputs, tuple(r.scratch.values()), r.action, r.bounded)
-
-    def _own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
-        """What `_choose` takes that is the same at every step."""
-        return self._plans, vector, self._starts, self._explores, self.bounds, r.knobs
+    def own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
+        plans = (self.cell.plan, self.critic_plan)
+        return plans, vector, self._starts, self._explores, self.choices, self.bounds, r.knobs

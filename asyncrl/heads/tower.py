@@ -35,7 +35,7 @@ class TowerPolicy(Policy):
             raise UserError(f"head {head!r} has no network for images; it needs observations that are vectors")
         network = NetworkOptions(hidden=hidden, activation="relu", head_options=head_options or HeadOptions())
         super().__init__(spec, head, network, role=Role.REPLAY)
-        critic = make_plan(spec.observation_size + spec.action_size, hidden, 1, "relu", POLICY_ALONE)
+        critic = make_plan(spec.observation_size + self.head.components, hidden, 1, "relu", POLICY_ALONE)
         self.critic_size = vector_size(critic) if self.head.acts_with_critic else 0
         self.size += self.critic_size
 

@@ -23,8 +23,8 @@ class Gaps:
     steps     of the checkpoint
     step      [n] of the episode, from 0
     chosen    [n] Q of the chosen action
-    first     [n] of the first actor's proposal: what one actor alone would do
-    better    [n] whether it says more of the chosen action than of the first actor's proposal
+    first     [n] of the first proposal: what one actor alone would do
+    better    [n] whether it says more of the chosen action than of the first proposal
     largest   [n] the largest Q of a dense grid over all actions; None where they have more than two components
     optima    by name of a function: [n] its local optima on that grid; none where there is no such grid
     """
@@ -54,7 +54,8 @@ def gaps(
     check_points(points)
     with looking(Path(run_folder), env, None, checkpoint, seed) as look:
         if look.learner is None:
-            raise UserError(f"{look.task.algo} of run {str(run_folder)!r} has no values of actions (allowed: runs that learn by a replay)")
+            said = f"{look.task.algo} of run {str(run_folder)!r} has no values of actions"
+            raise UserError(f"{said} (allowed: Box actions learned by a replay)")
         spec = look.task.spec
         whole = spec.action_size <= 2
         found = values_along(look, look.learner, states, Cut(spec, (), points if whole else 2))  # nothing is told of a cut

@@ -121,4 +121,4 @@ def _check_head(look: Look) -> None:
     replayed = [name for name, entry in ALGORITHMS.items() if isinstance(entry, Replayed)]
     said = f"head {look.task.head!r} of {look.task.algo} has no energies of actions to draw"
     heads = f"heads that have: {', '.join(having)}; under black-box search {', '.join(searched)}"
-    raise UserError(f"{said} ({heads}; of {', '.join(replayed)} values of actions are drawn)")
+    raise UserError(f"{said} ({heads}; of {', '.join(replayed)} values of Box actions are drawn)")

@@ -29,19 +29,19 @@ def _drawn(result: Mapping[str, Any]) -> str:
 
 def _state(state: ValueState) -> str:
     alone = len(state.proposals) == 1
-    picked = "" if alone or state.picked is None else f" by actor {state.picked}"
+    picked = "" if alone or state.picked is None else f" proposal {state.picked}"
     gaps = _gaps(state.gap, None if alone else state.first_gap)
     return f"step {state.step}: chosen{picked}, q {state.chosen_value:.4g}; {gaps}; {_optima(state.optima)}"
 
 
 def _means(means: Mapping[str, Any], alone: bool) -> str:
     words = f"mean: {_gaps(means['gap'], None if alone else means['first_gap'])}; {_optima(means['optima'])}"
-    return words if alone else f"{words}; chosen above actor 0's proposal in {means['better_than_first']:.0%} of states"
+    return words if alone else f"{words}; chosen above proposal 0 in {means['better_than_first']:.0%} of states"
 
 
 def _gaps(gap: float, first: float | None) -> str:
-    """`first`: that of the first actor's proposal, where there are more actors."""
-    return f"gap to the largest q {gap:.3g}" + ("" if first is None else f", of actor 0's proposal {first:.3g}")
+    """`first`: that of the first proposal, where there are more."""
+    return f"gap to the largest q {gap:.3g}" + ("" if first is None else f", of proposal 0 {first:.3g}")
 
 
 def _optima(counts: Mapping[str, float]) -> str:

@@ -13,7 +13,7 @@ from asyncrl.landscapes.value_marks import SEVERAL, counts, heading, numbers, st
 from asyncrl.landscapes.values import ValueState
 
 ROOM = 0.022
-"""Of the axis, for a letter of the actors' numbers."""
+"""Of the axis, for a letter of the proposals' numbers."""
 ENTRY_INCHES = 1.7
 """Of the legend."""
 
@@ -45,11 +45,11 @@ def _draw(panel: Any, state: ValueState) -> None:
 
 
 def _proposals(panel: Any, state: ValueState) -> None:
-    """Each by a point at its Q, and below, in a strip that is left free for it, by its actor's number."""
+    """Each by a point at its Q, and below, in a strip that is left free for it, by its number."""
     (x,), (axis,) = state.lines, state.axes
     places = state.proposals[:, [axis]]
     for i, (place, value) in enumerate(zip(places[:, 0], state.proposal_values)):
-        label = "proposals, by actor" if i == 0 and len(places) > 1 else None
+        label = "proposals" if i == 0 and len(places) > 1 else None
         panel.plot([place], [value], marker="o", linestyle="none", markersize=5, color=style_of(i)["color"], zorder=4, label=label)
     low, high = panel.get_ylim()
     floor = low - 0.16 * (high - low)

@@ -15,7 +15,7 @@ from asyncrl.landscapes.values import Q, ValueState
 MOST_MAPS = 4
 """Maps of a state: Q, and the last of the surrogates."""
 ROOM = 0.08
-"""Of an axis, for a letter of the actors' numbers."""
+"""Of an axis, for a letter of the proposals' numbers."""
 POINT: dict[str, Any] = {"marker": "o", "color": "white", "markeredgecolor": "black", "markersize": 4.5, **MARK}
 
 
@@ -43,7 +43,7 @@ def _draw(figure: Any, panel: Any, state: ValueState, name: str) -> None:
     figure.colorbar(mesh, ax=panel).ax.tick_params(labelsize=7)
     places = state.proposals[:, list(state.axes)]
     if len(places) > 1:
-        panel.plot(*places.T, label="proposals, by actor", **POINT)
+        panel.plot(*places.T, label="proposals", **POINT)
         _numbered(panel, state, places)
     panel.plot(*state.best, label=f"largest Q of {values.size:,} points", **STAR)
     panel.plot(*state.chosen[list(state.axes)], label="chosen", **RING)
@@ -54,7 +54,7 @@ def _draw(figure: Any, panel: Any, state: ValueState, name: str) -> None:
 
 
 def _numbered(panel: Any, state: ValueState, places: Any) -> None:
-    """The actors' numbers, on the side of the proposals that lies inwards."""
+    """The proposals' numbers, on their sides that lie inwards."""
     from matplotlib.patheffects import withStroke
 
     middles = [float(line.mean()) for line in state.lines]

@@ -1,4 +1,4 @@
-"""Names, colours and words of values in pictures, and the numbers of the actors beside their proposals."""
+"""Names, colours and words of values in pictures, and the numbers beside proposals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncrl.landscapes.values import ValueState
 FIRST, COLOURS, DASHES = "#000000", ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#b8a800"), ("-", "--", ":")
 """Of Q, and of the others in their order: what follows the last colour begins anew in another dash."""
 SEVERAL = "#555555"
-"""Of a word that stands for several actors."""
+"""Of a word that stands for several proposals."""
 LETTERS = {"q": "Q", "psi": "\\Psi"}
 
 
@@ -46,8 +46,8 @@ def counts(found: Mapping[str, int]) -> str:
 def heading(state: ValueState) -> str:
     """What is said of a state above its panel."""
     alone = len(state.proposals) == 1
-    chosen = "chosen" if alone or state.picked is None else f"actor {state.picked} is chosen"
-    first = "" if alone else f", actor 0's {state.first_gap:.2g}"
+    chosen = "chosen" if alone or state.picked is None else f"proposal {state.picked} is chosen"
+    first = "" if alone else f", of proposal 0 {state.first_gap:.2g}"
     return f"step {state.step}: {chosen}, Q = {state.chosen_value:.4g}\ngap {state.gap:.2g}{first}"
 
 

@@ -30,8 +30,8 @@ class ValueState:
 
     step              of the episode, from 0
     chosen            [C], and its Q
-    proposals         [K, C] of the actors, without noise, in their order, and Q of each [K]
-    picked            the first actor whose proposal was chosen, counted from 0; None where the choice is nobody's proposal
+    proposals         [K, C] of the actors, or of whatever was chosen among, without noise, in their order, and Q of each [K]
+    picked            which of them was chosen, of equal ones the first, counted from 0; None where the choice is none of them
     axes              the components that vary on the cut; others are those of `chosen`
     lines             for each axis its values [n]
     surfaces          by name of a function, `q` first: its values [n] there, or of two axes [n of the second, n of the first]
@@ -65,12 +65,12 @@ class ValueState:
 
     @property
     def first_gap(self) -> float:
-        """The same of the first actor's proposal, which is what one actor alone would do. It may lie outside of a cut."""
+        """The same of the first proposal, which is what one actor alone would do. It may lie outside of a cut."""
         return self.best_value - float(self.proposal_values[0])
 
     @property
     def better_than_first(self) -> bool:
-        """Whether Q says more of the chosen action than of the first actor's proposal."""
+        """Whether Q says more of the chosen action than of the first proposal."""
         return self.picked != 0 and self.chosen_value > self.proposal_values[0]
 
     @cached_property
@@ -91,7 +91,7 @@ class Asked:
 
     def proposals(self) -> NDArray[np.float64]:
         """Those of all actors [K, C]."""
-        proposals = self._learner.place.array(self._learner.proposals(self._observation)[:, 0])
+        proposals = self._learner.place.array(self._learner.proposals(self._observation)[:, 0].detach())
         return self._low + (proposals.astype(np.float64) + 1.0) * self._half
 
     def values(self, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -140,7 +140,7 @@ def _seen(look: Look, learner: OffPolicyLearner, cut: Cut, step: int, action: An
 
 
 def means(states: Sequence[ValueState]) -> dict[str, Any]:
-    """Over states: local optima of each function, the gaps, and the share of states whose chosen action has more Q than actor 0's."""
+    """Over states: local optima of each function, the gaps, and the share of states whose chosen action has more Q than proposal 0."""
     return {
         "optima": {name: float(np.mean([state.optima[name] for state in states])) for name in states[0].surfaces},
         "gap": float(np.mean([state.gap for state in states])),

@@ -19,6 +19,7 @@ from asyncrl.learners.hyperparameters import StepOptions
 if TYPE_CHECKING:
     import torch
 
+    from asyncrl.heads.head import Head
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Learned, Towers
     from asyncrl.replay.records import Batch
@@ -102,8 +103,8 @@ class OffPolicyLearner(ABC):
     """One algorithm's networks and its update; constructed as (observation size, action size, options, seed, hidden).
 
     A sixth argument, an `asyncrl.heads.networks.devices.Place`, stands in for the one that `learner_device` names. Subclasses make
-    `policy` and `critics`, and `kept`: everything that is remembered between updates, by its name in checkpoints. The learner of a
-    head that has options of its own (`Head.learners`) is made with them, by `under`.
+    `policy` and `critics`, and `kept`: everything that is remembered between updates, by its name in checkpoints. Which of a head's
+    own it needs (`Head.learners`), it takes in `under`.
     """
 
     figures: ClassVar[tuple[str, ...]]
@@ -127,10 +128,10 @@ class OffPolicyLearner(ABC):
         """|temporal-difference error| [B] of the last batch: its new priorities."""
 
     @classmethod
-    def under(cls, sizes: tuple[int, int], options: Any, seed: int, hidden: tuple[int, ...], chosen: Any) -> Self:
-        """Made for sizes (observation, action) and a head whose options are `chosen`, of which most learners have no use."""
+    def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:
+        """Made for the head that acts; most learners have no use for more of it than the size of its actions."""
         kind: Any = cls
-        made: Self = kind(*sizes, options, seed, hidden)
+        made: Self = kind(observation_size, head.components, options, seed, hidden)
         return made
 
     @property
@@ -186,7 +187,10 @@ class OffPolicyLearner(ABC):
         """What is done at observation [B, D] in an evaluation: actions [B, C] within [-1, 1]."""
 
     def proposals(self, observation: torch.Tensor) -> torch.Tensor:
-        """What each of K actors would do at observation [B, D], without noise: [K, B, C] within [-1, 1]. Usually there is one."""
+        """What is chosen among at observation [B, D], without noise: [K, B, C] within [-1, 1], the first what one actor alone would do.
+
+        Usually K is 1. Gradients may flow.
+        """
         return self.greedy(observation)[None]
 
     def values(self, observation: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:

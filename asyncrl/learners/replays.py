@@ -26,10 +26,8 @@ from asyncrl.trajectory import Trajectory
 DRAWS = 0x4E9
 """What a stream of random numbers is for: part of its key."""
 
-
 CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm", "skipped")
 REPLAY = ("replay_size", "age_versions", "age_versions_max", "age_steps", "age_steps_max")
-
 
 MOST_UPDATES = 2**53
 """Up to here floating-point numbers count every one."""
@@ -85,7 +83,7 @@ class ReplayUpdater(Updater):
         self._learner = self.new_learner(task, policy)
         self._envs = task.envs_per_worker
         fields = _fields(task)
-        self._beside = _places(task)
+        self._beside, self._components = _places(task), policy.head.components
         if arrays is None:
             numbers = (options.gamma, task.workers * self._envs, options.n_step, options.priority_alpha)
             self._replay = Replay.private(options.replay, fields, *numbers)
@@ -97,8 +95,8 @@ class ReplayUpdater(Updater):
     @classmethod
     def new_learner(cls, task: Any, policy: Policy) -> OffPolicyLearner:
         """The algorithm's networks and its update, for the environment and the network of the task and the policy's head."""
-        sizes, hidden = (task.spec.observation_size, task.spec.action_size), task.network.hidden or HIDDEN
-        learner: OffPolicyLearner = cls.learner_type.under(sizes, task.options, task.seed, hidden, policy.head.chosen_options)
+        hidden = task.network.hidden or HIDDEN
+        learner: OffPolicyLearner = cls.learner_type.under(policy.head, task.spec.observation_size, task.options, task.seed, hidden)
         return learner
 
     @classmethod
@@ -160,12 +158,12 @@ class ReplayUpdater(Updater):
 
     def _add(self, replay: Replay, trajectory: Trajectory, first: int) -> None:
         """To the streams from `first` on. What its head has stored beside the actions goes to fields of its own."""
-        if not self._beside:
+        action, steps = trajectory.action, trajectory.reward.shape
+        if action.shape[-1] == self._components:
             replay.add(trajectory, first)
             return
-        action, steps = trajectory.action, trajectory.reward.shape
         beside = {name: action[..., place].reshape(*steps, *shape) for name, (place, shape) in self._beside.items()}
-        replay.add(replace(trajectory, action=action[..., : self._task.spec.action_size]), first, beside)
+        replay.add(replace(trajectory, action=action[..., : self._components]), first, beside)
 
     def update(self, version: int, steps: int, goes_on: Callable[[], bool] = lambda: True) -> list[dict[str, float]]:
         """Make the updates that are due. What is left is due with the next units: updates are counted over the whole run."""
@@ -220,16 +218,21 @@ class ReplayUpdater(Updater):
 
 def _fields(task: Any) -> Layout:
     """Of a transition."""
-    return fields_of((task.spec.observation_shape, task.spec.observation_dtype), task.spec.action_size, _beside(task))
+    return fields_of((task.spec.observation_shape, task.spec.observation_dtype), _components(task), _beside(task))
 
 
 def _places(task: Any) -> dict[str, tuple[slice, tuple[int, ...]]]:
     """Where the head's own arrays of a transition lie in a stored action, and their shapes."""
-    places, at = {}, task.spec.action_size
+    places, at = {}, _components(task)
     for name, (shape, _) in _beside(task).items():
         places[name] = (slice(at, at + math.prod(shape)), tuple(shape))
         at += math.prod(shape)
     return places
+
+
+def _components(task: Any) -> int:
+    """Numbers of an action as critics take it."""
+    return HEADS[task.head].learnt_size(task.spec, task.network.head_options) if task.head in HEADS else int(task.spec.action_size)
 
 
 def _beside(task: Any) -> Layout:

@@ -29,7 +29,7 @@ CHARTS: dict[str, dict[str, Sequence[str]]] = {
     "Learning": {
         "return, mean of the last 100 episodes": ["return/mean"],
         "return by exploration": ["return/by_exploration/.*"],
-        "return of greedy evaluations": ["evaluation/return"],
+        "return of greedy evaluations": ["evaluation/.*"],
     },
     "Asynchrony": {
         "lag in versions: mean and 95 %": ["lag/mean", "lag/p95"],

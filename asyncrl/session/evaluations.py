@@ -106,7 +106,7 @@ class Evaluations:
             self._under_way, self._sent, self._deaths = None, False, 0
             self._ended += 1
             self.newest = message
-            reports.evaluated(message.steps, message.mean)
+            reports.evaluated(message)
         elif isinstance(message, Failed):
             self._failed = True
             reports.note(f"evaluation stopped: {message.text}")

@@ -131,7 +131,7 @@ def other_environment(folder: Path, checkpoint: Path, experiment: Experiment, sp
     name, own, recorded = experiment.env_name, read_manifest(checkpoint).get("env"), data.get("spec")
     if spec is None or recorded is None:
         return []
-    found = standard_json(dataclasses.asdict(spec))
+    found = standard_json(spec.described())
     different = [field for field in found if field in recorded and found[field] != recorded[field]]
     for field in different:
         if field in SHAPES:

@@ -15,6 +15,7 @@ from asyncrl.monitor.writer import Writer
 from asyncrl.processes.fork_server import Context
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.plan import episode_ring
+from asyncrl.workers.player import Evaluation
 
 DRAIN_SECONDS = 0.25
 """Longest interval between readings of the workers' episode rings, which drop the oldest episodes when they are full."""
@@ -60,10 +61,11 @@ class Reports:
         """Show a message to the user that is no warning."""
         self._console.say(message)
 
-    def evaluated(self, steps: int, mean_return: float) -> None:
-        """Report the result of an evaluation of the parameters after `steps` steps."""
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Report the result of an evaluation."""
         if self._writer is not None:
-            self._writer.send({"step": steps, "evaluation/return": mean_return})
+            alone = {} if evaluation.alone is None else {"evaluation/first_proposal_return": evaluation.alone}
+            self._writer.send({"step": evaluation.steps, "evaluation/return": evaluation.mean, **alone})
 
     def tick(self, updates: int, restarts: list[int], last: bool = False) -> float:
         """Make a report if one is due, or the `last` one; returns the seconds until it should be called again.

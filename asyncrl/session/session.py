@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import shutil
 import time
@@ -130,7 +129,7 @@ class Session:
         self._interrupts.check()
         if self._folder is None:
             self._folder = make_folder(experiment)
-            spec = None if topology.spec is None else dataclasses.asdict(topology.spec)
+            spec = None if topology.spec is None else topology.spec.described()
             write_experiment(self.folder, experiment, {"spec": spec, "parameters": topology.size})
         updates, resumes = topology.estate.updates(), self._checkpoint is not None
         self._reports = Reports(self._context, self.folder, experiment, topology, updates, self._title(), resumes)
@@ -268,6 +267,7 @@ class Session:
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,
+            **({} if evaluation is None or evaluation.alone is None else {"first_proposal_return": evaluation.alone}),
             "restarts": sum(slot.restarts for slot in launcher.slots),
         }
         reports.close(status)

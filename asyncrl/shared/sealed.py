@@ -7,6 +7,7 @@ import errno
 import hashlib
 import mmap
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ except (ImportError, AttributeError):  # not Linux
     _SEALS = 0
 
 Arrays = Mapping[str, NDArray[Any]]
+
+_MAPPED: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
+"""The segments that this process has mapped, by their names, while an array of theirs is in use."""
 
 
 def sealed_arrays(name: str, layout: Layout, fill: Callable[[dict[str, NDArray[Any]]], None]) -> Arrays:
@@ -45,7 +49,60 @@ def sealed_arrays(name: str, layout: Layout, fill: Callable[[dict[str, NDArray[A
         return _private(layout, fill)
     key = _key(name, layout)
     found = _of_this_family(key, offsets_of(layout)[1])
-    return _mapped(_made(key, layout, fill) if found is None else found, layout)
+    return _mapped(_made(key, layout, fill) if found is None else found, key, layout)
+
+
+class SealedArray:
+    """A read-only array that can be sent to processes which descend from this one, without its numbers: they are in memory once.
+
+    Who sends it keeps this object until they have looked at `array`. The same contract as that of `sealed_arrays`.
+    """
+
+    def __init__(self, array: NDArray[Any]):
+        """One that lies in a sealed segment is taken as it is; any other one [...] is copied into a segment of its own.
+
+        Raises SharedMemoryError for too little memory.
+        """
+        place = _place_of(array)
+        if place is None:
+            array = np.ascontiguousarray(array)
+            name = hashlib.blake2b(array.data, digest_size=16).hexdigest()
+            layout = {"array": (array.shape, array.dtype)}
+            array = sealed_arrays(name, layout, lambda arrays: np.copyto(arrays["array"], array))["array"]
+            place = _place_of(array)
+        self._array: NDArray[Any] | None = array
+        self._place = place
+        self.shape, self.dtype = array.shape, array.dtype
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """[*shape], read-only. Raises OSError in a process that does not descend from one that holds it."""
+        if self._array is None:
+            assert self._place is not None
+            key, size, offset = self._place
+            whole = _MAPPED.get(key)
+            if whole is None:
+                descriptor = _of_this_family(key, size)
+                if descriptor is None:
+                    raise OSError(errno.ENOENT, "the array's memory is not open in this process or one from which it descends")
+                whole = _whole(descriptor, key, size)
+            self._array = np.ndarray(self.shape, self.dtype, whole, offset)
+        return self._array
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": self._array if self._place is None else None}
+
+
+def _place_of(array: NDArray[Any]) -> tuple[str, int, int] | None:
+    """(name, bytes of the segment, bytes before the array) of one that lies in a segment which is mapped here, or None."""
+    if not array.flags.c_contiguous or array.flags.writeable:
+        return None
+    first = array.ctypes.data
+    for key, whole in list(_MAPPED.items()):
+        start = np.frombuffer(whole, np.uint8).ctypes.data
+        if start <= first and first + array.nbytes <= start + len(whole):
+            return key, len(whole), first - start
+    return None
 
 
 def _key(name: str, layout: Layout) -> str:
@@ -97,10 +154,16 @@ def _made(key: str, layout: Layout, fill: Callable[[dict[str, NDArray[Any]]], No
     return descriptor
 
 
-def _mapped(descriptor: int, layout: Layout) -> Arrays:
-    """Read-only arrays of a sealed segment. The mapping holds it open; `descriptor` is closed."""
+def _mapped(descriptor: int, key: str, layout: Layout) -> Arrays:
+    """Read-only arrays of a sealed segment. The mapping holds it open; closes the descriptor."""
+    return _views(_whole(descriptor, key, offsets_of(layout)[1]), layout)
+
+
+def _whole(descriptor: int, key: str, size: int) -> mmap.mmap:
+    """A segment of so many bytes, which holds itself open. Closes the descriptor."""
     try:
-        return _views(mmap.mmap(descriptor, offsets_of(layout)[1], prot=mmap.PROT_READ), layout)
+        _MAPPED[key] = whole = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
+        return whole
     finally:
         os.close(descriptor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from asyncrl.envs import seed_process
@@ -32,7 +33,8 @@ def _evaluate(make: MakePlayer, task: Task, seed: int, episodes: int, connection
         player = make(task, seed)
         connection.send(Ready([]))
         while (snapshot := _next(connection)) is not None:
-            connection.send(player.play(snapshot, episodes))
+            evaluation, alone = player.play(snapshot, episodes), player.play_alone(snapshot, episodes)
+            connection.send(evaluation if alone is None else replace(evaluation, alone=alone.mean))
     except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the main process
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Head
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.heads.rounds import ALONE, TEMPERATURE
 from asyncrl.heads.tables import Tables, set_tables
 from asyncrl.workers.plan import Task
 
@@ -39,6 +39,8 @@ class Evaluation:
     steps: int
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    alone: float | None = None
+    """Mean return of as many episodes of the head's first proposal, without the critic's choice, where `Head.can_play_alone`."""
 
     @property
     def mean(self) -> float:
@@ -73,6 +75,10 @@ class GreedyPlayer(Protocol):
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         """The same seed gives the same episodes."""
 
+    def play_alone(self, snapshot: Snapshot, episodes: int) -> Evaluation | None:
+        """The same of the head's first proposals alone; None where it has none."""
+        return None
+
 
 class PolicyPlayer(GreedyPlayer):
     """Plays greedy episodes of a stochastic policy, as actor-learners and streams have them."""
@@ -101,6 +107,16 @@ class PolicyPlayer(GreedyPlayer):
 
     def _ended(self, episode_return: float, length: int) -> None:
         self._done.append((episode_return, length))
+
+    def play_alone(self, snapshot: Snapshot, episodes: int) -> Evaluation | None:
+        if not self.head.can_play_alone:
+            return None
+        knobs = self._actor.rounds.knobs
+        knobs[ALONE] = 1.0
+        try:
+            return self.play(snapshot, episodes)
+        finally:
+            knobs[ALONE] = 0.0
 
     def play(self, snapshot: Snapshot, episodes: int) -> Evaluation:
         self._vector[:] = snapshot.vector

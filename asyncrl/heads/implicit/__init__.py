@@ -4,7 +4,6 @@
     presets       sizes of the source's policies
     sizes         what both come to
     action_sets   the set of actions: its features and values
-    numbers       random sets from a key alone
     form          what describes a head to the compiled functions
     towers        towers and scores
     backward      their derivatives

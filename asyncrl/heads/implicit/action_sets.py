@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.implicit.numbers import uniform_box
+from asyncrl.heads.catalogues import check_finite, read
 from asyncrl.heads.implicit.options import ImplicitOptions
+from asyncrl.heads.keyed_numbers import uniform_box
 
 Numbers = NDArray[np.float32]
 
@@ -148,16 +149,6 @@ def _kind(name: str, spec: EnvSpec, options: ImplicitOptions) -> str:
 
 def _catalogue(options: ImplicitOptions) -> NDArray[np.float64]:
     """The rows [N, F] that the user gave; raises UserError for a file or numbers that cannot be used."""
-    given = options.catalogue
-    what = f"catalogue {given!r}" if isinstance(given, str) else "catalogue"
-    try:
-        rows = np.load(os.fspath(given), allow_pickle=False) if isinstance(given, str) else np.array(given)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{what} cannot be read: {reason} (allowed: an .npy file of numbers, written by numpy.save)") from None
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu" or rows.ndim != 2 or not rows.size:
-        found = f"{rows.dtype} of shape {rows.shape}" if isinstance(rows, np.ndarray) else "several arrays"
-        raise UserError(f"{what} of {found} cannot be used (allowed: numbers [N, F], N and F from 1)")
-    if not np.isfinite(rows).all():
-        raise UserError(f"{what} cannot be used: it contains numbers that are not finite")
+    rows = read(options.catalogue)
+    check_finite(rows)
     return rows.astype(np.float64)

@@ -18,8 +18,8 @@ import math
 import numpy as np
 
 from asyncrl.heads.implicit.form import CHOSEN, HALF, ITERATION, NEVER, NORMALISED, PLACES, RESAMPLE, STORED, SUBSET, TRANSITION
-from asyncrl.heads.implicit.numbers import KEYS, key_at, part_key, part_size, place_in, uniform_box
 from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
+from asyncrl.heads.keyed_numbers import KEYS, key_at, part_key, part_size, place_in, uniform_box
 from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE
 from asyncrl.shared.compiled import njit
 

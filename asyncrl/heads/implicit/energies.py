@@ -22,8 +22,8 @@ from asyncrl.heads.implicit.form import (
     SUBSET,
     work_size,
 )
-from asyncrl.heads.implicit.numbers import key_at, part_key
 from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
+from asyncrl.heads.keyed_numbers import key_at, part_key
 
 Floats = NDArray[np.float32]
 

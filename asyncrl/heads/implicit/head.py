@@ -31,13 +31,13 @@ from asyncrl.heads.implicit.energies import energies_at, newest_set
 from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import TableIndex, check_selection, index_numbers, is_indexed
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
-from asyncrl.heads.implicit.numbers import LARGEST_PART, content_key
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
 from asyncrl.heads.implicit.sizes import RESAMPLES, SetSizes, Towers, matrices
 from asyncrl.heads.implicit.stepping import Stepping, whole_step
 from asyncrl.heads.implicit.table import SLOTS, LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
+from asyncrl.heads.keyed_numbers import LARGEST_PART, content_key
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.structures.dense import Orthogonal
 from asyncrl.heads.options import HeadOptions, NetworkOptions

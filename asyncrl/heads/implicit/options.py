@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from asyncrl.errors import UserError
 from asyncrl.fields import COUNT, POSITIVE
+from asyncrl.heads.catalogues import settled
 from asyncrl.heads.options import HeadOptions
 from asyncrl.heads.roles import Role
-
-LARGEST_LIST = 100_000
-"""Numbers of a catalogue that is given as they are: they are written into experiment.json. Larger ones are given as a file."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +61,7 @@ class ImplicitOptions(ExplicitOptions):
     """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it)."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.catalogue, str):
-            return
-        try:
-            rows = [[float(number) for number in row] for row in self.catalogue]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"catalogue cannot be read: {error} (allowed: rows of numbers, or the path of an .npy file)") from error
-        _check_list(rows)
-        object.__setattr__(self, "catalogue", tuple(map(tuple, rows)))
+        object.__setattr__(self, "catalogue", settled(self.catalogue))
 
 
 @dataclass(frozen=True)
@@ -94,14 +84,3 @@ class TwoTowerOptions(ImplicitOptions):
     def check_role(self, role: Role, algo: str) -> None:
         if self.lazy != "1" and role is not Role.SEARCH:
             raise UserError(f"lazy = {self.lazy} cannot be used with {algo} (allowed: 1; it is for black-box search)")
-
-
-def _check_list(rows: Sequence[Sequence[float]]) -> None:
-    count = sum(map(len, rows))
-    if count > LARGEST_LIST:
-        raise UserError(
-            f"catalogue of {count:,} numbers cannot be given as an array (allowed: {LARGEST_LIST:,}; of more, the path of a file that "
-            "numpy.save has written)"
-        )
-    if len({len(row) for row in rows}) > 1:
-        raise UserError("catalogue cannot be used: its rows have different lengths")

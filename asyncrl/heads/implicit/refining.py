@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.form import CHOSEN, FEATURES, ITERATION, LATENT, RESAMPLE, SUBSET, TRANSITION
-from asyncrl.heads.implicit.numbers import key_at, uniform_box
 from asyncrl.heads.implicit.selection.refinement import Refinement
 from asyncrl.heads.implicit.towers import embed, raw_scores
+from asyncrl.heads.keyed_numbers import key_at, uniform_box
 from asyncrl.shared.compiled import njit
 
 Floats = NDArray[np.float32]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.action_sets import DEFAULT_SIZE, ActionSet
 from asyncrl.heads.implicit.form import ENERGIES, NEVER, ONE_TOWER, SUBSET
-from asyncrl.heads.implicit.numbers import LARGEST_PART, half_bits
 from asyncrl.heads.implicit.options import ExplicitOptions, ImplicitOptions
 from asyncrl.heads.implicit.presets import Preset, preset_of
+from asyncrl.heads.keyed_numbers import LARGEST_PART, half_bits
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.kernels import ACTIVATIONS
 from asyncrl.heads.networks.structures.dense import Orthogonal

@@ -6,7 +6,7 @@ compiled functions, which are bound to those latents (or to their index) and to 
 
 from __future__ import annotations
 
-from asyncrl.heads.implicit.numbers import same
+from asyncrl.heads.keyed_numbers import same
 from asyncrl.shared.atomics import fence, load_acquire
 from asyncrl.shared.compiled import njit
 

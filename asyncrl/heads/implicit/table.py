@@ -47,11 +47,11 @@ from numpy.typing import NDArray
 from asyncrl.heads.implicit.form import LATENT, PLACES
 from asyncrl.heads.implicit.index import TableIndex
 from asyncrl.heads.implicit.latents import Latents, Words
-from asyncrl.heads.implicit.numbers import content_key, same
 from asyncrl.heads.implicit.places import PROCESSES, claim, is_busy
 from asyncrl.heads.implicit.selection.selection import Selection
 from asyncrl.heads.implicit.standing import NUMBER, STANDING, stands
 from asyncrl.heads.implicit.towers import embed
+from asyncrl.heads.keyed_numbers import content_key, same
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.atomics import compare_and_swap, fence, fetch_add, load_acquire, store_release
 

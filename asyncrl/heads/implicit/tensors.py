@@ -28,7 +28,7 @@ from asyncrl.heads.implicit.form import (
     SOFTMAX,
     SUBSET,
 )
-from asyncrl.heads.implicit.numbers import part_size, place_in, uniform_box
+from asyncrl.heads.keyed_numbers import part_size, place_in, uniform_box
 
 Form = NDArray[np.int64]
 

@@ -6,9 +6,10 @@ A *cell* is an MLP whose hidden layers are modulated by a summary of a list of a
     x_l  = relu(W_l x_(l-1) + b_l) * (1 + gamma_l(z)) + beta_l(z)     for every hidden layer, after its relu; both linear in z
     E    = linear, relu, linear (H units) of each element; the mean (or the largest) over them; linear (H), relu, linear (Z)
 
-which is a DeepSet (Zaheer and others 2017). The `1 +` keeps what a layer says where the summary says nothing. A stack of n cells of
-one shape is computed at once, by products of n matrices. `CellSizes.shapes` are its layers: the MLP, the modulation (Z -> all gammas,
-all betas) and the four layers of E. `asyncrl.heads.networks.following` runs actors' cells compiled.
+which is a DeepSet (Zaheer and others 2017). The `1 +` keeps what a layer says where the summary says nothing. Other cells have the
+summary in the MLP's input instead, or are not told at all (`TELLING`). A stack of n cells of one shape is computed at once, by products
+of n matrices. `CellSizes.shapes` are its layers: the MLP, the modulation (Z -> all gammas, all betas) and the four layers of E.
+`asyncrl.heads.networks.following` runs actors' cells compiled.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Stack:
         self.sizes = sizes
         self.layers = _stacked(flat, count, sizes.shapes)
         depth = len(sizes.hidden) + 1
-        self._mlp, self._modulation, self._summary = self.layers[:depth], self.layers[depth], self.layers[depth + 1 :]
+        self._mlp, self._modulation, self._summary = self.layers[:depth], self.layers[depth:-4], self.layers[-4:]
         ones = np.zeros(2 * sum(sizes.hidden), np.float32)
         ones[: sum(sizes.hidden)] = 1.0
         self._one = place.tensor(ones)  # added to gamma's bias, which is cheaper than to gamma of every row
@@ -43,9 +44,22 @@ class Stack:
 
         shares[n, j]: of each element in a cell's list, 1 / its length; 0 for what is not in it. observation: [B, S].
         """
+        if self.sizes.told == "modulation":
+            return self._modulated(x, self._summarised(observation, given, shares))
+        if self.sizes.told == "input":
+            summary = self._summarised(observation, given, shares)[:, None]
+            x = torch.cat([x, summary.expand(-1, x.shape[1], -1, -1)], -1)
+        (n, points, rows, _) = x.shape
+        x = x.reshape(n, points * rows, -1)
+        for layer in self._mlp[:-1]:
+            x = _linear(layer, x).relu_()
+        return _linear(self._mlp[-1], x).view(n, points, rows, -1)
+
+    def _modulated(self, x: torch.Tensor, summary: torch.Tensor) -> torch.Tensor:
+        """Outputs [n, P, B, out] of x[n, P, B, inputs], with hidden layers modulated by summary [n, B, Z]."""
         (n, points, rows, _), hidden = x.shape, self.sizes.hidden
-        weight, bias = self._modulation
-        film = _linear((weight, bias + self._one), self._summarised(observation, given, shares))[:, None]
+        ((weight, bias),) = self._modulation
+        film = _linear((weight, bias + self._one), summary)[:, None]
         scales, shifts = (part.split(hidden, -1) for part in film.split(sum(hidden), -1))
         for layer, scale, shift in zip(self._mlp[:-1], scales, shifts):
             y = _linear(layer, x.reshape(n, points * rows, -1)).relu_().view(n, points, rows, -1)
@@ -102,20 +116,36 @@ class Actors(Learned):
 
 
 class Surrogates(Learned):
-    """n = K - 1 value functions of (observation, action), the i-th told the first i proposals; computed at once."""
+    """n value functions of (observation, action), the i-th told the first i proposals; computed at once. Before them, where `alone`, one
+    that is told nothing.
 
-    def __init__(self, sizes: CellSizes, count: int, generator: np.random.Generator, place: Place = HOST):
-        """`count`: n, at least 1."""
-        super().__init__(_fresh_stack(sizes, count, generator), place)
-        self._stack, _, slopes = (Stack(flat, count, sizes, place) for flat in self.numbers.tensors)
-        self.learn(self._stack.layers, slopes.layers)
+    vector [N]   the layers of the one that is alone, as of `Towers`; then all cells, as of a `Stack`
+    """
+
+    def __init__(self, sizes: CellSizes, count: int, generator: np.random.Generator, place: Place = HOST, alone: bool = False):
+        """`count`: n; with `alone` at least 0, otherwise 1."""
+        first = list(pairwise([sizes.inputs, *sizes.hidden, sizes.outputs])) if alone else []
+        numbers = [fresh(first, generator)] if alone else []
+        super().__init__(np.concatenate([*numbers, *([_fresh_stack(sizes, count, generator)] if count else [])]), place)
+        at = self.size - count * sizes.size
+        self.count = count + int(alone)
+        self._alone, alone_slopes, self._stack = [], [], None
+        if alone:
+            (self._alone, _, alone_slopes) = (views(flat[:at], first) for flat in self.numbers.tensors)
+            self.learn(self._alone, alone_slopes)
+        if count:
+            self._stack, _, slopes = (Stack(flat[at:], count, sizes, place) for flat in self.numbers.tensors)
+            self.learn(self._stack.layers, slopes.layers)
         self._shares = place.tensor((np.tri(count) / np.arange(1, count + 1)[:, None]).astype(np.float32))
 
     def run(self, observation: torch.Tensor, action: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        """Values [n, P, B] at observation [B, S] and action [n, P, B, A], told the first 1, 2, .., n of given[n, B, A]."""
-        n, points = action.shape[:2]
-        pair = torch.cat([observation.expand(n, points, -1, -1), action], -1)
-        return self._stack.run(observation, pair, given, self._shares)[..., 0]
+        """Values [m, P, B] of all m at observation [B, S] and action [m, P, B, A]; given[n, B, A]: what the first 1, 2, .., n are told."""
+        points = action.shape[1]
+        pair = torch.cat([observation.expand(self.count, points, -1, -1), action], -1)
+        parts = [forward(self._alone, pair[0].flatten(0, 1)).view(1, points, -1)] if self._alone else []
+        if self._stack is not None:
+            parts.append(self._stack.run(observation, pair[len(parts) :], given, self._shares)[..., 0])
+        return torch.cat(parts)
 
 
 def _linear(layer: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor) -> torch.Tensor:

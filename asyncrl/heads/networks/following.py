@@ -16,8 +16,12 @@ from asyncrl.heads.networks.kernels import HIDDEN, INPUTS
 from asyncrl.heads.networks.layers import FAST, dense, relu
 from asyncrl.shared.compiled import njit
 
-OBSERVATION, ACTION, WIDTH, SUMMARY, LARGEST, UNITS = range(6)
-"""Positions in a cell's plan: S, A, units of the summary, its numbers, whether it takes the largest, first hidden size."""
+OBSERVATION, ACTION, WIDTH, SUMMARY, LARGEST, TOLD, MLP, CELL, UNITS = range(9)
+"""Positions in an actor's cell's plan: S, A, units of the summary, its numbers, whether it takes the largest, how the MLP is told (its
+place in TELLING), numbers of the MLP, of the cell, first hidden size."""
+TELLING = ("modulation", "input", "nothing")
+BY_MODULATION, BY_INPUT, BY_NOTHING = range(3)
+"""How an MLP is told of a list: its hidden layers are modulated by the summary; the summary is part of its input; it is not told."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,30 @@ class CellSizes:
     """H, units of the summary's hidden layers."""
     summary: int
     """Z, numbers of the summary."""
-    pooling: str
+    pooling: str = "mean"
     """mean | max"""
+    told: str = "modulation"
+    """One of TELLING."""
+
+    @property
+    def mlp(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of the MLP's layers."""
+        more = self.summary if self.told == "input" else 0
+        return list(pairwise([self.inputs + more, *self.hidden, self.outputs]))
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of its layers, in the order of the vector: MLP, modulation, summary."""
-        mlp = list(pairwise([self.inputs, *self.hidden, self.outputs]))
+        if self.told == "nothing":
+            return self.mlp
+        modulation = [(self.summary, 2 * sum(self.hidden))] if self.told == "modulation" else []
         element, width = self.observation + self.action, self.width
-        return [*mlp, (self.summary, 2 * sum(self.hidden)), (element, width), (width, width), (width, width), (width, self.summary)]
+        return [*self.mlp, *modulation, (element, width), (width, width), (width, width), (width, self.summary)]
 
     @property
     def size(self) -> int:
         """Numbers of a cell."""
-        return sum(inputs * outputs + outputs for inputs, outputs in self.shapes)
+        return _numbers(self.shapes)
 
     @property
     def widest(self) -> int:
@@ -56,9 +70,13 @@ class CellSizes:
 
     @property
     def plan(self) -> NDArray[np.int64]:
-        """[5 + hidden layers], which describes an actor's cell to `follow`."""
-        numbers = (self.observation, self.action, self.width, self.summary, int(self.pooling == "max"), *self.hidden)
-        return np.array(numbers, np.int64)
+        """[8 + hidden layers], which describes an actor's cell to `follow`."""
+        summary = (self.width, self.summary, int(self.pooling == "max"), TELLING.index(self.told))
+        return np.array((self.observation, self.action, *summary, _numbers(self.mlp), self.size, *self.hidden), np.int64)
+
+
+def _numbers(shapes: list[tuple[int, int]]) -> int:
+    return sum(inputs * outputs + outputs for inputs, outputs in shapes)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -103,15 +121,38 @@ def _pooled(plan, vector, offset, observation, proposals, given, work):  # type:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _modulation(plan, vector, offset, observation, proposals, given, units, work):  # type: ignore[no-untyped-def]
-    """Gammas and betas of all hidden layers, left in work[3]. offset: of the modulation; units: of all hidden layers."""
-    width, summary = plan[WIDTH], plan[SUMMARY]
-    after = offset + summary * 2 * units + 2 * units
-    after = _pooled(plan, vector, after, observation, proposals, given, work)
+def _summarise(plan, vector, offset, observation, proposals, given, work):  # type: ignore[no-untyped-def]
+    """The summary of the first `given` proposals, left in work[1]. offset: of its layers."""
+    width = plan[WIDTH]
+    after = _pooled(plan, vector, offset, observation, proposals, given, work)
     after = _linear(vector, after, width, 0, width, work[1], work[0])
     relu(work[0, :, :width])
-    _linear(vector, after, width, 0, summary, work[0], work[1])
-    _linear(vector, offset, summary, 0, 2 * units, work[1], work[3])
+    _linear(vector, after, width, 0, plan[SUMMARY], work[0], work[1])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _modulated(plan, vector, offset, observation, proposals, given, work):  # type: ignore[no-untyped-def]
+    """proposals[given] by an MLP at vector[offset:], of whose hidden layers gammas and betas lie in work[3]."""
+    units, inputs = plan[UNITS:].sum(), plan[OBSERVATION]
+    x, at, last = observation, 0, inputs
+    for layer in range(UNITS, plan.size):
+        size, y = plan[layer], work[(layer - UNITS) % 2]
+        offset = _linear(vector, offset, last, 0, size, x, y)
+        for j in range(size):
+            y[0, j] = max(y[0, j], np.float32(0.0)) * (np.float32(1.0) + work[3, 0, at + j]) + work[3, 0, units + at + j]
+        x, last, at = y, size, at + size
+    _linear(vector, offset, last, 0, plan[ACTION], x, proposals[given : given + 1])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _plain(plan, vector, offset, x, last, work, y):  # type: ignore[no-untyped-def]
+    """y[1, A] of x[1, last] by an MLP at vector[offset:]."""
+    for layer in range(UNITS, plan.size):
+        size, hidden = plan[layer], work[(layer - UNITS) % 2]
+        offset = _linear(vector, offset, last, 0, size, x, hidden)
+        relu(hidden[:, :size])
+        x, last = hidden, size
+    _linear(vector, offset, last, 0, plan[ACTION], x, y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -120,24 +161,20 @@ def follow(plan, vector, offset, observation, proposals, given, work):  # type: 
 
     work[4, 1, widest] is scratch. Returns the offset after the cell. What is written is what tanh is still to be taken of.
     """
-    inputs, actions, width, summary = plan[OBSERVATION], plan[ACTION], plan[WIDTH], plan[SUMMARY]
-    units, last, end = 0, inputs, offset
-    for layer in range(UNITS, plan.size):
-        end += last * plan[layer] + plan[layer]
-        units += plan[layer]
-        last = plan[layer]
-    end += last * actions + actions
-    _modulation(plan, vector, end, observation, proposals, given, units, work)
-    x, at, last = observation, 0, inputs
-    for layer in range(UNITS, plan.size):
-        size, y = plan[layer], work[(layer - UNITS) % 2]
-        offset = _linear(vector, offset, last, 0, size, x, y)
-        for j in range(size):
-            y[0, j] = max(y[0, j], np.float32(0.0)) * (np.float32(1.0) + work[3, 0, at + j]) + work[3, 0, units + at + j]
-        x, last, at = y, size, at + size
-    _linear(vector, offset, last, 0, actions, x, proposals[given : given + 1])
-    summaries = (inputs + actions) * width + width + 2 * (width * width + width) + width * summary + summary
-    return end + (summary + 1) * 2 * units + summaries
+    inputs, summary, after, told = plan[OBSERVATION], plan[SUMMARY], offset + plan[MLP], plan[TOLD]
+    if told == BY_MODULATION:
+        units = plan[UNITS:].sum()
+        _summarise(plan, vector, after + (summary + 1) * 2 * units, observation, proposals, given, work)
+        _linear(vector, after, summary, 0, 2 * units, work[1], work[3])
+        _modulated(plan, vector, offset, observation, proposals, given, work)
+    elif told == BY_INPUT:
+        _summarise(plan, vector, after, observation, proposals, given, work)
+        work[3, 0, :inputs] = observation[0]
+        work[3, 0, inputs : inputs + summary] = work[1, 0, :summary]
+        _plain(plan, vector, offset, work[3], inputs + summary, work, proposals[given : given + 1])
+    else:
+        _plain(plan, vector, offset, observation, inputs, work, proposals[given : given + 1])
+    return offset + plan[CELL]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)

@@ -46,12 +46,14 @@ of critics the same; of npg those of its conjugate gradient; of the start an ort
 
 def stream_policy(task: Task) -> Policy:
     """The policy that acts, without numbers. Raises UserError where actions, head or network do not go with the algorithm."""
-    check_actions(task.algo, task.spec.action_kind)
     own = ALGORITHMS[task.algo].head
     if own not in with_role(*REPLAY_ROLES):
+        check_actions(task.algo, task.spec.action_kind)
         refuse_replay_head(task.head, task.algo, {name: one.head for name, one in ALGORITHMS.items()})
         return task.policy()
     head = replay_head(task.head, task.algo, own)
+    if head == own:  # others may serve actions for which the algorithm is not made, and say so themselves
+        check_actions(task.algo, task.spec.action_kind)
     check_replay_network(task.network, task.algo)
     if task.network_function is not None:
         raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")

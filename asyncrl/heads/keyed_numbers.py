@@ -1,10 +1,12 @@
-"""Random sets of actions from a key alone: who stores the key can make the same set again, bit by bit, in any process.
+"""Random numbers and sets of actions from a key alone: who stores the key can make the same again, bit by bit, in any process.
 
 The generator is SplitMix64 (Steele, Lea and Flood 2014), which counts: number i of a key is a mixture of key + (i + 1) g, so any of
 them is made without those before it. Keys are whole numbers below 2^53, those of parts of a set below 2^63.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -52,6 +54,16 @@ def uniform_box(key, out):  # type: ignore[no-untyped-def]
         for f in range(columns):
             word = mixed(start + np.uint64(n * columns + f + 1) * GOLDEN)
             out[n, f] = np.float32(word >> _U40) * np.float32(2.0**-23) - np.float32(1.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def normal_at(key, i):  # type: ignore[no-untyped-def]
+    """Standard normal number i (from 0) of a key, float64, by Box and Muller (1958)."""
+    start = np.uint64(key)
+    first = mixed(start + np.uint64(2 * i + 1) * GOLDEN) >> _U11
+    second = mixed(start + np.uint64(2 * i + 2) * GOLDEN) >> _U11
+    radius = math.sqrt(-2.0 * math.log((np.float64(first) + 1.0) * 2.0**-53))
+    return radius * math.cos(2.0 * math.pi * np.float64(second) * 2.0**-53)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
