@@ -521,3 +521,64 @@ def test_the_number_of_local_optima_never_grows_along_the_surrogates(seed, shape
         counts.append(local_optima(np.maximum(values, tau)))
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[-1]
+
+
+class Table:
+    """A random problem of 5 states and a line of 9 actions, whose values can be computed exactly."""
+
+    def __init__(self, seed):
+        generator = np.random.default_rng(seed)
+        self.states, self.actions, self.discount = 5, 9, 0.9
+        self.reward = generator.standard_normal((5, 9))
+        self.move = generator.dirichlet(np.full(5, 0.3), (5, 9))
+        self.others = generator.integers(0, 9, (3, 5))
+
+    def values(self, policy):
+        """(V [5], Q [5, 9]) of a policy [5]."""
+        here = np.arange(5)
+        v = np.linalg.solve(np.eye(5) - self.discount * self.move[here, policy], self.reward[here, policy])
+        return v, self.reward + self.discount * self.move @ v
+
+    def step(self, policy, q, others):
+        """Gradient ascent moves an action to the better of its neighbours; of that and `others` the best one is taken."""
+        near = np.clip(np.stack([policy, policy - 1, policy + 1]), 0, self.actions - 1)
+        climbed = near[q[np.arange(5), near].argmax(0), np.arange(5)]
+        candidates = np.stack([policy, climbed, *others])
+        return candidates[q[np.arange(5), candidates].argmax(0), np.arange(5)]
+
+
+def iterated(table, others, rounds=100):
+    policy, found = np.zeros(5, int), []
+    for _ in range(rounds):
+        v, q = table.values(policy)
+        found.append(v)
+        following = table.step(policy, q, others)
+        if (following == policy).all():
+            return policy, q, found
+        policy = following
+    raise AssertionError("it has not converged")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_policy_iteration_with_a_maximiser_converges_and_values_never_fall(seed):
+    table = Table(seed)
+    policy, q, found = iterated(table, table.others)
+    assert all((after >= before - 1e-9).all() for before, after in pairwise(found))
+    here, near = np.arange(5), np.clip(np.stack([policy - 1, policy + 1]), 0, 8)
+    assert (q[here, policy] >= q[here, near]).all() and (q[here, policy] >= q[here, table.others]).all()
+    everything = np.tile(np.arange(9)[:, None], (1, 5))
+    best, best_q, _ = iterated(table, everything)
+    np.testing.assert_array_equal(best, best_q.argmax(1))  # with all actions proposed it is the optimal policy
+
+
+def test_the_policy_that_it_converges_to_need_not_be_the_optimal_one():
+    """Theorem 4.1 of seed 002 says that it is; its proof in appendix A shows a local maximum, which is what theorem A.1 says."""
+    ends = []
+    for seed in range(20):
+        table = Table(seed)
+        _, _, found = iterated(table, table.others)
+        _, _, best = iterated(table, np.tile(np.arange(9)[:, None], (1, 5)))
+        _, _, alone = iterated(table, [])
+        ends.append((found[-1].mean() < best[-1].mean() - 1e-9, found[-1].mean() - alone[-1].mean()))
+    assert sum(worse for worse, _ in ends) > 5
+    assert np.mean([gain for _, gain in ends]) > 0.5  # and it is better than gradient ascent alone

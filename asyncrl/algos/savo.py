@@ -14,6 +14,9 @@ there, a by its features, and there is a Psi_0, whose tau is minus infinity, in 
 A surrogate is a critic whose valleys below tau_i are filled: what is lower than a proposal that is there already has no slope, so an
 actor is not held by an optimum that others have found. What an actor is told are actions as they are, without gradients.
 
+Theorem 4.1 of the paper says that policy iteration with a maximiser converges to the optimal policy; appendix A proves, and theorem A.1
+says, that it converges. `tests/test_savo.py` shows that values never fall on the way, and problems where the end is not the optimum.
+
 Where the paper (v1) and its authors' program disagree, this is what is taken, and the option that takes the other:
     where surrogates are fitted     the program's: stored proposals, executed action; paper, Eq. 9: surrogate_points=fresh
     their values there              of the critics' targets, as in the program; surrogate_values=online
