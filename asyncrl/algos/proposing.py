@@ -68,6 +68,9 @@ class ProposingLearner(Td3):
         By the networks, without noise; or `following`: in the target, by those that follow them and, of items, with smoothing.
         """
 
+    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.candidates(observation, following=False)
+
     def landed(self, proposals: torch.Tensor) -> torch.Tensor:
         """What the critics are asked about [K, B, C] of proposals[K, B, C]: themselves, or the features of the nearest items."""
         return proposals if self.items is None else self.items.features[self.items.nearest(proposals)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, 
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import tables_layout
 from asyncrl.heads.tower import TowerPolicy, check_replay_network
-from asyncrl.learners.off_policy import HIDDEN
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner
+from asyncrl.learners.replays import ReplayUpdater
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
@@ -82,6 +83,18 @@ def updater_of(task: Task, policy: Policy, store: Mapping[str, NDArray[Any]] | N
     kind: Any = updater_type(task)
     made: Updater = kind(task, policy, store)
     return made
+
+
+def learner_of(task: Task, state: Callable[[], Mapping[str, NDArray[Any]]]) -> OffPolicyLearner | None:
+    """What learns from the task's replay, on the processor, as it was when `state()` was given by its updater.
+
+    None for algorithms without a replay, whose state is not asked for.
+    """
+    kind = updater_type(task)
+    if not issubclass(kind, ReplayUpdater):
+        return None
+    task = replace(task, options=task.options.on_host())
+    return kind.learner_of(task, stream_policy(task), state())
 
 
 def observed_size(task: Task) -> int:
