@@ -279,7 +279,7 @@ class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
         ("td3", {"replay": 10}, "smaller than a batch"),
         ("td3", {"replay": 10**12}, "bytes of memory"),
         ("td3", {"explore": "temperature:2"}, "cannot be used with td3"),
-        ("impala", {"explore": "gaussian:0.1"}, "needs Box"),
+        ("impala", {"explore": "gaussian:0.1"}, "cannot be used with impala (allowed: "),
         ("impala", {"explore": "entropy:0.1"}, "cannot be used with impala"),
         ("td3", {"replay_ratio": 0.0}, "replay_ratio = 0"),
         ("td3", {"replay_ratio": float("nan")}, "replay_ratio = nan"),
