@@ -225,8 +225,8 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
 
 @pytest.mark.stress
 def test_a_run_survives_the_death_of_everybody_and_keeps_whole_transitions(tmp_path):
-    run = run_of(tmp_path, killer([[0], [2, 1], [0, 1, 2]]), env=jittery_shop, mode="async", steps=1500, max_failures=100)
-    assert run.error is None and run.summary["status"] == "completed" and run.summary["restarts"] == 6
+    run = run_of(tmp_path, killer([[0, 1, 2]]), env=jittery_shop, mode="async", steps=1500, max_failures=100)
+    assert run.error is None and run.summary["status"] == "completed" and run.summary["restarts"] == 3
     fields = fields_of(((3,), np.float32), 2, {"proposals": ((3, 2), np.float32), "items": ((3,), np.float32)})
     rows = Record(fields).views(np.ascontiguousarray(learner_part(run)["replay/rows"]))
     features = Shop.action_features.astype(np.float32)
@@ -238,7 +238,7 @@ def test_a_run_survives_the_death_of_everybody_and_keeps_whole_transitions(tmp_p
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head": "auto"}, "td3 needs Box actions"),
+        ({"head": "auto"}, "td3 needs Box actions.*; where their features are known also td3 --head savo, wolpertinger, cross-entropy"),
         ({"explore_on": "both"}, "explore_on = both cannot be used with Discrete actions"),
         ({"env": "CartPole-v1"}, "head 'savo' needs features of the 2 actions"),
         ({"catalogue": np.eye(3)}, "features of 3 actions cannot be used .allowed: 60"),

@@ -13,13 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import asyncrl
 from asyncrl.cli.main import main
-from asyncrl.envs import make_env, unship
 from asyncrl.errors import UserError
 from asyncrl.heads.networks.kernels import value_forward
+from asyncrl.landscapes.cuts import Cut
 from asyncrl.landscapes.landscape import landscape
-from asyncrl.landscapes.states import State, Watching, states_along
-from asyncrl.session.loading import load
-from asyncrl.topologies.players import player_of
+from asyncrl.landscapes.looking import Watching, looking
+from asyncrl.landscapes.states import State, states_along
 
 RUN = {"workers": 1, "quiet": True, "evaluation_episodes": 0, "steps": 200}
 SETS = {"head": "itt", "latent": 4, "set_size": 40}
@@ -47,10 +46,8 @@ def run_of(tmp_path, algo, env, **settings):
 
 def looked_at(folder, env, count=4, axes=(0,), points=9):
     """The states of an episode, and what played it."""
-    task, snapshot = load(folder, env, None)
-    watching = Watching(make_env(unship(task.env)))
-    player = player_of(task, 0, environment=watching)
-    return states_along(player, watching, snapshot, task.spec, count, axes, points), player, snapshot
+    with looking(folder, env) as look:
+        return states_along(look, count, Cut(look.task.spec, axes, points)), look
 
 
 CASES = [
@@ -71,7 +68,7 @@ CASES = [
 
 @pytest.mark.parametrize(("algo", "env", "settings"), CASES)
 def test_what_is_seen_is_what_the_head_computes(tmp_path, algo, env, settings):
-    states, player, _ = looked_at(run_of(tmp_path, algo, env, **settings), env)
+    states, look = looked_at(run_of(tmp_path, algo, env, **settings), env)
     assert [state.step for state in states] == [0, 3, 6, 9]
     space = env().action_space
     for state in states:
@@ -83,7 +80,8 @@ def test_what_is_seen_is_what_the_head_computes(tmp_path, algo, env, settings):
         assert state.surface.shape == (len(state.lines[0]),)
         assert space.contains(state.chosen.astype(np.float32) if isinstance(space, spaces.Box) else int(state.chosen[0]) + 5)
         assert (state.value is not None) == (algo == "a3c")
-    newest, last = player.newest(), states[-1]  # of the last step, at which the last state was seen
+    player, last = look.player, states[-1]
+    newest = player.newest()  # of the last step, at which the last state was seen
     actions = np.repeat(last.chosen.reshape(1, -1), len(last.surface), axis=0)
     actions[:, 0] = last.lines[0]
     np.testing.assert_allclose(player.head.energies(newest.output, newest.vector, actions), last.surface, atol=1e-6)
@@ -92,47 +90,51 @@ def test_what_is_seen_is_what_the_head_computes(tmp_path, algo, env, settings):
 
 def test_two_axes_are_a_plane_through_the_chosen_action(tmp_path):
     folder = run_of(tmp_path, "es", PlaneEnv, **SETS, population=4)
-    (state,), _, _ = looked_at(folder, PlaneEnv, count=1, axes=(2, 0), points=5)
+    (state,), _ = looked_at(folder, PlaneEnv, count=1, axes=(2, 0), points=5)
     second, first = state.lines[1], state.lines[0]
     assert (first[0], first[-1], second[0], second[-1]) == (-2.0, 2.0, -1.0, 1.0)
     assert state.surface.shape == (5, 5)
-    watched = []
-    task, snapshot = load(folder, PlaneEnv, None)
-    watching = Watching(make_env(unship(task.env)))
-    again = player_of(task, 0, environment=watching)
+    with looking(folder, PlaneEnv) as again:
 
-    def see(step, action):
-        newest = again.newest()
-        for i, j in ((0, 4), (3, 1)):
-            given = np.array([[second[i], state.chosen[1], first[j]]])
-            watched.append((again.head.energies(newest.output, newest.vector, given)[0], state.surface[i, j]))
+        def see(step, action):
+            newest = again.player.newest()
+            given = np.array([[second[i], state.chosen[1], first[j]] for i, j in ((0, 4), (3, 1))])
+            return again.player.head.energies(newest.output, newest.vector, given)
 
-    watching.watch([0], see)
-    again.play(snapshot, 1)
-    assert len(watched) == 2
-    for energy, drawn in watched:
-        assert energy == pytest.approx(drawn, abs=1e-6)
+        (energies,) = again.along(1, see)
+    assert energies == pytest.approx([state.surface[0, 4], state.surface[3, 1]], abs=1e-6)
 
 
 def test_who_looks_changes_nothing(tmp_path):
     """Sets that are drawn at every transition are drawn as if nobody had looked."""
     folder = run_of(tmp_path, "es", FollowEnv, **SETS, population=4, resample="transition")
     before = asyncrl.evaluate(folder, episodes=1, env=FollowEnv)["returns"]
-    task, snapshot = load(folder, FollowEnv, None)
-    watching = Watching(make_env(unship(task.env)))
-    player = player_of(task, 0, environment=watching)
-    states_along(player, watching, snapshot, task.spec, 10, (0,), 50)
-    assert player.play(snapshot, 1).returns == before
+    with looking(folder, FollowEnv) as look:
+        states_along(look, 10, Cut(look.task.spec, (0,), 50))
+        assert look.player.play(look.snapshot, 1).returns == before
 
 
 def test_a_value_is_that_of_the_network(tmp_path):
     folder = run_of(tmp_path, "a3c", FollowEnv, hidden=(8,))
-    states, player, _ = looked_at(folder, FollowEnv, count=2)
-    policy, rounds, value = player._actor.policy, player._actor.rounds, np.zeros((1, 1), np.float32)
-    value_forward(policy.plan, player._actor.dense, rounds.observation[0], rounds.work, value)
+    states, look = looked_at(folder, FollowEnv, count=2)
+    actor, value = look.player._actor, np.zeros((1, 1), np.float32)
+    policy, rounds = actor.policy, actor.rounds
+    value_forward(policy.plan, actor.dense, rounds.observation[0], rounds.work, value)
     assert states[-1].value == pytest.approx(value[0, 0], abs=1e-5) and states[-1].value != states[0].value
     recurrent = run_of(tmp_path, "a3c", FollowEnv, recurrent=4, name="recurrent")
     assert looked_at(recurrent, FollowEnv, count=2)[0][1].value is None
+
+
+def test_an_observation_is_seen_as_the_network_is_given_it(tmp_path):
+    folder = run_of(tmp_path, "a3c", FollowEnv, normalize_observations=True)
+    with looking(folder, FollowEnv) as look:
+        rounds = look.player._actor.rounds
+        seen = look.along(3, lambda step, action: (look.player.newest().observation.copy(), rounds.raw[0, 0].copy()))
+        shift, scale, _ = rounds.normaliser
+    assert len(seen) == 3
+    for observation, raw in seen:
+        np.testing.assert_allclose(observation, (raw - shift) * scale, rtol=1e-5)
+        assert np.abs(observation - raw).max() > 1e-3
 
 
 @pytest.mark.parametrize(("count", "steps"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (50, list(range(10)))])
@@ -192,9 +194,9 @@ def test_python_and_axes_and_checkpoints(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"algo": "es", "head": "explicit", "population": 4}, r"head 'explicit' of es has no energies .*under black-box search itt, iot\)"),
+        ({"algo": "es", "head": "explicit", "population": 4}, r"head 'explicit' of es has no energies .*under black-box search itt, iot;"),
         ({"algo": "es", "population": 4}, r"head 'auto' of es has no energies .*\(heads that have: .*gaussian, .*itt, iot; under"),
-        ({"algo": "td3", "warm_up": 20, "batch": 16, "replay": 500, "replay_ratio": 0.1}, "head 'auto' of td3 has no energies of actions"),
+        ({"algo": "es", "population": 4}, r"of ddpg, td3, sac values of Box actions are drawn\)"),
     ],
 )
 def test_a_head_without_energies_is_told(tmp_path, monkeypatch, settings, said):

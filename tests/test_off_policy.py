@@ -425,7 +425,8 @@ def test_the_squashed_head_draws_from_the_learners_distribution():
 def test_what_does_not_fit_is_refused(spec, head, text):
     with pytest.raises(UserError, match=text):
         TowerPolicy(spec, head)
-    assert set(with_role(*REPLAY_ROLES)) == {"deterministic", "savo", "squashed"}
+    rivals = {"wolpertinger", "cross-entropy", "joint", "greedy"}
+    assert set(with_role(*REPLAY_ROLES)) == {"deterministic", "squashed", "savo", *rivals}
 
 
 def test_options_can_be_read_without_torch():

@@ -58,17 +58,17 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
 def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     settings = {"steps": 800, "max_failures": 100}
     whole = run_of(tmp_path, **settings)
-    run = run_of(tmp_path, killer([[2]] * 3), env=jittery("Pendulum-v1"), **settings)
-    assert run.error is None and run.summary["status"] == "completed" and run.summary["restarts"] == 3
+    run = run_of(tmp_path, killer([[2]]), env=jittery("Pendulum-v1"), **settings)
+    assert run.error is None and run.summary["status"] == "completed" and run.summary["restarts"] == 1
     assert learned(run) == learned(whole)
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "async"])
 def test_a_run_survives_the_death_of_everybody(tmp_path, mode):
-    run = run_of(tmp_path, killer([[0], [2, 1], [0, 1, 2]]), env=jittery("Pendulum-v1"), mode=mode, steps=1500, max_failures=100)
+    run = run_of(tmp_path, killer([[0, 1, 2]]), env=jittery("Pendulum-v1"), mode=mode, steps=1500, max_failures=100)
     assert run.error is None and run.summary["status"] == "completed"
-    assert run.summary["restarts"] == 6
+    assert run.summary["restarts"] == 3
     check_stored(run)
 
 

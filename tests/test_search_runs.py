@@ -417,6 +417,7 @@ def action_of(run: Run) -> float:
     return float(read_part(newest(run.folder), "run")[1]["parameters"].sum())  # observations are of ones
 
 
+@pytest.mark.slow
 def test_async_has_no_bias_towards_short_episodes(tmp_path):
     """By order of dispatch it goes where sync goes; who takes what arrives first, and drops what is late, goes the wrong way."""
     settings: dict[str, Any] = {"steps": 1500, "normalize_observations": False, "weight_decay": 0.0, "learning_rate": 0.05}

@@ -161,10 +161,10 @@ def killer(victims: list[list[int]], apart: int = 5) -> Any:
 def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path, algo, mode):
     settings = {"mode": mode, "steps": LONG[algo], "explore": ANNEALED[algo], "max_failures": 100}
     whole = stream(tmp_path, algo, **settings)
-    run = stream(tmp_path, algo, killer([[2]] * 4), env=jittery(ENVIRONMENTS[algo]), **settings)
+    run = stream(tmp_path, algo, killer([[2]] * 2), env=jittery(ENVIRONMENTS[algo]), **settings)
     assert run.error is None
     assert run.summary["status"] == "completed"
-    assert run.summary["restarts"] == 4
+    assert run.summary["restarts"] == 2
     assert learned(run) == learned(whole)
     assert run.summary["updates"] == whole.summary["updates"]
 
@@ -266,7 +266,7 @@ class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
     ("algo", "settings", "line"),
     [
         ("td3", {"env": "CartPole-v1"}, "td3 needs Box actions, this environment's are Discrete (algorithms that fit: a3c,"),
-        ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic, savo)"),
+        ("td3", {"head": "gaussian"}, "head 'gaussian' cannot be used with td3 (allowed: auto, deterministic, savo, "),
         ("impala", {"env": "Pendulum-v1", "head": "squashed"}, "head 'squashed' cannot be used with impala (it is that of sac)"),
         ("td3", {"recurrent": 8}, "recurrent = 8 cannot be used with td3"),
         ("td3", {"trunk": "shared"}, "trunk = shared cannot be used with td3 (allowed: separate)"),
@@ -279,7 +279,7 @@ class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
         ("td3", {"replay": 10}, "smaller than a batch"),
         ("td3", {"replay": 10**12}, "bytes of memory"),
         ("td3", {"explore": "temperature:2"}, "cannot be used with td3"),
-        ("impala", {"explore": "gaussian:0.1"}, "needs Box"),
+        ("impala", {"explore": "gaussian:0.1"}, "cannot be used with impala (allowed: "),
         ("impala", {"explore": "entropy:0.1"}, "cannot be used with impala"),
         ("td3", {"replay_ratio": 0.0}, "replay_ratio = 0"),
         ("td3", {"replay_ratio": float("nan")}, "replay_ratio = nan"),

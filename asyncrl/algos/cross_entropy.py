@@ -73,6 +73,10 @@ class CrossEntropy(ProposingLearner):
         best = picked(drawn, scores(layers, observation, drawn).argmax(0))
         return self.landed((self.smoothed(best) if following else best)[None])
 
+    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        """What is found [1, B, C] at observation [B, D]: nobody proposes, and samples mean nothing one by one."""
+        return self.greedy(observation)[None]
+
     def _sought(self, layers: list[tuple[torch.Tensor, torch.Tensor]], observation: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
         """The samples [N, B, C] of the last iteration at observation [B, D], from normal [iterations, N, B or 1, C]."""
         mean, deviation = 0.0 * normal[0, 0], 1.0 + 0.0 * normal[0, 0]

@@ -105,6 +105,9 @@ class ProposingLearner(MaximisingLearner, Td3):
         By the networks, without noise; or `following`: in the target, by those that follow them and, of items, with smoothing.
         """
 
+    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.candidates(observation, following=False)
+
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:
         import torch
 

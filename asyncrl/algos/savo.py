@@ -92,6 +92,7 @@ class Savo(SurrogateLearner, ProposingLearner):
         return proposals if self.items is None else self.landed(self.smoothed(proposals))
 
     def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        """The actors' [K, B, C] at observation [B, D], without noise; of items before they land on one."""
         import torch
 
         return torch.stack(self.policy.run(observation))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,9 +32,18 @@ class SurrogateLearner(MaximisingLearner):
     chosen: SavoOptions
     surrogates: Surrogates | None
 
-    @abstractmethod
-    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
-        """The actors' [K, B, C] at observation [B, D], without noise."""
+    def values(self, observation: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
+        """At observation [1, D] of action [n, C]: Q [n], and of each surrogate `psi_i` [n], told what the actors before it propose."""
+        import torch
+
+        found = super().values(observation, action)
+        if self.surrogates is None or self.items is not None:
+            return found
+        with torch.no_grad():
+            told = self.proposals(observation)[:-1]
+            points = action[None, :, None].expand(len(told), -1, -1, -1)
+            values = self.surrogates.run(observation, points, told)[..., 0]
+        return {**found, **{f"psi_{i}": one for i, one in enumerate(values, start=1)}}
 
     def chooser(self) -> Any:
         return self.critics.layers[0] if self.chosen.target_choice == "online" else super().chooser()

@@ -42,7 +42,8 @@ class Td3Options(OffPolicyOptions):
     policy_delay: Annotated[int, COUNT] = 2
     """Updates of the critics for one of the policy and the targets."""
     target_noise: Annotated[float | None, NOT_NEGATIVE] = None
-    """Deviation of the noise on the target policy's actions; 0 for no noise; none for 0.2, under head savo for 0."""
+    """Deviation of the noise on the target policy's actions; 0 for no noise; none for 0.2, under head savo and its
+    rivals for 0, but for greedy with behaviour noise."""
     target_noise_clip: Annotated[float, NOT_NEGATIVE] = 0.5
     """That noise is clipped to this magnitude."""
 
@@ -88,9 +89,13 @@ class Td3(OffPolicyLearner):
         import torch
 
         with torch.no_grad():
-            action = self.smoothed(self.policy.run_targets(next_observation)[0].tanh_())
+            action = self.smoothed(self.following(next_observation))
             values = torch.cat(self.critics.run_targets(torch.cat([next_observation, action], 1)), 1)
             return torch.addcmul(reward[:, None], discount[:, None], values.amin(1, keepdim=True))
+
+    def following(self, next_observation: torch.Tensor) -> torch.Tensor:
+        """What y supposes to be done at next_observation [B, D]: the target policy's actions [B, C], without noise."""
+        return self.policy.run_targets(next_observation)[0].tanh_()
 
     def greedy(self, observation: torch.Tensor) -> torch.Tensor:
         import torch
@@ -114,7 +119,7 @@ class Td3(OffPolicyLearner):
         if self.counts[0] % o.policy_delay:
             return {}
         self.counts[1] += 1
-        figures = self._improve_policy(observation)
+        figures = self.improve_policy(observation)
         self.policy.follow(o.tau)
         self.critics.follow(o.tau)
         return figures
@@ -128,7 +133,8 @@ class Td3(OffPolicyLearner):
         action = self.policy.run(observation)[0].tanh()
         return action, -forward(self.critics.layers[0], torch.cat([observation, action], 1)).mean()
 
-    def _improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
+    def improve_policy(self, observation: torch.Tensor) -> dict[str, float]:
+        """The policy's step at observation [B, D]. Returns figures to log."""
         o = self.options
         action, loss = self.descent(observation)
         length = self.policy.step(loss, o.policy_learning_rate, int(self.counts[1]), o.max_gradient_norm)

@@ -89,7 +89,8 @@ def play(args: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Landscape:
-    """Draw the energies of actions at states along a greedy episode, of which the head takes the least: an image for TensorBoard too."""
+    """Draw what the policy prefers at states along a greedy episode, as an image for TensorBoard too: the energies of actions, of which the
+    head takes the least; of ddpg, td3 and sac the values of actions, surrogates of head savo among them, with what every actor proposes."""
 
     run: Run
     """The run's folder."""
@@ -109,16 +110,16 @@ class Landscape:
 
 
 def landscape(args: list[str]) -> int:
-    """Draw the energies of actions at states along an episode."""
+    """Draw the energies or values of actions at states along an episode."""
     given = parse(Landscape, args, "asyncrl landscape")
     check_at_least_one(states=given.states)
     check_writable(given.out)
     check_seed(given.seed)
 
     from asyncrl.landscapes.landscape import landscape as draw
-    from asyncrl.landscapes.landscape import line_of
+    from asyncrl.landscapes.telling import told
 
-    print(line_of(draw(given.run, given.out, given.states, given.seed, given.points, given.axes, given.checkpoint)))
+    print(told(draw(given.run, given.out, given.states, given.seed, given.points, given.axes, given.checkpoint)))
     return 0
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from asyncrl.cli.arguments import EXIT_CODES, Env
 from asyncrl.cli.parsing import option_names, parse
 from asyncrl.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from asyncrl.heads.options import HeadOptions
 
 ENV_HELP = "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc."
 
@@ -102,7 +105,7 @@ def experiment_type(algo: str, head: str = "auto") -> type[Any]:
         ("algo", Annotated[str, tyro.conf.Suppress], dataclasses.field(default=algo, kw_only=True)),
         ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help=ENV_HELP)], dataclasses.field(kw_only=True)),
         ("mode", str, dataclasses.field(default=entry.default_mode)),
-        ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo))], dataclasses.field(default="")),
+        ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo, of_head))], dataclasses.field(default="")),
         ("head", Annotated[str, tyro.conf.arg(help=_head_help())], dataclasses.field(default="auto")),
         ("options", options, dataclasses.field(default_factory=entry.options_type)),
         ("network", network, dataclasses.field(default_factory=network)),
@@ -119,8 +122,8 @@ def _head_help() -> str:
     return f"Policy head; auto picks the one that fits the action space. Heads with options of their own: {', '.join(names)} ({example})."
 
 
-def _explore_help(algo: str) -> str:
-    """The help text of `--explore`, which depends on the algorithm."""
+def _explore_help(algo: str, of_head: type[HeadOptions]) -> str:
+    """The help text of `--explore`, which depends on the algorithm, and on the head, whose options are an `of_head`."""
     from asyncrl.algos import ALGORITHMS
 
     entry = ALGORITHMS[algo]
@@ -135,5 +138,6 @@ def _explore_help(algo: str) -> str:
         )
     if not kinds:
         return f"Exploration per worker; {algo} has none."
-    without = f"; without it {entry.default_explore}" if entry.default_explore else ""
+    usual = of_head().explore(entry.default_explore)
+    without = f"; without it {usual}" if usual else ""
     return f"Exploration per worker, of {', '.join(kinds)}, for example {kinds[0]}:0.1 or {kinds[0]}:0.1,0.3 (see `asyncrl list`){without}."

@@ -6,6 +6,7 @@
     action_values           the head of value learning
     squashed                heads of policies that learn from a replay
     savo         the head of seed 002: successive actors propose, the critic picks
+    greedy       a rival of it: Gaussian policies drawn to the best of their actions (Greedy-AC, Greedy-TD3)
     wolpertinger, cross_entropy, joint   what it is compared with: the critic picks near to one actor's action, seeks its own
                  maximum, or picks among the proposals of one network
     itt, iot, explicit      implicit policies of seed 000, which choose from a set of actions, and what they are compared with
@@ -32,6 +33,7 @@ from asyncrl.heads.categorical import CategoricalHead
 from asyncrl.heads.cross_entropy import CrossEntropyHead
 from asyncrl.heads.explicit import ExplicitHead
 from asyncrl.heads.gaussian import GaussianHead
+from asyncrl.heads.greedy import GreedyHead
 from asyncrl.heads.head import Head
 from asyncrl.heads.iot import OneTowerHead
 from asyncrl.heads.itt import TwoTowerHead
@@ -52,6 +54,7 @@ HEADS: dict[str, type[Head]] = {
         WolpertingerHead,
         CrossEntropyHead,
         JointHead,
+        GreedyHead,
         TwoTowerHead,
         OneTowerHead,
         ExplicitHead,

@@ -26,6 +26,10 @@ class HeadOptions:
         """Black-box search: in which generations the head's own parameters are varied and updated, in others they rest."""
         return "1"
 
+    def explore(self, usual: str) -> str:
+        """With a replay: the exploration settings of a run whose user names none; `usual`: the algorithm's."""
+        return usual
+
     def check_role(self, role: Role, algo: str) -> None:
         """Raise UserError for options that mean nothing where the head has this role, which is that of `algo`."""
 

@@ -13,7 +13,7 @@ class Role(Enum):
     ACTION_VALUES = "action values"
     """Q(s, .) with a target network: q1, sarsa and nq."""
     REPLAY = "replay"
-    """Deterministic policies that learn from a replay, by the gradient of a critic: ddpg and td3."""
+    """Policies that learn from a replay, deterministic and by a critic's gradient but where `Head.learners` names others: ddpg and td3."""
     SOFT_REPLAY = "soft replay"
     """Stochastic policies that learn from a replay: sac."""
     SEARCH = "search"

@@ -40,6 +40,7 @@ from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.proposing.picking import decide, disturbed, nearest
 from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import ALONE, EPSILON, RoundArrays
+from asyncrl.heads.squashed import BEFORE_TANH
 from asyncrl.shared.arrays import Layout
 from asyncrl.shared.compiled import njit
 
@@ -167,7 +168,7 @@ class SoftSavoHead(SavoHead):
     """Every actor is Gaussian, outputs are means [C] and log deviations [C]: `asyncrl.heads.soft_savo`."""
 
     action_kinds: ClassVar[tuple[str, ...]] = ("box",)
-    outputs_each: ClassVar[int] = 2
+    spread = BEFORE_TANH
     noise: ClassVar[str] = "normal"
     kernels: ClassVar[tuple[Any, Any]] = (soft_savo.choose, soft_savo.act)
 
@@ -181,4 +182,4 @@ class SoftSavoHead(SavoHead):
         return {"outputs": ((self.actors, self.policy_outputs), np.float32), **{name: scratch[name] for name in used}}
 
     def own(self, vector: Floats, r: RoundArrays) -> tuple[Any, ...]:
-        return (self.cell.plan, self.critic_plan), vector, self._starts, self.bounds, r.knobs
+        return (self.cell.plan, self.critic_plan), vector, self._starts, (self.spread, self.log_std), self.bounds, r.knobs

@@ -20,9 +20,10 @@ from asyncrl.shared.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def choose(plans, vector, starts, bounds, knobs, observation, first, noise, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
+def choose(plans, vector, starts, spread, bounds, knobs, observation, first, noise, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
     """Write action[E, C + K * C] and bounded[E, C]: see the module. first[E, 2 C]: the first actor's outputs.
 
+    spread: how they are drawn, (spread, log_std) of `choose_within`.
     noise[1, e, C] decides whether actions are uniform; the numbers before it are the first proposal then, those after it the others.
     """
     outputs, proposals, cell_work = scratch[0], scratch[1], scratch[2]
@@ -38,8 +39,8 @@ def choose(plans, vector, starts, bounds, knobs, observation, first, noise, extr
                 for c in range(components):
                     proposals[i, c] = 2.0 * noise[1, e, i * components + c + int(i > 0)] - 1.0
         action[e, components:] = proposals.reshape(actors * components)
-        own = outputs[best : best + 1]
-        choose_within(own, True, bounds, knobs, noise[:, row], extra_noise[row], action[row, :components], bounded[row])
+        how = (*spread, bounds, knobs)
+        choose_within(outputs[best : best + 1], *how, noise[:, row], extra_noise[row], action[row, :components], bounded[row])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -3,6 +3,7 @@
     deterministic  tanh(output): DDPG, TD3
     squashed       tanh(u), u normal with mean and log deviation both given by the network: SAC
 
+and the base of others that are learned from a replay (`savo` and its rivals).
 What is stored and learnt from is the action within [-1, 1] that was taken, noise and clipping included.
 """
 
@@ -23,25 +24,28 @@ from asyncrl.heads.roles import Role
 from asyncrl.heads.rounds import EPSILON, TEMPERATURE, RoundArrays
 from asyncrl.shared.compiled import njit
 
-LOG_STD_LOW, LOG_STD_HIGH = SQUASHED_LOG_STD
+MEAN_ALONE, BEFORE_TANH, AFTER_TANH = range(3)
+"""What becomes of normal numbers: nothing, or times the deviation they are added to the output before tanh, or to the action."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def choose_within(policy_output, stochastic, bounds, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
-    """action[E, C] = clip(tanh(output + temperature * deviation * noise[0]) + extra_noise, -1, 1), bounded = the same within bounds.
+def choose_within(policy_output, spread, log_std, bounds, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
+    """action[E, C] = clip(tanh(output) + extra_noise, -1, 1), bounded = the same within bounds.
 
-    With probability epsilon (noise[1, e, C] below it) an action is uniform instead.
+    By `spread`, temperature * deviation * noise[0] is added too, within the tanh or outside; log_std[2] is the range of the
+    deviation's logarithm. With probability epsilon (noise[1, e, C] below it) an action is uniform instead.
     """
     temperature, epsilon = knobs[TEMPERATURE], knobs[EPSILON]
     components = action.shape[1]
     for e in range(action.shape[0]):
         uniform = noise[1, e, components] < epsilon
         for c in range(components):
-            u = np.float64(policy_output[e, c])
-            if stochastic:
-                log_std = np.float64(policy_output[e, components + c])
-                u += temperature * math.exp(min(max(log_std, LOG_STD_LOW), LOG_STD_HIGH)) * noise[0, e, c]
-            within = min(max(math.tanh(u) + extra_noise[e, c], -1.0), 1.0)
+            u, drawn = np.float64(policy_output[e, c]), 0.0
+            if spread != MEAN_ALONE:
+                logarithm = np.float64(policy_output[e, components + c])
+                drawn = temperature * math.exp(min(max(logarithm, log_std[0]), log_std[1])) * noise[0, e, c]
+            within = math.tanh(u + drawn) if spread == BEFORE_TANH else math.tanh(u) + drawn
+            within = min(max(within + extra_noise[e, c], -1.0), 1.0)
             if uniform:
                 within = 2.0 * noise[1, e, c] - 1.0
             action[e, c] = within
@@ -50,18 +54,20 @@ def choose_within(policy_output, stochastic, bounds, knobs, noise, extra_noise, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _act(plan, vector, work, normaliser, raw, observation, policy_output, stochastic, bounds, knobs, noise, extra, action, bounded, t):  # type: ignore[no-untyped-def]
+def _act(plan, vector, work, normaliser, raw, observation, policy_output, spread, log_std, bounds, knobs, noise, extra, action, bounded, t):  # type: ignore[no-untyped-def]
     sound = normalise(raw[t], normaliser, observation[t])
     policy_forward(plan, vector, observation[t], work, policy_output)
-    choose_within(policy_output, stochastic, bounds, knobs, noise[:, t], extra[t], action[t], bounded[t])
+    choose_within(policy_output, spread, log_std, bounds, knobs, noise[:, t], extra[t], action[t], bounded[t])
     return sound
 
 
 class ReplayHead(Head):
-    """Base of the two heads: actions are stored within [-1, 1] and scaled to finite bounds for the environment."""
+    """Base of the heads for a replay: actions are stored within [-1, 1] and scaled to finite bounds for the environment."""
 
-    stochastic: ClassVar[bool]
-    """Whether the outputs are mean and logarithm of the deviation, [2 C]; otherwise the mean alone, [C]."""
+    spread: int = MEAN_ALONE
+    """What becomes of normal numbers (above). MEAN_ALONE needs means alone as outputs, [C]; others log deviations besides, [2 C]."""
+    log_std: ClassVar[tuple[float, float]] = SQUASHED_LOG_STD
+    """Within these lies the logarithm of the deviation."""
     action_kinds: ClassVar[tuple[str, ...]] = ("box",)
     action_dtype: ClassVar[type] = np.float32
 
@@ -69,15 +75,22 @@ class ReplayHead(Head):
         if not all(map(math.isfinite, (*spec.action_low, *spec.action_high))):
             raise UserError(f"head {self.name!r} needs Box actions with finite bounds; this environment's reach to infinity")
         super().__init__(spec, options)
-        self.policy_outputs = self.components * (2 if self.stochastic else 1)
+        self.policy_outputs = self.outputs_each * self.components
+
+    @property
+    def outputs_each(self) -> int:
+        """Numbers of the network for a component, by `spread`: its mean, or besides its log deviation."""
+        return 1 if self.spread == MEAN_ALONE else 2
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r = rounds
-        choose_within(r.policy_output, self.stochastic, self.bounds, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
+        own = (self.spread, self.log_std, self.bounds, r.knobs)
+        choose_within(r.policy_output, *own, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
-        return _act, (*inputs, self.stochastic, self.bounds, r.knobs, r.noise, r.extra_noise, r.action, r.bounded)
+        own = (self.spread, self.log_std, self.bounds, r.knobs)
+        return _act, (*inputs, *own, r.noise, r.extra_noise, r.action, r.bounded)
 
 
 class DeterministicHead(ReplayHead):
@@ -86,7 +99,6 @@ class DeterministicHead(ReplayHead):
     name: ClassVar[str] = "deterministic"
     description: ClassVar[str] = "one action, within its bounds by tanh: Box actions with finite bounds"
     roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY})
-    stochastic: ClassVar[bool] = False
 
 
 class SquashedHead(ReplayHead):
@@ -96,4 +108,4 @@ class SquashedHead(ReplayHead):
     description: ClassVar[str] = "normal, squashed by tanh, deviation by the network: Box actions with finite bounds"
     roles: ClassVar[frozenset[Role]] = frozenset({Role.SOFT_REPLAY})
     noise: ClassVar[str] = "normal"
-    stochastic: ClassVar[bool] = True
+    spread = BEFORE_TANH

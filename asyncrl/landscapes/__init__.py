@@ -1,6 +1,14 @@
-"""Pictures of what a policy prefers: the energy of actions at states along an episode (`asyncrl landscape RUN`).
+"""Pictures of what a policy prefers at states along an episode (`asyncrl landscape RUN`): energies of actions, or their values.
 
-    landscape    a run's checkpoint -> a picture in its folder
-    states       an episode is played, and at some of its steps is looked at what the head computes
-    drawing      what was seen, drawn by matplotlib
+    landscape      a run's checkpoint -> a picture in its folder
+    looking        the checkpoint is opened, an episode is played, and at some of its steps somebody looks
+    cuts           which actions are looked at: one or two components vary
+    states         what a head computes there: energies
+    values         what the critics of a learner say there, and what its actors propose
+    optima         local optima on a grid, counted
+    gaps           figures for studies: the chosen action's value beside the first actor's and the largest of a grid
+    picture        what all pictures have in common
+    drawing        energies, drawn
+    value_lines, value_maps, value_marks    values, drawn: of one component, of two, and what both have in common
+    telling        what a picture shows, in words
 """

@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from asyncrl.algos import ALGORITHMS
+from asyncrl.algos.entries import Replayed
 from asyncrl.bench.more_wild.plot import check_plots
-from asyncrl.envs import closed_environments, kept_generators, make_env, seed_generators, unship
 from asyncrl.envs.make import EnvSource
-from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads import HEADS
 from asyncrl.heads.roles import Role
-from asyncrl.landscapes.drawing import drawn
-from asyncrl.landscapes.states import State, Watching, states_along
+from asyncrl.landscapes import drawing, value_lines, value_maps
+from asyncrl.landscapes.cuts import Cut, check_points
+from asyncrl.landscapes.looking import Look, check_states, looking
+from asyncrl.landscapes.states import states_along
+from asyncrl.landscapes.values import means, values_along
+from asyncrl.learners.off_policy import OffPolicyLearner
 from asyncrl.monitor.images import add_image
-from asyncrl.session.loading import load
 from asyncrl.store.durable_files import write_file
-from asyncrl.topologies.players import player_of
-from asyncrl.workers.plan import Task
-from asyncrl.workers.player import GreedyPlayer
 
-POINTS_OF_ONE, POINTS_OF_TWO = 201, 61
-"""Points of a continuous axis, where it is the only one and where there are two."""
 FOLDER = "landscape"
 """Where TensorBoard's image lies in the run's folder: apart, since a run that is going on is the one writer of the files beside it."""
 
@@ -40,7 +38,10 @@ def landscape(
     env: EnvSource | None = None,
     network_function: Any = None,
 ) -> dict[str, Any]:
-    """Draw the energies of actions at `states` states evenly along one greedy episode, of which the head takes the least.
+    """Draw what the policy prefers at `states` states evenly along one greedy episode.
+
+    Of a head that chooses by energies these are drawn: it takes the least. Of an algorithm with a replay it is the value of actions by
+    the first critic, and by each surrogate if there are any, with the proposals of all actors and the action that was chosen.
 
     Args:
         out: a .png file; None for landscape.png in the run's folder.
@@ -51,53 +52,57 @@ def landscape(
         env, network_function: as for `asyncrl.evaluate`.
 
     Returns:
-        file, head, energy (what it is), steps (of the checkpoint), axes, and states: a list of `asyncrl.landscapes.states.State`.
+        file, head, steps (of the checkpoint), axes; of energies also energy (what it is) and states: a list of
+        `asyncrl.landscapes.states.State`; of values algo, whole (whether the axes are all components), states: a list of
+        `asyncrl.landscapes.values.ValueState`, and means: what `asyncrl.landscapes.values.means` tells of them.
 
     Raises:
-        UserError: matplotlib is missing, the head has no energies, an argument or the checkpoint cannot be used.
+        UserError: matplotlib is missing, there are neither energies nor values, an argument or the checkpoint cannot be used.
     """
     check_plots()
     folder, file = Path(run_folder), Path(run_folder, "landscape.png") if out is None else Path(out)
-    _check(file, states, points)
-    task, snapshot = load(folder, env, network_function, checkpoint)
-    _check_writable(file.absolute().parent, folder)
-    with kept_generators(), closed_environments():
-        seed_generators(seed)
-        watching = Watching(make_env(unship(task.env)))
-        player = player_of(task, seed, environment=watching)
-        _check_head(task, player)
-        shown = _axes(task.spec, axes)
-        count = points or (POINTS_OF_ONE if len(shown) == 1 else POINTS_OF_TWO)
-        found = states_along(player, watching, snapshot, task.spec, states, shown, count)
-    named = f"{folder.resolve().name} after {snapshot.steps:,} steps, head {player.head.name}"
-    title = f"{named}: {player.energy}, of which the least is chosen"
-    picture, size = drawn(found, task.spec, shown, player.energy, title)
-    write_file(file, [picture])
-    add_image(folder / FOLDER, "landscape", picture, size, snapshot.steps)
-    return {
-        "file": str(file),
-        "head": player.head.name,
-        "energy": player.energy,
-        "steps": snapshot.steps,
-        "axes": list(shown),
-        "states": found,
-    }
-
-
-def line_of(result: dict[str, Any]) -> str:
-    """What `landscape` has drawn, on one line."""
-    found: list[State] = result["states"]
-    steps = ", ".join(str(state.step) for state in found)
-    return f"{result['file']}: {result['energy']} of head {result['head']} at steps {steps} of an episode"
-
-
-def _check(file: Path, states: int, points: int | None) -> None:
     if file.suffix.lower() != ".png":
         raise UserError(f"out = {str(file)!r} cannot be used (allowed: a .png file)")
-    if states < 1:
-        raise UserError(f"states = {states} cannot be used (allowed: whole numbers from 1)")
-    if points is not None and points < 2:
-        raise UserError(f"points = {points} cannot be used (allowed: whole numbers from 2)")
+    check_states(states)
+    check_points(points)
+    with looking(folder, env, network_function, checkpoint, seed) as look:
+        _check_writable(file.absolute().parent, folder)
+        cut = Cut(look.task.spec, axes, points)
+        drawn = _energies(look, states, cut) if look.learner is None else _values(look, look.learner, states, cut)
+    write_file(file, [drawn.picture])
+    add_image(folder / FOLDER, "landscape", drawn.picture, drawn.size, look.snapshot.steps)
+    common = {"file": str(file), "head": look.player.head.name, "steps": look.snapshot.steps, "axes": list(cut.axes)}
+    return {**common, **drawn.told}
+
+
+class _Drawn(NamedTuple):
+    picture: bytes
+    """A PNG file."""
+    size: tuple[int, int]
+    """Its width and height in pixels."""
+    told: dict[str, Any]
+    """What the result says besides."""
+
+
+def _energies(look: Look, states: int, cut: Cut) -> _Drawn:
+    _check_head(look)
+    energy, found = look.player.energy, states_along(look, states, cut)
+    title = f"{_named(look)}, head {look.player.head.name}: {energy}, of which the least is chosen"
+    return _Drawn(*drawing.drawn(found, look.task.spec, cut.axes, energy, title), {"energy": energy, "states": found})
+
+
+def _values(look: Look, learner: OffPolicyLearner, states: int, cut: Cut) -> _Drawn:
+    task, found = look.task, values_along(look, learner, states, cut)
+    held = "" if cut.whole else "; other components are those of the chosen action"
+    words = f"values of actions; the gap is that of the chosen action to the largest Q{held}"
+    title = f"{_named(look)}, {task.algo} with head {look.player.head.name}\n{words}"
+    draw = value_lines.drawn if len(cut.axes) == 1 else value_maps.drawn
+    told = {"algo": task.algo, "whole": cut.whole, "states": found, "means": means(found)}
+    return _Drawn(*draw(found, task.spec, title), told)
+
+
+def _named(look: Look) -> str:
+    return f"{look.folder.resolve().name} after {look.snapshot.steps:,} steps"
 
 
 def _check_writable(*folders: Path) -> None:
@@ -107,22 +112,13 @@ def _check_writable(*folders: Path) -> None:
             raise UserError(f"folder {str(folder)!r} cannot be written to (allowed: a writable one)")
 
 
-def _check_head(task: Task, player: GreedyPlayer) -> None:
-    """Raise UserError where the head has no energies in this family of algorithms; names those that have."""
-    if player.energy:
+def _check_head(look: Look) -> None:
+    """Raise UserError where the head has no energies in this family of algorithms; names those that have, and who has values."""
+    if look.player.energy:
         return
     having = [name for name, head in HEADS.items() if head.energy]
     searched = [name for name in having if Role.SEARCH in HEADS[name].roles and not HEADS[name].decides]
-    said = f"head {task.head!r} of {task.algo} has no energies of actions to draw"
-    raise UserError(f"{said} (heads that have: {', '.join(having)}; under black-box search {', '.join(searched)})")
-
-
-def _axes(spec: EnvSpec, given: Sequence[int]) -> tuple[int, ...]:
-    """The components that are drawn. Raises UserError for those that the action does not have."""
-    components = spec.action_size
-    axes = tuple(given) or tuple(range(min(components, 2)))
-    if len(axes) > 2 or len(set(axes)) < len(axes) or not all(0 <= axis < components for axis in axes):
-        words = ",".join(map(str, axes))
-        there = "0, the only component" if components == 1 else f"one or two different components, 0 to {components - 1}"
-        raise UserError(f"axes = {words} cannot be used (allowed: {there})")
-    return axes
+    replayed = [name for name, entry in ALGORITHMS.items() if isinstance(entry, Replayed)]
+    said = f"head {look.task.head!r} of {look.task.algo} has no energies of actions to draw"
+    heads = f"heads that have: {', '.join(having)}; under black-box search {', '.join(searched)}"
+    raise UserError(f"{said} ({heads}; of {', '.join(replayed)} values of Box actions are drawn)")

@@ -63,7 +63,8 @@ class OffPolicyOptions(StepOptions):
     """Where the learner's networks live: cpu | cuda | cuda:1 | mps. Actors and replay stay on the processor; batches are copied.
     Checkpoints are the same for all."""
     max_gradient_norm: Annotated[float | None, NOT_NEGATIVE] = None
-    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under head savo for 1."""
+    """Gradients of each kind of network are scaled down to this Euclidean norm; 0 for no limit; none for 0, under head
+    savo and its rivals for 1."""
     reward_scale: Annotated[float, FINITE] = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own)."""
 
@@ -185,6 +186,26 @@ class OffPolicyLearner(ABC):
     @abstractmethod
     def greedy(self, observation: torch.Tensor) -> torch.Tensor:
         """What is done at observation [B, D] in an evaluation: actions [B, C] within [-1, 1]."""
+
+    def proposals(self, observation: torch.Tensor) -> torch.Tensor:
+        """What is chosen among at observation [B, D], without noise: [K, B, C] within [-1, 1], the first what one actor alone would do.
+
+        Usually K is 1. Gradients may flow.
+        """
+        return self.greedy(observation)[None]
+
+    def values(self, observation: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What its functions say at observation [1, D] of action [n, C] within [-1, 1]: values [n] by name, without gradients.
+
+        `q` is the first critic, which comes first; others that steer an actor follow, in the order of the actors. Pictures
+        (`asyncrl landscape`) and studies ask for them.
+        """
+        import torch
+
+        from asyncrl.heads.networks.towers import forward
+
+        with torch.no_grad():
+            return {"q": forward(self.critics.layers[0], torch.cat([observation.expand(len(action), -1), action], 1))[:, 0]}
 
     @abstractmethod
     def target(self, reward: torch.Tensor, discount: torch.Tensor, next_observation: torch.Tensor) -> torch.Tensor:

@@ -26,10 +26,8 @@ from asyncrl.trajectory import Trajectory
 DRAWS = 0x4E9
 """What a stream of random numbers is for: part of its key."""
 
-
 CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm", "skipped")
 REPLAY = ("replay_size", "age_versions", "age_versions_max", "age_steps", "age_steps_max")
-
 
 MOST_UPDATES = 2**53
 """Up to here floating-point numbers count every one."""
@@ -82,7 +80,7 @@ class ReplayUpdater(Updater):
         options: OffPolicyOptions = task.options
         self._options, self._task = options, task
         self._warm_up_steps = options.warm_up_for(task.target_steps)
-        self._learner = self.learner(task, policy)
+        self._learner = self.new_learner(task, policy)
         self._envs = task.envs_per_worker
         fields = _fields(task)
         self._beside, self._components = _places(task), policy.head.components
@@ -94,10 +92,18 @@ class ReplayUpdater(Updater):
         self._updates = np.zeros(1, np.int64)
         self._ratio = written(options.replay_ratio)
 
-    def learner(self, task: Any, policy: Policy) -> OffPolicyLearner:
+    @classmethod
+    def new_learner(cls, task: Any, policy: Policy) -> OffPolicyLearner:
         """The algorithm's networks and its update, for the environment and the network of the task and the policy's head."""
         hidden = task.network.hidden or HIDDEN
-        learner: OffPolicyLearner = self.learner_type.under(policy.head, task.spec.observation_size, task.options, task.seed, hidden)
+        learner: OffPolicyLearner = cls.learner_type.under(policy.head, task.spec.observation_size, task.options, task.seed, hidden)
+        return learner
+
+    @classmethod
+    def learner_of(cls, task: Any, policy: Policy, state: Mapping[str, NDArray[Any]]) -> OffPolicyLearner:
+        """The same as it was when `state` was given, without a replay."""
+        learner = cls.new_learner(task, policy)
+        learner.restore(_part(state, "learner/"))
         return learner
 
     @staticmethod

@@ -5,5 +5,5 @@
     reports       reports to TensorBoard, metrics.jsonl, the terminal and the summary
     evaluations   evaluations in a process of their own
     folder        a run's folder and its experiment.json
-    loading       its checkpoint, ready to be played
+    loading       its checkpoint, ready to be played, and what learned in it
 """

@@ -1,4 +1,4 @@
-"""A run's checkpoint, ready to be played."""
+"""A run's checkpoint, ready to be played, and what learned in it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.tables import kept_tables
+from asyncrl.learners.off_policy import OffPolicyLearner
 from asyncrl.session.folder import other_environment, read_experiment
 from asyncrl.shared.parameters import FLOATS_PER_LINE
-from asyncrl.store.checkpoint import check, is_sealed, newest, read_part, step_of
+from asyncrl.store.checkpoint import check, folder_of, is_sealed, newest, parts, read_part, step_of
 from asyncrl.topologies.players import policy_of
+from asyncrl.topologies.streams.learner import LEARNER_PART
+from asyncrl.topologies.streams.plan import learner_of
 from asyncrl.workers.plan import Task, task_of
 from asyncrl.workers.player import Snapshot
 
@@ -35,6 +38,20 @@ def load(folder: Path, env: EnvSource | None, network_function: Any, step: int |
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
     limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
     return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))
+
+
+def load_learner(folder: Path, task: Task, snapshot: Snapshot) -> OffPolicyLearner | None:
+    """What learned by a replay in the run's `task`, as it stood when `snapshot` was taken, both from `load`; None without a replay.
+
+    Raises UserError for a checkpoint without the learner's state, as earlier versions wrote them.
+    """
+    return learner_of(task, lambda: _learner_state(folder_of(folder, snapshot.steps)))
+
+
+def _learner_state(checkpoint: Path) -> dict[str, Any]:
+    if LEARNER_PART not in parts(checkpoint):
+        raise UserError(f"checkpoint {str(checkpoint)!r} has no learner in it, so no values of actions (--checkpoint: another one)")
+    return read_part(checkpoint, LEARNER_PART)[1]
 
 
 def check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:

@@ -57,6 +57,8 @@ class Newest(NamedTuple):
     """Parameters as the head reads them."""
     value: float | None
     """v(s); None where the policy has none, or one that depends on what came before."""
+    observation: NDArray[np.float32] | None = None
+    """[D] as the network was given it, normalised where the run's are; None under black-box search."""
 
 
 class GreedyPlayer(Protocol):
@@ -101,7 +103,7 @@ class PolicyPlayer(GreedyPlayer):
 
             with torch.inference_mode():
                 value = float(policy.module(actor.dense, None)[0](torch.from_numpy(actor.rounds.observation[0]))[1][0])
-        return Newest(output, actor.dense, value)
+        return Newest(output, actor.dense, value, actor.rounds.observation[0, 0])
 
     def _ended(self, episode_return: float, length: int) -> None:
         self._done.append((episode_return, length))

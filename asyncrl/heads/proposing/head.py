@@ -39,10 +39,7 @@ class ProposingHead(ReplayHead):
     options_type: ClassVar[type[HeadOptions]] = ProposingOptions
     roles: ClassVar[frozenset[Role]] = frozenset({Role.REPLAY})
     action_kinds: ClassVar[tuple[str, ...]] = ("box", "discrete")
-    stochastic: ClassVar[bool] = False
     acts_with_critic: ClassVar[bool] = True
-    outputs_each: ClassVar[int] = 1
-    """Numbers that an actor gives for a component: what it proposes; or 2, mean and log deviation."""
 
     kernels: ClassVar[tuple[Any, Any]]
 

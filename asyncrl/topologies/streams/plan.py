@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from asyncrl.heads.choice import REPLAY_ROLES, refuse_replay_head, replay_head, 
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import tables_layout
 from asyncrl.heads.tower import TowerPolicy, check_replay_network
-from asyncrl.learners.off_policy import HIDDEN
+from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner
+from asyncrl.learners.replays import ReplayUpdater
 from asyncrl.learners.updater import Updater
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
@@ -52,12 +53,23 @@ def stream_policy(task: Task) -> Policy:
         return task.policy()
     head = replay_head(task.head, task.algo, own)
     if head == own:  # others may serve actions for which the algorithm is not made, and say so themselves
-        check_actions(task.algo, task.spec.action_kind)
+        _check_actions(task)
     check_replay_network(task.network, task.algo)
     if task.network_function is not None:
         raise UserError(f"network_function cannot be used with {task.algo}: its networks are ours (--hidden; a3c, impala can)")
     role = role_under(own, searches=False, learns_values=False)
     return TowerPolicy(task.spec, head, task.network.hidden or HIDDEN, task.network.head_options, role)
+
+
+def _check_actions(task: Task) -> None:
+    """Raise UserError where an algorithm's own head is not made for the actions; names its other heads that are."""
+    kind, algo = task.spec.action_kind, task.algo
+    try:
+        check_actions(algo, kind)
+    except UserError as error:
+        others = [name for name, head in HEADS.items() if algo in head.learners and kind in head.action_kinds]
+        hint = f"; where their features are known also {algo} --head {', '.join(others)}" if others else ""
+        raise UserError(f"{error}{hint}") from None
 
 
 def updater_type(task: Task) -> type[Updater]:
@@ -72,6 +84,18 @@ def updater_of(task: Task, policy: Policy, store: Mapping[str, NDArray[Any]] | N
     kind: Any = updater_type(task)
     made: Updater = kind(task, policy, store)
     return made
+
+
+def learner_of(task: Task, state: Callable[[], Mapping[str, NDArray[Any]]]) -> OffPolicyLearner | None:
+    """What learns from the task's replay, on the processor, as it was when `state()` was given by its updater.
+
+    None for algorithms without a replay, whose state is not asked for.
+    """
+    kind = updater_type(task)
+    if not issubclass(kind, ReplayUpdater):
+        return None
+    task = replace(task, options=task.options.on_host())
+    return kind.learner_of(task, stream_policy(task), state())
 
 
 def observed_size(task: Task) -> int:

@@ -47,7 +47,7 @@ class StreamTopology(Topology):
         entry = ALGORITHMS[experiment.algo]
         check_stream(experiment)
         self._experiment = experiment
-        explore = experiment.explore or entry.default_explore
+        explore = experiment.explore or experiment.network.head_options.explore(entry.default_explore)
         self._explorations = parse_exploration(explore, experiment.workers, experiment.seed)
         self.labels = [label(one) for one in self._explorations]
         self.task = task_of(experiment)
