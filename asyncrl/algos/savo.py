@@ -43,18 +43,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from asyncrl.algos.proposing import ProposingLearner, scores
-from asyncrl.algos.td3 import Td3Options
 from asyncrl.heads.proposing.head import FOUND, PROPOSALS
 from asyncrl.heads.savo import SavoOptions
-from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.replays import ReplayUpdater
 
 if TYPE_CHECKING:
     import torch
 
     from asyncrl.heads.networks.cascades import Actors
-    from asyncrl.heads.networks.devices import Place
-    from asyncrl.heads.proposing.items import Items
     from asyncrl.replay.records import Batch
 
 SURROGATES = 0x5A70
@@ -65,32 +61,19 @@ class Savo(ProposingLearner):
     """SAVO's networks and its update. Of its counts the first are updates, the second those of the actors."""
 
     figures: ClassVar[tuple[str, ...]] = (*ProposingLearner.figures, "surrogate_loss", "surrogate_gradient_norm")
+    chosen_type = SavoOptions
     policy: Actors
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        options: Td3Options,
-        seed: int,
-        hidden: tuple[int, ...] = HIDDEN,
-        place: Place | None = None,
-        *,
-        chosen: SavoOptions = SavoOptions(),  # noqa: B008 - it cannot be changed
-        items: Items | None = None,
-    ):
+    def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
         from asyncrl.heads.networks.cascades import Surrogates
 
-        super().__init__(observation_size, action_size, options, seed, hidden, place, chosen=chosen, items=items)
-        told = chosen.n_actors - 1 if chosen.surrogates == "fitted" else 0
+        told = self.chosen.n_actors - 1 if self.chosen.surrogates == "fitted" else 0
         self.surrogates: Surrogates | None = None
-        if told or items is not None:
-            sizes = chosen.cell((observation_size, action_size), observation_size + action_size, hidden, 1)
-            generator = np.random.default_rng([seed, SURROGATES])
-            self.surrogates = Surrogates(sizes, told, generator, self.place, alone=items is not None)
-            kept = self.surrogates.kept("surrogates")
-            del kept["surrogates_target"]
-            self.kept = {**self.kept, **kept}
+        if told or self.items is not None:
+            cell = self.chosen.cell(sizes, sum(sizes), hidden, 1)
+            generator = np.random.default_rng([self.seed, SURROGATES])
+            self.surrogates = Surrogates(cell, told, generator, self.place, alone=self.items is not None)
+            self.keep("surrogates", self.surrogates)
 
     def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Actors:
         from asyncrl.heads.networks.cascades import Actors
