@@ -107,6 +107,8 @@ def one(env: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train once."""
     with tempfile.TemporaryDirectory() as runs:
         result = asyncrl.train("td3", env, seed=seed, report_seconds=0.1, quiet=True, runs=runs, **settings)
+        if result.status != "completed":
+            raise KeyboardInterrupt
         entries = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     made = {e["step"]: [e["evaluation/return"], e.get("evaluation/first_proposal_return")] for e in entries if "evaluation/return" in e}
     curve = [[steps, *(None if value is None else round(value, 2) for value in pair)] for steps, pair in made.items()]
