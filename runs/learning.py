@@ -75,6 +75,8 @@ def one(study: Study, env: str, mode: str, seed: int) -> dict:
     source = env if study.factor == 1.0 else functools.partial(make, env, study.factor)
     settings = {"steps": study.steps, **study.modes[mode], **study.of.get(env, {})}
     result = asyncrl.train(study.algo, source, mode=mode, seed=seed, workers=2, quiet=True, evaluation_episodes=20, **settings)
+    if result.status != "completed":
+        raise KeyboardInterrupt
     figures = {key: result.summary[key] for key in KEPT}
     for key in ("evaluation_return", "return_mean_last_100", "return_best_mean_100"):
         figures[key] /= study.factor  # in the environment's own unit

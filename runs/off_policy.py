@@ -89,6 +89,8 @@ def one(study: Study, algo: str, mode: str, seed: int) -> dict[str, Any]:
             runs=runs,
             **settings_of(study, algo),
         )
+        if result.status != "completed":
+            raise KeyboardInterrupt
         made = evaluations(result.folder)
     row = {"seed": seed, "steps": result.summary["steps"], "seconds": round(result.summary["seconds"], 1)}
     return row | figures(made, study.threshold)

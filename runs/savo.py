@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import asyncrl
+from asyncrl.landscapes.gaps import gaps
 
 REFERENCE = Path(__file__).parent / "reference"
 SMALL = {"hidden": (64, 64), "batch": 64, "warm_up": 1_000, "replay": 200_000}
@@ -107,10 +108,25 @@ def one(env: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train once."""
     with tempfile.TemporaryDirectory() as runs:
         result = asyncrl.train("td3", env, seed=seed, report_seconds=0.1, quiet=True, runs=runs, **settings)
+        if result.status != "completed":
+            raise KeyboardInterrupt
         entries = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+        seen = {} if env in STUDIES["discrete"].steps else {"landscape": landscape(result.folder)}
     made = {e["step"]: [e["evaluation/return"], e.get("evaluation/first_proposal_return")] for e in entries if "evaluation/return" in e}
     curve = [[steps, *(None if value is None else round(value, 2) for value in pair)] for steps, pair in made.items()]
-    return {"env": env, "seed": seed, "seconds": round(result.summary["seconds"], 1), "evaluations": curve}
+    return {"env": env, "seed": seed, "seconds": round(result.summary["seconds"], 1), "evaluations": curve, **seen}
+
+
+def landscape(folder: Path) -> dict[str, Any]:
+    """Means over 100 states of an episode: how often the choice is worth more than the first proposal, by Q, and how far both lie below
+    the largest Q of a dense grid; local optima of Q and of the surrogates there. Without a grid for more than two components."""
+    seen = gaps(folder, states=100)
+    found: dict[str, Any] = {"better_than_first": round(float(seen.better.mean()), 3)}
+    if seen.largest is not None:
+        found["gap"] = round(float((seen.largest - seen.chosen).mean()), 4)
+        found["gap_of_first"] = round(float((seen.largest - seen.first).mean()), 4)
+        found["optima"] = {name: round(float(counts.mean()), 2) for name, counts in seen.optima.items()}
+    return found
 
 
 def run(name: str, seeds: int) -> None:

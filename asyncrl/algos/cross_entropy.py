@@ -15,40 +15,25 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from asyncrl.algos.proposing import CHOICE, ProposingLearner, picked, scores
-from asyncrl.algos.td3 import Td3Options
 from asyncrl.heads.cross_entropy import LEAST_DEVIATION, CrossEntropyOptions
 from asyncrl.heads.keyed_numbers import normal_at
-from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.replays import ReplayUpdater
 
 if TYPE_CHECKING:
     import torch
 
-    from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Towers
-    from asyncrl.heads.proposing.items import Items
 
 
 class CrossEntropy(ProposingLearner):
     """The critics and their update. Of its counts the first are updates, the second those after which the targets followed."""
 
     figures: ClassVar[tuple[str, ...]] = ("critic_loss", "critic_gradient_norm", "value", "skipped", *CHOICE)
+    chosen_type = CrossEntropyOptions
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        options: Td3Options,
-        seed: int,
-        hidden: tuple[int, ...] = HIDDEN,
-        place: Place | None = None,
-        *,
-        chosen: CrossEntropyOptions = CrossEntropyOptions(),  # noqa: B008 - it cannot be changed
-        items: Items | None = None,
-    ):
-        super().__init__(observation_size, action_size, options, seed, hidden, place, chosen=chosen, items=items)
-        self._shape = (chosen.iterations, chosen.samples, 1, action_size)
-        same = [normal_at(0, i) for i in range(chosen.iterations * chosen.samples * action_size)]
+    def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
+        self._shape = (self.chosen.iterations, self.chosen.samples, 1, sizes[1])
+        same = [normal_at(0, i) for i in range(self.chosen.iterations * self.chosen.samples * sizes[1])]
         self._same = np.array(same, np.float32).reshape(self._shape)  # of every evaluation
 
     def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Towers:

@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from asyncrl.algos.proposing import ProposingLearner
-from asyncrl.algos.td3 import Td3Options
 from asyncrl.heads.joint import JointOptions
 from asyncrl.heads.proposing.head import PROPOSALS
-from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.replays import ReplayUpdater
 
 if TYPE_CHECKING:
     import torch
 
-    from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Towers
-    from asyncrl.heads.proposing.items import Items
     from asyncrl.replay.records import Batch
 
 JOINT = 0x10147
@@ -35,28 +31,15 @@ class Joint(ProposingLearner):
     """Its networks and its update. Of its counts the first are updates, the second those of the policy."""
 
     figures: ClassVar[tuple[str, ...]] = (*ProposingLearner.figures, "joint_loss", "joint_gradient_norm")
+    chosen_type = JointOptions
     policy: Towers
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        options: Td3Options,
-        seed: int,
-        hidden: tuple[int, ...] = HIDDEN,
-        place: Place | None = None,
-        *,
-        chosen: JointOptions = JointOptions(),  # noqa: B008 - it cannot be changed
-        items: Items | None = None,
-    ):
+    def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
         from asyncrl.heads.networks.towers import Towers
 
-        super().__init__(observation_size, action_size, options, seed, hidden, place, chosen=chosen, items=items)
-        generator = np.random.default_rng([seed, JOINT])
-        self.joint = Towers(observation_size + chosen.n_actors * action_size, hidden, 1, 2, generator, self.place)
-        kept = self.joint.kept("joint")
-        del kept["joint_target"]
-        self.kept = {**self.kept, **kept}
+        inputs = sizes[0] + self.chosen.n_actors * sizes[1]
+        self.joint = Towers(inputs, hidden, 1, 2, np.random.default_rng([self.seed, JOINT]), self.place)
+        self.keep("joint", self.joint)
 
     def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Towers:
         """With the outputs of all actors."""

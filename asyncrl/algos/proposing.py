@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from asyncrl.heads.head import Head
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.nearest import NearestItems
+    from asyncrl.heads.networks.towers import Learned
     from asyncrl.heads.proposing.head import ProposingHead
     from asyncrl.heads.proposing.items import Items
+    from asyncrl.heads.proposing.options import ProposingOptions
 
 CHOICE = ("choice_gain", "first_chosen")
 """Figures of a maximiser: how much more its pick is worth than the first proposal, by its own critic, and how often that one is it."""
@@ -39,6 +41,15 @@ class MaximisingLearner(OffPolicyLearner):
 
     items: NearestItems | None
     choice: dict[str, float]
+
+    def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
+        """Make what is learned beside the networks of TD3 or SAC, for sizes (observation, action), and `keep` it."""
+
+    def keep(self, name: str, network: Learned) -> None:
+        """Have checkpoints hold a network under this name; there are no targets of it."""
+        kept = network.kept(name)
+        del kept[f"{name}_target"]
+        self.kept = {**self.kept, **kept}
 
     def landed(self, proposals: torch.Tensor) -> torch.Tensor:
         """What the critics are asked about [K, B, C] of proposals[K, B, C]: themselves, or the features of the nearest items."""
@@ -72,6 +83,8 @@ class ProposingLearner(MaximisingLearner, Td3):
 
     figures: ClassVar[tuple[str, ...]] = (*Td3.figures, *CHOICE)
     usual: ClassVar[Mapping[str, float]] = {"max_gradient_norm": 1.0, "target_noise": 0.0}
+    chosen_type: ClassVar[type[ProposingOptions]]
+    """Of the head's options."""
 
     def __init__(
         self,
@@ -82,15 +95,17 @@ class ProposingLearner(MaximisingLearner, Td3):
         hidden: tuple[int, ...] = HIDDEN,
         place: Place | None = None,
         *,
-        chosen: Any,
+        chosen: Any = None,
         items: Items | None = None,
     ):
-        """`chosen`: the head's options; `items`: of a Discrete space, whose features are `action_size` numbers."""
+        """`chosen`: the head's options, or None for its defaults; `items`: of a Discrete space, of `action_size` features."""
         from asyncrl.heads.networks.nearest import NearestItems
 
-        self.chosen = chosen
+        self.chosen: Any = self.chosen_type() if chosen is None else chosen
         super().__init__(observation_size, action_size, options, seed, hidden, place)
         self.items = None if items is None else NearestItems(items.features, items.half_squares, self.place)
+        self.add_networks((observation_size, action_size), hidden)
+
 
     @classmethod
     def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:

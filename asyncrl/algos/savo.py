@@ -44,39 +44,21 @@ import numpy as np
 
 from asyncrl.algos.proposing import ProposingLearner, scores
 from asyncrl.algos.surrogates import FITTED, SurrogateLearner
-from asyncrl.algos.td3 import Td3Options
 from asyncrl.heads.savo import SavoOptions
-from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.replays import ReplayUpdater
 
 if TYPE_CHECKING:
     import torch
 
     from asyncrl.heads.networks.cascades import Actors
-    from asyncrl.heads.networks.devices import Place
-    from asyncrl.heads.proposing.items import Items
 
 
 class Savo(SurrogateLearner, ProposingLearner):
     """SAVO's networks and its update. Of its counts the first are updates, the second those of the actors."""
 
     figures: ClassVar[tuple[str, ...]] = (*ProposingLearner.figures, *FITTED)
+    chosen_type = SavoOptions
     policy: Actors
-
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        options: Td3Options,
-        seed: int,
-        hidden: tuple[int, ...] = HIDDEN,
-        place: Place | None = None,
-        *,
-        chosen: SavoOptions = SavoOptions(),  # noqa: B008 - it cannot be changed
-        items: Items | None = None,
-    ):
-        super().__init__(observation_size, action_size, options, seed, hidden, place, chosen=chosen, items=items)
-        self.add_surrogates((observation_size, action_size), hidden)
 
     def new_policy(self, sizes: tuple[int, int], hidden: tuple[int, ...], generator: np.random.Generator) -> Actors:
         from asyncrl.heads.networks.cascades import Actors

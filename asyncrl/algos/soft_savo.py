@@ -57,11 +57,12 @@ class SoftSavo(SurrogateLearner, Sac):
         hidden: tuple[int, ...] = HIDDEN,
         place: Place | None = None,
         *,
-        chosen: SavoOptions = SavoOptions(),  # noqa: B008 - it cannot be changed
+        chosen: SavoOptions | None = None,
     ):
-        self.chosen, self.items = chosen, None
+        """`chosen`: the head's options, or None for its defaults."""
+        self.chosen, self.items = chosen or SavoOptions(), None
         super().__init__(observation_size, action_size, options, seed, hidden, place)
-        self.add_surrogates((observation_size, action_size), hidden)
+        self.add_networks((observation_size, action_size), hidden)
 
     @classmethod
     def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:

@@ -52,8 +52,8 @@ class SurrogateLearner(MaximisingLearner):
         """What would be done at observation [B, D], where the critic picks among landed[K, B, C]: [B, C]."""
         return self.best(observation, landed)
 
-    def add_surrogates(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
-        """Make them, for sizes (observation, action), and keep them with what is kept."""
+    def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
+        """The surrogates."""
         from asyncrl.heads.networks.cascades import Surrogates
 
         self.surrogates, alone = None, self.items is not None
@@ -61,9 +61,7 @@ class SurrogateLearner(MaximisingLearner):
         if told or alone:
             cell = self.chosen.cell(sizes, sum(sizes), hidden, 1)
             self.surrogates = Surrogates(cell, told, np.random.default_rng([self.seed, SURROGATES]), self.place, alone=alone)
-            kept = self.surrogates.kept("surrogates")
-            del kept["surrogates_target"]
-            self.kept = {**self.kept, **kept}
+            self.keep("surrogates", self.surrogates)
 
     def fit(self, observation: torch.Tensor, action: torch.Tensor, batch: Batch) -> dict[str, float]:
         """The surrogates' step at observation [B, D] and action [B, C], towards values raised to those of earlier proposals."""

@@ -16,19 +16,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from asyncrl.algos.proposing import ProposingLearner
-from asyncrl.algos.td3 import Td3Options
 from asyncrl.heads.keyed_numbers import normal_at
 from asyncrl.heads.proposing.head import FOUND, PROPOSALS
 from asyncrl.heads.wolpertinger import WolpertingerOptions
-from asyncrl.learners.off_policy import HIDDEN
 from asyncrl.learners.replays import ReplayUpdater
 
 if TYPE_CHECKING:
     import torch
 
-    from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Towers
-    from asyncrl.heads.proposing.items import Items
     from asyncrl.replay.records import Batch
 
 POINTS = 0x3017
@@ -39,32 +35,18 @@ class Wolpertinger(ProposingLearner):
     """Its networks and its update. Of its counts the first are updates, the second those of the policy."""
 
     figures: ClassVar[tuple[str, ...]] = (*ProposingLearner.figures, "point_loss", "point_gradient_norm")
+    chosen_type = WolpertingerOptions
     policy: Towers
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        options: Td3Options,
-        seed: int,
-        hidden: tuple[int, ...] = HIDDEN,
-        place: Place | None = None,
-        *,
-        chosen: WolpertingerOptions = WolpertingerOptions(),  # noqa: B008 - it cannot be changed
-        items: Items | None = None,
-    ):
+    def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:
         from asyncrl.heads.networks.towers import Towers
 
-        super().__init__(observation_size, action_size, options, seed, hidden, place, chosen=chosen, items=items)
         self.points: Towers | None = None
-        if items is not None:
-            generator = np.random.default_rng([seed, POINTS])
-            self.points = Towers(observation_size + action_size, hidden, 1, 1, generator, self.place)
-            kept = self.points.kept("points")
-            del kept["points_target"]
-            self.kept = {**self.kept, **kept}
-        others = (chosen.candidates - 1) * action_size
-        self._same = np.array([normal_at(0, i) for i in range(others)], np.float32).reshape(-1, 1, action_size)  # of every evaluation
+        if self.items is not None:
+            self.points = Towers(sum(sizes), hidden, 1, 1, np.random.default_rng([self.seed, POINTS]), self.place)
+            self.keep("points", self.points)
+        others = (self.chosen.candidates - 1) * sizes[1]
+        self._same = np.array([normal_at(0, i) for i in range(others)], np.float32).reshape(-1, 1, sizes[1])  # of every evaluation
 
     def candidates(self, observation: torch.Tensor, following: bool) -> torch.Tensor:
         import torch

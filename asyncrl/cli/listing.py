@@ -50,7 +50,7 @@ def list_parts(args: list[str]) -> int:
 
     _print_section("algorithms", described(ALGORITHMS).items())
     _print_section("modes", described(MODES).items())
-    families = {name: ", ".join(sorted(role.value for role in head.roles)) for name, head in HEADS.items()}
+    families = {name: ", ".join(head.learners or sorted(role.value for role in head.roles)) for name, head in HEADS.items()}
     heads = {name: f"{line} ({families[name]})" for name, line in described(HEADS).items()}
     _print_section("heads", {**heads, **LAYERS}.items())
     _print_section("explorations", {**described(EXPLORATIONS), **SETTINGS}.items())

@@ -6,6 +6,7 @@
     action_values           the head of value learning
     squashed                heads of policies that learn from a replay
     savo         the head of seed 002: successive actors propose, the critic picks
+    soft_savo    what it does at a step under sac
     greedy       a rival of it: Gaussian policies drawn to the best of their actions (Greedy-AC, Greedy-TD3)
     wolpertinger, cross_entropy, joint   what it is compared with: the critic picks near to one actor's action, seeks its own
                  maximum, or picks among the proposals of one network
