@@ -21,9 +21,10 @@ from asyncrl.shared.compiled import njit
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def choose(plans, vector, starts, spread, bounds, knobs, observation, first, noise, extra_noise, scratch, action, bounded):  # type: ignore[no-untyped-def]
-    """Write action[E, C + K * C] and bounded[E, C]: see the module. first[E, 2 C]: the first actor's outputs.
+    """Write action[E, C + K * C] and bounded[E, C] of observation[E, D] and the first actor's outputs first[E, 2 C]: see the module.
 
-    spread: how they are drawn, (spread, log_std) of `choose_within`.
+    plans[2]: of a cell, and of the critic; starts[2]: where cells and critic begin in vector[size]; scratch[7]: see `workspace`.
+    `choose_within` takes spread (two of its arguments), bounds[2, C], knobs[KNOBS], noise[2, E, M + 1] and extra_noise[E, M].
     noise[1, e, C] decides whether actions are uniform; the numbers before it are the first proposal then, those after it the others.
     """
     outputs, proposals, cell_work = scratch[0], scratch[1], scratch[2]
@@ -45,7 +46,11 @@ def choose(plans, vector, starts, spread, bounds, knobs, observation, first, noi
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def act(plan, own, work, normaliser, raw, observation, policy_output, noise, extra, scratch, action, bounded, t):  # type: ignore[no-untyped-def]
-    """`choose` after the first actor's network, at step t. Returns whether all observations are finite."""
+    """`choose`, whose first arguments are own[6], after the first actor's network, at step t of raw[T+1, E, D].
+
+    What it takes of observation[T+1, E, D], noise[2, T, E, M + 1], extra[T, E, M], action[T, E, C + K * C] and bounded[T, E, C] is that of
+    step t. Returns whether all observations are finite.
+    """
     sound = normalise(raw[t], normaliser, observation[t])
     policy_forward(plan, own[1], observation[t], work, policy_output)
     choose(*own, observation[t], policy_output, noise[:, t], extra[t], scratch, action[t], bounded[t])

@@ -30,10 +30,10 @@ MEAN_ALONE, BEFORE_TANH, AFTER_TANH = range(3)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def choose_within(policy_output, spread, log_std, bounds, knobs, noise, extra_noise, action, bounded):  # type: ignore[no-untyped-def]
-    """action[E, C] = clip(tanh(output) + extra_noise, -1, 1), bounded = the same within bounds.
+    """action[E, C] = clip(tanh(policy_output[E, P]) + extra_noise[E, M], -1, 1), bounded[E, C] = the same within bounds[2, C].
 
-    By `spread`, temperature * deviation * noise[0] is added too, within the tanh or outside; log_std[2] is the range of the
-    deviation's logarithm. With probability epsilon (noise[1, e, C] below it) an action is uniform instead.
+    By `spread`, temperature (of knobs[KNOBS]) * deviation * noise[0] is added too, within the tanh or outside; log_std[2] is the range
+    of the deviation's logarithm. With probability epsilon (noise[1, e, C] below it) an action is uniform instead.
     """
     temperature, epsilon = knobs[TEMPERATURE], knobs[EPSILON]
     components = action.shape[1]
