@@ -139,7 +139,8 @@ class Apart(TorchDispatchMode):
         given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         there = [one.untyped_storage()._cdata in self.there for one in given]
         result = func(*args, **(kwargs or {}))
-        if any(there) and func.overloadpacket not in self.COPIES:
+        converts = func.overloadpacket is torch.ops.aten._to_copy and "device" not in (kwargs or {})  # to another type, there
+        if any(there) and (func.overloadpacket not in self.COPIES or converts):
             strangers = [one for one, is_there in zip(given, there) if not is_there and one.dim()]
             if strangers:
                 raise RuntimeError(f"{func} of tensors here and there")

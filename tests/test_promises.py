@@ -105,7 +105,7 @@ def test_one_worker_async_equals_a_plain_loop(tmp_path, optimizer):
 
 
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])
-@pytest.mark.parametrize(("env", "steps", "normalize"), [(jittery_cartpole, 3000, False), (jittery_cheetah, 2400, True)])
+@pytest.mark.parametrize(("env", "steps", "normalize"), [(jittery_cartpole, 1800, False), (jittery_cheetah, 1200, True)])
 def test_the_same_seed_gives_the_same_bits_however_workers_are_timed(tmp_path, mode, env, steps, normalize):
     settings = {"mode": mode, "workers": 3, "steps": steps, "seed": 5, "normalize_observations": normalize}
     runs = [train(tmp_path, env, **settings, report_seconds=every) for every in (0.05, 1.0)]

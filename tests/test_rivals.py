@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from test_devices import Apart, Distant, copied
 from test_items import SMALL as SHOP
 from test_items import Shop
 from test_off_policy import batch as plain_batch
-from test_savo import HIDDEN, VECTOR, A, B, S, items, mlp, nearest, put, taken
+from test_savo import HIDDEN, VECTOR, A, B, S, items, mlp, nearest, on_items, put, taken
+from test_savo import batch as savo_batch
 from test_stream_runs import learned, stream
 
 import asyncrl
 from asyncrl.algos.cross_entropy import CrossEntropy
 from asyncrl.algos.joint import Joint
+from asyncrl.algos.savo import Savo
 from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.algos.wolpertinger import Wolpertinger
 from asyncrl.errors import UserError
@@ -25,6 +28,7 @@ from asyncrl.heads.joint import JointOptions
 from asyncrl.heads.keyed_numbers import KEYS, normal_at
 from asyncrl.heads.networks.towers import noise
 from asyncrl.heads.rounds import EPSILON
+from asyncrl.heads.savo import SavoOptions
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.heads.wolpertinger import WolpertingerOptions
 
@@ -300,3 +304,38 @@ def test_what_cannot_be_used_is_refused(tmp_path, head, options, message):
     with pytest.raises(UserError, match=message):
         asyncrl.train("td3", Shop, head=head, steps=300, runs=str(tmp_path), **options)
     assert not list(tmp_path.iterdir())
+
+
+# On a device.
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize("name", [*KINDS, "savo", "fresh", "exact"])
+def test_on_a_device_everything_stays_there(name, discrete):
+    space = items()[1] if discrete else None
+
+    def made(place):
+        if name in KINDS:
+            kind, chosen = KINDS[name]
+        else:
+            options = {"fresh": {"surrogate_points": "fresh", "pooling": "max"}, "exact": {"surrogates": "exact", "told": "input"}}
+            kind, chosen = Savo, SavoOptions(summary=4, summary_units=5, **options.get(name, {}))
+        return kind(S, A, Td3Options(tau=0.05, target_noise=0.1), 0, HIDDEN, place, chosen=chosen, items=space)
+
+    def drawn(seed):
+        if name in KINDS:
+            return batch_for(name, seed, space)
+        plain = savo_batch(seed, 3)
+        return plain if space is None else on_items(plain, space.features, apart=bool(seed))
+
+    with Apart() as apart:
+        there = made(Distant(apart))
+        for seed in range(2):
+            there.update(drawn(seed))
+        there.restore(copied(there.state))
+        there.published(np.zeros(there.published_size, np.float32))
+    here = made(None)
+    for seed in range(2):
+        here.update(drawn(seed))
+    for key, array in here.state.items():
+        np.testing.assert_allclose(there.state[key], array, atol=2e-4, err_msg=key)

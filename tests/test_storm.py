@@ -14,7 +14,7 @@ SMALL = [("a3c", "sync"), ("impala", "pipelined"), ("td3", "async"), ("es", "bou
 @pytest.mark.stress
 @pytest.mark.parametrize(("algo", "mode"), SMALL)
 def test_a_run_survives_a_small_storm(tmp_path, algo, mode):
-    print(storm(tmp_path, algo, mode, 8, workers=2))
+    print(storm(tmp_path, algo, mode, 6, workers=2))
 
 
 @pytest.mark.slow
