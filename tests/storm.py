@@ -186,7 +186,8 @@ def check_run(run: Run, weather: Storm) -> None:
     slots, together = len(run.launcher.slots), killed["fork server"] + killed["all at once"]
     alone = killed["worker"] + killed["learner"]
     assert alone <= summary["restarts"] <= alone + slots * together
-    assert summary["steps"] == sum(run.column("steps"))
+    if (summary["algo"], summary["mode"]) != ("es", "pipelined"):  # which has begun a generation beyond its end; its own books tell
+        assert summary["steps"] == sum(run.column("steps"))
     saved, arrays = read_part(newest(run.folder), "run")
     assert saved["steps"] == summary["steps"] or "state/used_steps" in arrays
     assert np.isfinite(arrays["parameters"]).all()

@@ -18,6 +18,8 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from asyncrl.monitor import recorder
+from asyncrl.monitor import writer as writer_module
 from asyncrl.monitor.events import new_file_name
 from asyncrl.monitor.recorder import Recorder, Report
 from asyncrl.monitor.writer import MOST_DEATHS, Writer
@@ -91,6 +93,30 @@ def test_a_stopped_writer_delays_nobody_and_drops_the_oldest(tmp_path, context):
     warnings = writer.close(30)
     assert warnings == [f"949 reports are missing in the event file and metrics.jsonl of {tmp_path}"]
     assert [line["step"] for line in lines_of(tmp_path)] == [-1, 0, *range(950, 1000)]
+
+
+def slow_main(*arguments):
+    """The writer process where every report takes a while, as on a machine or disk that many share."""
+    write = Recorder.add
+
+    def add(self, report):
+        time.sleep(0.4)
+        write(self, report)
+
+    Recorder.add = add
+    recorder.writer_main(*arguments)
+
+
+@pytest.mark.parametrize(("status", "all_of_them"), [("completed", True), ("interrupted", False)])
+def test_closing_waits_for_a_slow_writer_that_gets_on(tmp_path, context, monkeypatch, status, all_of_them):
+    """But not where somebody has pressed Ctrl-C."""
+    monkeypatch.setattr(writer_module, "writer_main", slow_main)
+    writer = Writer(context, tmp_path, SETTINGS)
+    for step in range(8):
+        writer.send({"step": step, "return/mean": 0.0})
+    wait_for(writer, 1)
+    writer.close(2.0, status)
+    assert (writer.dropped == 0) == (len(lines_of(tmp_path)) == 8) == all_of_them
 
 
 def test_closing_a_stopped_writer_keeps_its_deadline(tmp_path, context):

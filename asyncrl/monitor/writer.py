@@ -24,6 +24,8 @@ from asyncrl.processes.starting import start
 MOST_DEATHS = 3
 """After so many deaths in a row, without a report written in between, the writer process is not started again."""
 
+MOST_PATIENCE = 6
+
 
 class Writer:
     """Queues reports and sends them to the writer process one at a time, each after the answer to the one before.
@@ -92,11 +94,14 @@ class Writer:
     def close(self, seconds: float = 5.0, status: str = "completed") -> list[str]:
         """Have the waiting reports written and end the process; returns the last warnings.
 
-        It takes at most `seconds`, after which the process is killed. `status`: how the run ended, for the page HPARAMS.
+        It is killed after `seconds`. Of a completed run, whose end nobody waits for at a keyboard, it has so long for each report, and
+        MOST_PATIENCE times as long in all: on a busy machine reports may be waiting that a killed process has left behind.
+        `status`: how the run ended, for the page HPARAMS.
         """
         deadline = time.monotonic() + seconds
+        latest = time.monotonic() + MOST_PATIENCE * seconds if status == "completed" else deadline
         while self._process is not None and time.monotonic() < deadline:
-            starts = self._starts
+            starts, written = self._starts, self.written
             self._send_next()
             if self._awaiting is None:
                 self._send(End(status))
@@ -107,6 +112,8 @@ class Writer:
                 deadline = time.monotonic() + seconds
             elif ending and self._awaiting is None:
                 break
+            elif self.written > written:
+                deadline = max(deadline, min(time.monotonic() + seconds, latest))
         self._end(deadline)
         if self.dropped:
             self._warnings.append(f"{self.dropped} reports are missing in the event file and metrics.jsonl of {self._folder}")
