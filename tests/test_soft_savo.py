@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from test_devices import Apart, Distant, copied
 from test_off_policy import require_left_out
 from test_savo import HIDDEN, SMALL, VECTOR, A, B, K, S, Told, act, mlp, put, taken
 from test_savo import batch as proposed_batch
@@ -247,6 +248,24 @@ def test_weights_of_prioritised_draws_weigh_surrogates_too():
     np.testing.assert_array_equal(learner.surrogates.vector, start)
     learner.update(drawn)
     assert (learner.surrogates.vector != start).any()
+
+
+@pytest.mark.parametrize("chosen", [{}, {"surrogate_points": "fresh", "pooling": "max"}, {"surrogates": "exact", "told": "input"}], ids=str)
+def test_on_a_device_everything_stays_there(chosen):
+    def made(place):
+        return SoftSavo(S, A, SacOptions(tau=0.05), 0, HIDDEN, place, chosen=SavoOptions(**SMALL, **chosen))
+
+    here = made(None)
+    with Apart() as apart:
+        there = made(Distant(apart))
+        for seed in range(2):
+            there.update(batch(seed, 3))
+        there.restore(copied(there.state))
+        there.published(np.zeros(there.published_size, np.float32))
+    for seed in range(2):
+        here.update(batch(seed, 3))
+    for key, array in here.state.items():
+        np.testing.assert_allclose(there.state[key], array, atol=2e-4, err_msg=key)
 
 
 # Acting.
