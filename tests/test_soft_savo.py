@@ -174,12 +174,14 @@ class Reference:
 def test_updates_equal_those_of_the_reference(chosen):
     rates = {"policy_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "temperature_learning_rate": 1e-2}
     learner = soft(chosen=chosen, **rates)
+    if learner.surrogates is not None:
+        learner.surrogates.vector[:] *= 2  # so that it matters what they are told
     reference, start = Reference(learner), {name: array.copy() for name, array in learner.state.items()}
     firsts = []
     for seed in range(10):
         drawn = batch(seed, learner.chosen.n_actors)
         figures, expected = learner.update(drawn), reference.update(drawn)
-        assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=3e-3, abs=1e-4)
         firsts.append(figures["first_chosen"])
     assert learner.chosen.n_actors == 1 or 0 < np.mean(firsts) < 1
     expected = {"policy": taken(reference.actors), "critics": taken(reference.critics), "critics_target": taken(reference.targets)}
@@ -340,10 +342,12 @@ def test_the_first_actor_alone_is_played_where_that_is_asked_for():
 
 
 def test_while_actions_are_uniform_so_are_all_proposals_and_the_first_is_done():
-    policy, _, vector, rounds = acting(steps=2000, envs=1, epsilon=1.0)
+    policy, _, vector, rounds = acting(steps=6000, envs=1, epsilon=0.3)
     act(policy, vector, rounds)
-    numbers = rounds.action[:, 0].reshape(len(rounds.action), K + 1, A)
+    uniform = rounds.noise[1, :, 0, A] < 0.3
+    numbers = rounds.action[uniform, 0].reshape(-1, K + 1, A)
     np.testing.assert_array_equal(numbers[:, 0], numbers[:, 1])
+    assert 0.25 < uniform.mean() < 0.35 and (rounds.action[~uniform, 0, :A] != rounds.action[~uniform, 0, A : 2 * A]).all()
     apart = numbers[:, 1:].reshape(len(numbers), -1)
     assert np.abs(np.corrcoef(apart.T) - np.eye(K * A)).max() < 0.1
     np.testing.assert_allclose(apart.mean(0), 0.0, atol=0.06)

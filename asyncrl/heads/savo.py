@@ -5,8 +5,10 @@
     a    = the b_j of which the first critic says most, Q1(s, b_j); in an evaluation, of the a_i
 
 Of a Discrete space actors propose features, and what the critic is asked about are the items that are nearest to the b_i; there actors
-are told the b_0 .. b_(i-1), with their noise. `asyncrl.algos.savo` learns them. Stored with a transition are a and all b_i, and of items
-the nearest ones. Where the paper (v1) and its authors' program disagree:
+are told the b_0 .. b_(i-1), with their noise. Stored with a transition are a and all b_i, and of items the nearest ones.
+`asyncrl.algos.savo` learns them. Under sac actors are Gaussian: `asyncrl.heads.soft_savo`.
+
+Where the paper (v1) and its authors' program disagree:
     noise on the action that was picked     none, as in the program; the paper has it besides: explore_on=both (or chosen). Of items the
                                             program can take any one: exploration epsilon, as with every algorithm
     what actors are told while exploring    proposals without noise, of items with it, as in the program
@@ -50,7 +52,7 @@ class SavoOptions(ProposingOptions):
     """Options of the head savo; its modules tell where paper and program disagree."""
 
     n_actors: Annotated[int, Range(1, 100, whole=True)] = 3
-    """Actors in all, of which each is told what those before it propose; 1 is td3 without target smoothing."""
+    """Actors in all, of which each is told what those before it propose; 1 is td3 without target smoothing, or sac."""
     told: Literal["modulation", "input", "nothing"] = "modulation"
     """How actors and surrogates are told the proposals before them: hidden layers are modulated by their summary (FiLM), the summary is
     part of the input, or not at all."""
@@ -58,13 +60,14 @@ class SavoOptions(ProposingOptions):
     """What actors after the first ascend: surrogates that are networks; what these are fitted to, the larger of the critic and its value
     at the best proposal before; or the critic, as the first actor (with told=nothing an ensemble of actors)."""
     explore_on: Literal["proposals", "chosen", "both"] = "proposals"
-    """What action noise is added to: every proposal before the critic picks one, the one that it picked, or both (of a Box)."""
+    """What action noise is added to under td3: every proposal before the critic picks one, the one that it picked, or both (of a Box).
+    Under sac it is added to what is executed."""
     surrogate_points: Literal["stored", "fresh"] = "stored"
     """Where surrogates are fitted: at the proposals and the action of the transition, or at those of the present actors."""
     surrogate_values: Literal["target", "online"] = "target"
     """Whose values they are fitted to: the smaller of the critics' targets', or of the critics themselves."""
     target_choice: Literal["target", "online"] = "target"
-    """Which first critic picks among the target actors' proposals: the one that follows, or the one that learns."""
+    """Which first critic picks among proposals in the target: the one that follows, or the one that learns."""
     pooling: Literal["mean", "max"] = "mean"
     """How a list of proposals of any length is summarised: by the mean over its elements, or the largest of each number."""
     summary: Annotated[int, COUNT] = 16
