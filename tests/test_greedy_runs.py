@@ -91,7 +91,7 @@ def test_it_is_evaluated_and_played_as_it_was(tmp_path):
         ({"head": "savo", "entropy_scale": 0.1}, "entropy_scale cannot be used with head 'savo' (it is an option of greedy)"),
         ({"head": "greedily"}, "head 'greedily' cannot be used with td3 (allowed: auto, deterministic, savo, "),
         ({"algo": "ddpg"}, "head 'greedy' cannot be used with ddpg (allowed: auto, deterministic)"),
-        ({"algo": "sac"}, "head 'greedy' cannot be used with sac (allowed: auto, squashed)"),
+        ({"algo": "sac"}, "head 'greedy' cannot be used with sac (allowed: auto, squashed, savo)"),
         ({"algo": "impala", "env": "Pendulum-v1"}, "head 'greedy' cannot be used with impala (it is that of td3)"),
     ],
 )

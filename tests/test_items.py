@@ -203,7 +203,7 @@ def run_of(folder, beside=None, **settings):
 
 
 def test_it_learns_which_of_many_items_is_asked_for(tmp_path):
-    run = run_of(tmp_path, steps=3000, warm_up=500, workers=1, hidden=(48, 48), batch=64, gamma=0.0)
+    run = run_of(tmp_path, steps=2000, warm_up=500, workers=1, hidden=(48, 48), batch=64, gamma=0.0)
     score = asyncrl.evaluate(run.folder, episodes=200, env=Shop)["return_mean"]
     best = np.linalg.norm(Shop.action_features[:, None] - np.random.default_rng(0).uniform(-1, 1, (1, 400, 2)), axis=-1).min(0).mean()
     assert score > 1.0 - best - 0.12  # uniform items: -0.04; the best: 0.86
@@ -223,6 +223,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     assert figures(second) == figures(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 def test_a_run_survives_the_death_of_everybody_and_keeps_whole_transitions(tmp_path):
     run = run_of(tmp_path, killer([[0, 1, 2]]), env=jittery_shop, mode="async", steps=1500, max_failures=100)

@@ -82,7 +82,8 @@ def test_ratios_that_floats_cannot_hold():
 
 def updater_of(ratio):
     class Counting(ReplayUpdater):
-        def learner(self, task, policy):
+        @classmethod
+        def new_learner(cls, task, policy):
             return SimpleNamespace(update=lambda batch: {}, state={}, errors=np.zeros(0))
 
     spec = SimpleNamespace(observation_shape=(OBSERVATION,), observation_dtype="float32", observation_size=OBSERVATION, action_size=ACTION)

@@ -83,7 +83,7 @@ class ReplayUpdater(Updater):
         self._learner = self.new_learner(task, policy)
         self._envs = task.envs_per_worker
         fields = _fields(task)
-        self._beside, self._components = _places(task), policy.head.components
+        self._beside, self._components = _places(task), _components(task)
         if arrays is None:
             numbers = (options.gamma, task.workers * self._envs, options.n_step, options.priority_alpha)
             self._replay = Replay.private(options.replay, fields, *numbers)
