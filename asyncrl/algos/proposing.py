@@ -106,7 +106,6 @@ class ProposingLearner(MaximisingLearner, Td3):
         self.items = None if items is None else NearestItems(items.features, items.half_squares, self.place)
         self.add_networks((observation_size, action_size), hidden)
 
-
     @classmethod
     def under(cls, head: Head, observation_size: int, options: Any, seed: int, hidden: tuple[int, ...]) -> Self:
         made, kind = cast("ProposingHead", head), cast(Any, cls)
