@@ -32,6 +32,7 @@ def test_the_same_bits_however_actors_are_timed(tmp_path, mode, behaviour):
     assert learned(one) != learned(run_of(tmp_path, mode=mode, behaviour=behaviour, steps=300, samples=20))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     whole, half = run_of(tmp_path, steps=600), run_of(tmp_path, steps=300)
     before, second = learned(half), resume(half.folder, steps=600)
@@ -42,6 +43,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     assert moved >= {name for name in ours if name.partition("learner/")[2] in ("policy", "proposal", "proposal_statistics")} != set()
 
 
+@pytest.mark.slow
 def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     settings = {"steps": 600, "max_failures": 100}
     whole = run_of(tmp_path, **settings)
@@ -50,8 +52,9 @@ def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     assert learned(run) == learned(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
-@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_run_survives_the_death_of_everybody(tmp_path, mode):
     run = run_of(tmp_path, killer([[0], [2, 1], [0, 1, 2]]), env=jittery("Pendulum-v1"), mode=mode, steps=1500, max_failures=100)
     assert run.error is None and run.summary["status"] == "completed"

@@ -209,12 +209,13 @@ def test_it_learns_which_of_many_items_is_asked_for(tmp_path):
     assert score > 1.0 - best - 0.12  # uniform items: -0.04; the best: 0.86
 
 
-@pytest.mark.parametrize("mode", ["sync", "pipelined"])
+@pytest.mark.parametrize("mode", ["sync", pytest.param("pipelined", marks=pytest.mark.slow)])
 def test_the_same_bits_however_actors_are_timed(tmp_path, mode):
     one, two = (run_of(tmp_path, mode=mode, steps=300, env=env) for env in (Shop, jittery_shop))
     assert learned(one) == learned(two)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     whole, half = run_of(tmp_path, steps=600), run_of(tmp_path, steps=300)
     second = resume(half.folder, steps=600, env=Shop)

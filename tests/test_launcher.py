@@ -246,7 +246,7 @@ def test_ctrl_c_during_start_up_leaves_nothing(tmp_path, seconds):
     assert [folder for folder in tmp_path.iterdir() if not (folder / "summary.json").exists()] == []
 
 
-@pytest.mark.parametrize("env", ["'CartPole-v1'", "test_launcher.HoldsTheInterpreter"])
+@pytest.mark.parametrize("env", [pytest.param("'CartPole-v1'", marks=pytest.mark.slow), "test_launcher.HoldsTheInterpreter"])
 def test_all_go_when_the_main_process_is_killed(tmp_path, env):
     shared = set(os.listdir("/dev/shm"))
     process = begin(tmp_path, python=program(tmp_path, env, mode="sync"))

@@ -95,7 +95,7 @@ class SlowFollow(FollowEnv):
         ("es", "sync", 3, "principal-tree"),
         ("es", "pipelined", "decay:3", "brute"),
         pytest.param("nes", "sync", 3, "brute", marks=pytest.mark.slow),
-        ("cem", "pipelined", 3, "brute"),
+        pytest.param("cem", "pipelined", 3, "brute", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_bits_through_kills_of_workers_and_learner(tmp_path, algo, mode, lazy, selection):

@@ -35,6 +35,7 @@ def test_the_same_bits_however_actors_are_timed(tmp_path):
     check_stored(one)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     whole, half = run_of(tmp_path, steps=300), run_of(tmp_path, steps=150)
     second = resume(half.folder, steps=300)
@@ -43,6 +44,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     assert figures(second) == figures(whole)
 
 
+@pytest.mark.slow
 def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     settings = {"steps": 500, "max_failures": 100}
     whole = run_of(tmp_path, **settings)
