@@ -124,7 +124,14 @@ def gone(processes: list[psutil.Process], seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algo", "send"), [("a3c", "terminal"), ("a3c", "kill"), ("a3c", "hang up"), ("impala", "timeout"), ("es", "timeout")]
+    ("algo", "send"),
+    [
+        ("a3c", "terminal"),
+        pytest.param("a3c", "kill", marks=pytest.mark.slow),
+        ("a3c", "hang up"),
+        pytest.param("impala", "timeout", marks=pytest.mark.slow),
+        ("es", "timeout"),
+    ],
 )
 def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     small = ["--population", "4"] if algo == "es" else []  # a search that has made no update has nothing to save

@@ -47,6 +47,7 @@ def test_the_same_bits_however_actors_are_timed(tmp_path, mode):
     assert learned(one) != learned(run_of(tmp_path, mode=mode, steps=300, n_actors=2))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     whole, half = run_of(tmp_path, steps=600), run_of(tmp_path, steps=300)
     second = resume(half.folder, steps=600)
@@ -63,8 +64,9 @@ def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     assert learned(run) == learned(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
-@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_run_survives_the_death_of_everybody(tmp_path, mode):
     run = run_of(tmp_path, killer([[0, 1, 2]]), env=jittery("Pendulum-v1"), mode=mode, steps=1500, max_failures=100)
     assert run.error is None and run.summary["status"] == "completed"
