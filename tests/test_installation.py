@@ -95,7 +95,7 @@ def test_compiled_code_is_made_anew_where_what_it_calls_has_changed(tmp_path):
     kernel = "from asyncrl.shared.compiled import njit\n{}\n@njit(cache=True)\ndef {}():\n    return {}\n"
     (copy / "shared" / "number.py").write_text("NUMBER = 1\n")
     (copy / "shared" / "inner.py").write_text(kernel.format("from asyncrl.shared.number import NUMBER", "inner", "NUMBER"))
-    (copy / "shared" / "outer.py").write_text(kernel.format("from asyncrl.shared.inner import inner", "outer", "10 * inner()"))
+    (copy / "shared" / "outer.py").write_text(kernel.format("from asyncrl.shared import (\n    inner,\n)", "outer", "10 * inner.inner()"))
     program = "from asyncrl.shared.outer import outer; print(outer(), sum(outer.stats.cache_hits.values()))"
 
     def printed():

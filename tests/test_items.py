@@ -15,12 +15,14 @@ import asyncrl
 from asyncrl.envs.spec import EnvSpec, spec_of
 from asyncrl.errors import UserError
 from asyncrl.heads.networks import nearest as in_torch
+from asyncrl.heads.proposing import items as of_proposals
 from asyncrl.heads.proposing import picking
 from asyncrl.heads.proposing.items import Items
 from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.rounds import EPSILON
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.replay.records import Record, fields_of
+from asyncrl.shared.sealed import SealedArray
 
 
 def spec_with(count, features=None):
@@ -64,6 +66,12 @@ def test_an_environments_own_features_stay_where_they_are():
 def test_features_that_cannot_be_used_are_told(options, message):
     with pytest.raises(UserError, match=message):
         Items("savo", spec_with(3), ProposingOptions(**options))
+
+
+def test_how_many_features_there_are_is_told_without_reading_them(monkeypatch):
+    spec = spec_with(3, SealedArray(np.eye(3)))
+    monkeypatch.setattr(of_proposals.hashlib, "blake2b", lambda *_, **__: pytest.fail("it reads them"))
+    assert of_proposals.features_of(spec, ProposingOptions()) == 3
 
 
 # The nearest items.

@@ -204,3 +204,11 @@ def test_a_descendant_finds_a_sent_array_and_a_stranger_is_told(tmp_path):
     del one
     run = subprocess.run([sys.executable, "-c", program, tmp_path / "sent"], capture_output=True, text=True)
     assert "the array's memory is not open" in run.stderr
+
+
+def test_a_segment_is_mapped_once_in_a_process():
+    """However often it is asked for, so that an array is known to lie in it whichever call has given it."""
+    first, second = (sealed_arrays("once", LAYOUT, counting([])) for _ in range(2))
+    sent = [SealedArray(arrays["a"])._place for arrays in (first, second)]
+    if sealed._SEALS:
+        assert np.shares_memory(first["a"], second["a"]) and sent[0] == sent[1] is not None

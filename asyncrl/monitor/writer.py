@@ -25,6 +25,7 @@ MOST_DEATHS = 3
 """After so many deaths in a row, without a report written in between, the writer process is not started again."""
 
 MOST_PATIENCE = 6
+"""How many times its seconds closing takes at most, where reports are still being written."""
 
 
 class Writer:

@@ -22,7 +22,8 @@ from numba import njit as numba_njit
 from asyncrl.processes.interrupts import held
 
 _PACKAGE = Path(__file__).parents[1]
-_IMPORTED = re.compile(rf"^\s*(?:from|import)\s+({_PACKAGE.name}[\w.]*)", re.MULTILINE)
+_IMPORTED = re.compile(rf"^\s*(?:from|import)\s+({_PACKAGE.name}[\w.]*)(?:\s+import\s+(\([^)]*\)|[^\n]*))?", re.MULTILINE)
+"""A module, and the names that are imported of it, which may be modules too."""
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:
@@ -33,9 +34,9 @@ def njit(**options: Any) -> Callable[[Any], Any]:
         dispatcher = decorate(function)
         if hasattr(dispatcher, "_compile_for_args"):  # with NUMBA_DISABLE_JIT set it is the plain function, without this attribute
             dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args)  # what Numba calls for new argument types
-            kept = getattr(dispatcher._cache, "_cache_file", None)
-            if kept is not None:  # without `cache` there is none
-                kept._source_stamp = contents_of(Path(function.__code__.co_filename))
+            kept, file = getattr(dispatcher._cache, "_cache_file", None), Path(function.__code__.co_filename)
+            if kept is not None and file.is_file():  # without `cache` there is none; a notebook's function has no file
+                kept._source_stamp = contents_of(file)
         return dispatcher
 
     return compiled
@@ -76,7 +77,8 @@ def _digest(file: Path) -> bytes:
 def _imports(file: Path) -> tuple[Path, ...]:
     """Files of this package's modules that a file imports."""
     found = []
-    for name in _IMPORTED.findall(_text(file)):
-        place = _PACKAGE.joinpath(*name.split(".")[1:])
-        found += [one for one in (place.with_suffix(".py"), place / "__init__.py") if one.is_file()]
+    for module, names in _IMPORTED.findall(_text(file)):
+        place = _PACKAGE.joinpath(*module.split(".")[1:])
+        inside = [place / f"{name}.py" for name in re.findall(r"\w+", names)]
+        found += [one for one in (place.with_suffix(".py"), place / "__init__.py", *inside) if one.is_file()]
     return tuple(found)

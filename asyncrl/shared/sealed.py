@@ -47,9 +47,9 @@ def sealed_arrays(name: str, layout: Layout, fill: Callable[[dict[str, NDArray[A
     """
     if not _SEALS:
         return _private(layout, fill)
-    key = _key(name, layout)
-    found = _of_this_family(key, offsets_of(layout)[1])
-    return _mapped(_made(key, layout, fill) if found is None else found, key, layout)
+    key, size = _key(name, layout), offsets_of(layout)[1]
+    whole = _opened(key, size)
+    return _views(_whole(_made(key, layout, fill), key, size) if whole is None else whole, layout)
 
 
 class SealedArray:
@@ -80,12 +80,9 @@ class SealedArray:
         if self._array is None:
             assert self._place is not None
             key, size, offset = self._place
-            whole = _MAPPED.get(key)
+            whole = _opened(key, size)
             if whole is None:
-                descriptor = _of_this_family(key, size)
-                if descriptor is None:
-                    raise OSError(errno.ENOENT, "the array's memory is not open in this process or one from which it descends")
-                whole = _whole(descriptor, key, size)
+                raise OSError(errno.ENOENT, "the array's memory is not open in this process or one from which it descends")
             self._array = np.ndarray(self.shape, self.dtype, whole, offset)
         return self._array
 
@@ -109,6 +106,14 @@ def _key(name: str, layout: Layout) -> str:
     """The segment's name, which tells apart whatever differs in name or layout."""
     parts = [(part, tuple(shape), np.dtype(dtype).str) for part, (shape, dtype) in layout.items()]
     return "asyncrl-" + hashlib.blake2b(repr((name, parts)).encode(), digest_size=16).hexdigest()
+
+
+def _opened(key: str, size: int) -> mmap.mmap | None:
+    """The sealed segment of that name and size in bytes: as it is mapped here already, or of this family; None where there is none."""
+    whole = _MAPPED.get(key)
+    if whole is None and (descriptor := _of_this_family(key, size)) is not None:
+        whole = _whole(descriptor, key, size)
+    return whole
 
 
 def _of_this_family(key: str, size: int) -> int | None:
@@ -152,11 +157,6 @@ def _made(key: str, layout: Layout, fill: Callable[[dict[str, NDArray[Any]]], No
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _mapped(descriptor: int, key: str, layout: Layout) -> Arrays:
-    """Read-only arrays of a sealed segment. The mapping holds it open; closes the descriptor."""
-    return _views(_whole(descriptor, key, offsets_of(layout)[1]), layout)
 
 
 def _whole(descriptor: int, key: str, size: int) -> mmap.mmap:

@@ -33,7 +33,7 @@ class Items:
 
     def __init__(self, name: str, spec: EnvSpec, options: ProposingOptions):
         """`name`: of the head. Raises UserError where nothing tells the features, or where they do not match the choices."""
-        rows, told = _rows(spec, options)
+        rows = _rows(spec, options)
         count = spec.action_sizes[0]
         if rows is None:
             raise UserError(
@@ -43,24 +43,30 @@ class Items:
         if len(rows) != count:
             raise UserError(f"features of {len(rows):,} actions cannot be used (allowed: {count:,}, one row for each action)")
         fits = rows.dtype == np.float32 and not rows.flags.writeable and _within(rows)
-        self.features: NDArray[np.float32] = rows if fits else _scaled(rows, told)
+        self.features: NDArray[np.float32] = rows if fits else _scaled(rows, _told(rows, options))
         self.half_squares = 0.5 * np.einsum("nf,nf->n", self.features, self.features)
 
 
 def features_of(spec: EnvSpec, options: ProposingOptions) -> int:
     """F, without reading the features; 0 where nothing tells them."""
-    rows, _ = _rows(spec, options)
+    rows = _rows(spec, options)
     return 0 if rows is None else int(rows.shape[1])
 
 
-def _rows(spec: EnvSpec, options: ProposingOptions) -> tuple[NDArray[Any] | None, str]:
-    """(features [n, F] as they are given, or None; what tells them apart from others)."""
+def _rows(spec: EnvSpec, options: ProposingOptions) -> NDArray[Any] | None:
+    """Features [n, F] as they are given, or None."""
+    if options.catalogue:
+        return read(options.catalogue)
+    return spec.action_features.array if spec.action_features else None
+
+
+def _told(rows: NDArray[Any], options: ProposingOptions) -> str:
+    """What tells features [n, F] apart from others: a file, or all of their numbers."""
     given = options.catalogue
-    rows: NDArray[Any] | None = read(given) if given else spec.action_features.array if spec.action_features else None
     if isinstance(given, str) and given:
         status = os.stat(given)
-        return rows, f"{os.path.abspath(given)} {status.st_ino} {status.st_mtime_ns} {status.st_size}"
-    return rows, "" if rows is None else hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
+        return f"{os.path.abspath(given)} {status.st_ino} {status.st_mtime_ns} {status.st_size}"
+    return hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
 
 
 def _scaled(rows: NDArray[Any], told: str) -> NDArray[np.float32]:

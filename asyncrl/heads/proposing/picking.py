@@ -110,8 +110,8 @@ def decide(critic, vector, observation, items, found, proposals, bounds, adds, u
     """Of proposals[K, C] take what the critic vector[V] says most of: write action[:C], and of a Box bounded[C].
 
     Where it is `alone`, it is the first proposal, and where it is `uniform`, which the first proposal is then; of items then any one, by
-    `draw` in [0, 1). What is taken of items
-    is one of found[K]; its features are written to action[:C], and the item to the action's last number.
+    `draw` in [0, 1). What is taken of items is one of found[K]; its features are written to action[:C], and the item to the action's
+    last number.
     critic[P] is its plan, observation[D]; items = (features[N, C], half_squares[N]), of a Box without rows; bounds[2, C], and
     extra_noise[C], which is added to what is taken of a Box where it `adds`.
     """
