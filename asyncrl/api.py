@@ -22,7 +22,8 @@ from asyncrl.session.loading import check_checkpoint, load
 from asyncrl.session.session import Session
 from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies import essential_part
-from asyncrl.topologies.players import player_of
+from asyncrl.topologies.players import player_of, policy_of
+from asyncrl.topologies.simulation import simulated
 from asyncrl.workers.player import Evaluation, GreedyPlayer
 
 
@@ -99,14 +100,20 @@ def resume(
 
 
 def evaluate(
-    run_folder: str | Path, episodes: int = 10, seed: int = 0, env: EnvSource | None = None, network_function: Any = None
+    run_folder: str | Path,
+    episodes: int = 10,
+    seed: int = 0,
+    env: EnvSource | None = None,
+    network_function: Any = None,
+    simulator: str = "auto",
 ) -> dict[str, Any]:
     """Run greedy episodes with the newest checkpoint; returns return_mean, return_std, length_mean, episodes, returns and steps.
 
-    `seed`: of the first episode; `steps` in the result: those of the checkpoint. Raises UserError.
+    `seed`: of the first episode; `steps` in the result: those of the checkpoint; `simulator`: as in `RunOptions`. Raises UserError.
     """
     _check_episodes(episodes)
     task, snapshot = load(Path(run_folder), env, network_function)
+    task = simulated(task, policy_of(task), simulator)
     with kept_generators(), closed_environments():
         seed_generators(seed)
         return _outcome(player_of(task, seed).play(snapshot, episodes))

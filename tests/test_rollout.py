@@ -17,6 +17,7 @@ from environments import (
 )
 from gymnasium import spaces
 
+from asyncrl.actors.choosing import chooser
 from asyncrl.actors.exploration import EntropyWeight, Epsilon, OrnsteinUhlenbeck
 from asyncrl.actors.rewards import RewardRule
 from asyncrl.actors.rollout import Actor
@@ -400,7 +401,7 @@ def test_ornstein_uhlenbeck_noise_begins_anew_in_every_episode_and_goes_on_in_a_
             kept, state, stepping = actor.arrays(), actor.generator.bit_generator.state, actor.stepping
             actor = actor_of([ContinuousTargetEnv(size=2)] * 2, steps, exploration=[setting], seed=9)
             actor.stepping = stepping
-            stepping.bind(actor.arrays_stepped)
+            stepping.bind(actor.arrays_stepped, chooser(actor.policy, actor.act, actor.rounds))
             actor.restore(kept)
             actor.generator.bit_generator.state = state
         normal = twin.standard_normal((steps, 2, 2))

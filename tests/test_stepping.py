@@ -8,15 +8,17 @@ import gymnasium
 import numpy as np
 import pytest
 from environments import CountingEnv, ImageEnv, NaNEnv, RaisingEnv, WrongShapeEnv
+from numba import njit
 
-from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, spec_of
-from asyncrl.envs.stepping import BEAT_SECONDS, StepArrays, Stepping
+from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, save_state, spec_of
+from asyncrl.envs.compiled.stepping import CompiledStepping
+from asyncrl.envs.stepping import BEAT_SECONDS, Chooser, StepArrays, Stepping
 from asyncrl.errors import UserError
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
 STEPS = 7
 
-IMPLEMENTATIONS = {"gymnasium": GymnasiumStepping}
+IMPLEMENTATIONS: dict[str, type[Stepping]] = {"gymnasium": GymnasiumStepping, "compiled": CompiledStepping}
 """What stands behind the seam; each is held to the same contract."""
 
 
@@ -39,8 +41,35 @@ def made(sources: list[Any], kind: str = "gymnasium", **callbacks: Any) -> tuple
     spec = spec_of(environments[0])
     stepping = IMPLEMENTATIONS[kind](environments, spec, **callbacks)
     arrays = arrays_of(spec, len(environments))
-    stepping.bind(arrays)
+    stepping.given = Given(spec, len(environments))  # type: ignore[attr-defined]
+    stepping.bind(arrays, stepping.given.chooser)  # type: ignore[attr-defined]
     return stepping, arrays
+
+
+@njit(nogil=True)
+def _take(given, action, bounded, t):  # type: ignore[no-untyped-def]
+    action[t] = given[t]
+    bounded[t] = given[t]
+    return True
+
+
+class Given:
+    """Chooses what it is given: by a function, or in compiled code from a table [STEPS, E, C]."""
+
+    def __init__(self, spec: Any, envs: int) -> None:
+        self.action_for: Any = zero
+        self.table = np.zeros((STEPS, envs, spec.action_size))
+        action, bounded = np.zeros(self.table.shape, np.int64), np.zeros(self.table.shape, np.float32)
+        arguments = (self.table, action, bounded)
+        self.chooser = Chooser(lambda t: True, lambda t, e: self.action_for(t, e), _take, arguments, action, bounded)
+
+
+def step(stepping: Any, t: int, action_for: Any) -> tuple[int, ...]:
+    """One step of gymnasium's."""
+    stepping.given.action_for = action_for
+    following, over = stepping.play(t, False)
+    assert following == t + 1
+    return over
 
 
 def actions_of(spec: Any, rounds: int, envs: int) -> Any:
@@ -97,11 +126,16 @@ def test_it_is_a_plain_loop_over_gymnasium_environments(kind, source, ends):
     for number, actions in enumerate(actions_of(spec, rounds, envs)):
         stepping.begin_round()
         assert (arrays.ended == GOES_ON).all()
-        for t in range(STEPS):
-            over = stepping.step(t, lambda t, e, actions=actions: actions[t, e])  # type: ignore[misc]
-            for one, action in zip(plain, actions[t]):
-                one.step(action)
-            assert list(over) == [e for e in range(envs) if plain[e].ended[-1]]
+        stepping.given.action_for = lambda t, e, actions=actions: actions[t, e]  # type: ignore[attr-defined]
+        stepping.given.table[:] = actions.reshape(STEPS, envs, -1)  # type: ignore[attr-defined]
+        t = 0
+        while t < STEPS:
+            following, over = stepping.play(t, False)
+            for now in range(t, following):
+                for one, action in zip(plain, actions[now]):
+                    one.step(action)
+                assert list(over if now == following - 1 else ()) == [e for e in range(envs) if plain[e].ended[-1]]
+            t = following
         first = number * STEPS
         for e, one in enumerate(plain):
             np.testing.assert_array_equal(arrays.observation[:, e], np.array(one.observation[first:], spec.observation_dtype))
@@ -111,8 +145,13 @@ def test_it_is_a_plain_loop_over_gymnasium_environments(kind, source, ends):
                 np.testing.assert_array_equal(arrays.final_observation[t, e], one.final[first + t].astype(spec.observation_dtype))
     assert sorted(episodes) == sorted(episode for one in plain for episode in one.episodes)
     assert len(episodes) >= envs and {code for one in plain for code in one.ended} == {GOES_ON, ends}
-    assert stepping.episode_returns == [one.total for one in plain]
-    assert stepping.episode_lengths == [one.length for one in plain]
+    assert list(stepping.episode_returns) == [one.total for one in plain]
+    assert list(stepping.episode_lengths) == [one.length for one in plain]
+    stepping.settle()
+    for one, environment in zip(plain, stepping.environments):
+        mine, its = save_state(environment), save_state(one.environment)
+        assert mine is not None and its is not None and mine[0] == its[0]
+        assert all(np.array_equal(mine[1][name], its[1][name]) for name in its[1])
 
 
 def test_environments_take_their_turns_in_order():
@@ -136,7 +175,7 @@ def test_environments_take_their_turns_in_order():
     stepping.reset([0, 1])
     tape.clear()
     stepping.begin_round()
-    assert stepping.step(0, lambda t, e: e) == (0,)
+    assert step(stepping, 0, lambda t, e: e) == (0,)
     assert tape == ["step a 0", "episode (1.0, 1)", "reset a", "step b 1"]
 
 
@@ -164,7 +203,7 @@ def test_an_end_is_terminated_or_truncated_and_only_then_has_a_final_observation
     stepping, arrays = made([Ending(*flags)], on_episode=lambda *episode: episodes.append(episode))
     stepping.reset([0])
     stepping.begin_round()
-    over = [stepping.step(t, zero) for t in range(STEPS)]
+    over = [step(stepping, t, zero) for t in range(STEPS)]
     assert over == [(), (), (0,), (), (), (0,), ()]
     assert arrays.ended[:, 0].tolist() == [0, 0, code, 0, 0, code, 0]
     # CountingEnv's observation is (episode, step of the episode, step in all).
@@ -188,7 +227,7 @@ def test_a_round_begins_where_the_one_before_ended():
     for number in range(3):
         stepping.begin_round()
         for t in range(STEPS):
-            stepping.step(t, zero)
+            step(stepping, t, zero)
         assert arrays.observation[:, 0, 2].tolist() == list(range(number * STEPS, (number + 1) * STEPS + 1))
     assert stepping.episode_lengths == [21, 1]
 
@@ -197,13 +236,13 @@ def test_what_is_bound_is_written_to_and_nothing_else():
     stepping, arrays = made([CountingEnv(5)])
     stepping.reset([0])
     stepping.begin_round()
-    stepping.step(0, zero)
+    step(stepping, 0, zero)
     kept = {name: array.copy() for name, array in vars(arrays).items()}
     other = arrays_of(stepping.spec, 1, steps=3)
-    stepping.bind(other)
+    stepping.bind(other, stepping.given.chooser)  # type: ignore[attr-defined]
     other.observation[-1] = arrays.observation[1]
     stepping.begin_round()
-    stepping.step(0, zero)
+    step(stepping, 0, zero)
     assert other.observation[:2, 0, 1].tolist() == [1, 2] and other.reward[0, 0] == 1.0
     for name, array in kept.items():
         np.testing.assert_array_equal(getattr(arrays, name), array)
@@ -220,7 +259,7 @@ def test_an_environment_may_reuse_its_array_and_give_lists_and_numbers_of_any_ty
     stepping.reset([0])
     stepping.begin_round()
     for t in range(STEPS):
-        stepping.step(t, zero)
+        step(stepping, t, zero)
     assert arrays.observation[:, 0, 1].tolist() == list(range(STEPS + 1))
     assert arrays.reward[:4, 0].tolist() == [2.0, 1.0, 3.0, float(np.float16(0.1))]
 
@@ -230,7 +269,7 @@ def test_images_are_bytes():
     stepping.reset([0])
     stepping.begin_round()
     for t in range(STEPS):
-        stepping.step(t, zero)
+        step(stepping, t, zero)
     assert arrays.observation.dtype == np.uint8
     assert arrays.observation[:, 0, 0, 0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
@@ -243,7 +282,7 @@ def test_it_beats_now_and_then_and_counts_its_seconds(monkeypatch):
     stepping.reset([0])
     stepping.begin_round()
     for t in range(STEPS):
-        stepping.step(t, zero)
+        step(stepping, t, zero)
     assert stepping.seconds == pytest.approx(STEPS * 0.1)
     assert 1 < len(beats) <= 1 + STEPS * 0.2 / BEAT_SECONDS
 
@@ -308,9 +347,9 @@ def test_a_fault_is_told(fault, others):
     stepping.reset(list(range(others + 1)))
     stepping.begin_round()
     for t in range(2):
-        stepping.step(t, zero)
+        step(stepping, t, zero)
     with pytest.raises(UserError) as caught:
-        stepping.step(2, zero)
+        step(stepping, 2, zero)
     assert str(caught.value) == message
     if fault != "an error that is told already":
         assert type(caught.value) is EnvironmentFault
@@ -338,7 +377,7 @@ def test_an_observation_on_the_way_that_is_not_finite_is_told_when_its_reader_as
     stepping.reset([0, 1])
     stepping.begin_round()
     for t in range(4):
-        stepping.step(t, zero)
+        step(stepping, t, zero)
     assert np.isnan(arrays.observation[2, 1, 1])
     with pytest.raises(EnvironmentFault, match=r"^step returned a wrong observation: observation is not finite: nan at index 1 of 3$"):
         stepping.raise_observation_fault(2)
@@ -349,7 +388,7 @@ def test_a_reward_that_is_not_finite_is_left_to_its_reader():
     stepping.reset([0])
     stepping.begin_round()
     for t in range(4):
-        stepping.step(t, zero)
+        step(stepping, t, zero)
     assert np.isnan(arrays.reward[:4, 0]).tolist() == [False, False, True, False]
 
 

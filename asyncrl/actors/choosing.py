@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncrl.envs.stepping import Chooser
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import RoundArrays
@@ -86,3 +88,14 @@ def _by_torch(
         return bool(sound)
 
     return choose
+
+
+def chooser(policy: Policy, act: Choosing, rounds: RoundArrays) -> Chooser:
+    """What `Stepping` asks for actions: `act`, from `choosing`, on the same arrays.
+
+    It has a kernel where one compiled call chooses, and environments take what that has written as it is.
+    """
+    plain = Chooser(act, functools.partial(policy.head.environment_action, rounds))
+    if policy.why_not_compiled() is not None or not isinstance(act, functools.partial):
+        return plain
+    return replace(plain, kernel=act.func, arguments=act.args, action=rounds.action, bounded=rounds.bounded)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.choosing import Memory, choosing
+from asyncrl.actors.choosing import Memory, chooser, choosing
 from asyncrl.actors.commitment import NOTHING, Commitment
 from asyncrl.actors.exploration import Exploration
 from asyncrl.actors.rewards import RewardRule
@@ -53,13 +52,12 @@ class Actor:
         self.rounds = policy.round_arrays(steps, envs, int(commits))
         self.trajectory = _trajectory(policy, self.rounds, commits)
         self.arrays_stepped = StepArrays(self.rounds.raw, np.zeros((steps, envs)), self.trajectory.ended, self.trajectory.final_observation)
-        stepping.bind(self.arrays_stepped)
         self.exploration_memory = np.zeros((envs, policy.head.noises))
         self.uniform = False
         self.memory = Memory(envs, policy.memory_size) if policy.memory_size else None
         self.act = choosing(policy, self.dense, self.rounds, self.memory, self.trajectory.memory)
+        stepping.bind(self.arrays_stepped, chooser(policy, self.act, self.rounds))
         self._commitment = Commitment(policy, self.dense, self.rounds, generator) if commits else None
-        self._action_for = functools.partial(policy.head.environment_action, self.rounds)
 
     def reset(self, seeds: list[int]) -> None:
         """Begin an episode in every environment, by seeds [E]. Raises EnvironmentFault."""
@@ -70,19 +68,21 @@ class Actor:
 
     def collect(self, version: int, total_steps: float) -> Trajectory:
         """Act T steps in every environment on the present parameters; the result is overwritten by the next call."""
-        trajectory, commitment = self.trajectory, self._commitment
-        act, stepping, step = self.act, self.stepping, self.stepping.step
+        trajectory, commitment, play = self.trajectory, self._commitment, self.stepping.play
         self._begin_round(version, total_steps)
-        for t in range(len(trajectory.reward)):
-            if not act(t):
-                stepping.raise_observation_fault(t)
-            if t == 0 and commitment is not None:
-                commitment.begin_round()
-            for e in step(t, self._action_for):
-                self._episode_ended(t, e)
+        t, steps, acted = 0, len(trajectory.reward), commitment is not None
+        if commitment is not None:
+            if not self.act(0):
+                self.stepping.raise_observation_fault(0)
+            commitment.begin_round()
+        while t < steps:
+            t, over = play(t, acted)
+            acted = False
+            for e in over:
+                self._episode_ended(t - 1, e)
         self._observe_last()
         if commitment is not None:
-            act(len(trajectory.reward))
+            self.act(steps)
             commitment.end_round()
         self._rewards(self.arrays_stepped.reward, trajectory.reward)
         return trajectory

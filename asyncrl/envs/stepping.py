@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -40,29 +40,47 @@ class StepArrays:
     final_observation: NDArray[Any]
 
 
+@dataclass
+class Chooser:
+    """What chooses the actions of a round.
+
+    choose       chooses those of step t for observation[t]; False where an observation has a component that is not finite
+    action_for   (t, e) -> the action of environment e, of the action space's own type; the environment may keep it
+    kernel       where one compiled call does what `choose` does: kernel(*arguments, t); and then
+    action       [T, E, S]  of Discrete environments the choice, counted from 0, in [t, e, 0]
+    bounded      [T, E, C]  float32, of others what the environment is given
+    """
+
+    choose: Callable[[int], bool]
+    action_for: Callable[[int, int], Any]
+    kernel: Any = None
+    arguments: tuple[Any, ...] = ()
+    action: Any = None
+    bounded: Any = None
+
+
 class Stepping(Protocol):
     """E environments that are reset and stepped together, into arrays of the caller's (`StepArrays`).
 
     An episode that ends is followed by the next one within the same step. A step that is terminated and truncated
     counts as TERMINATED.
 
-    A simulator that plays a whole round in one compiled call offers that in a further method. That method works on the
-    same arrays and lists; after it, they are as after T calls of `step`.
-
-    environments     [E], whose states a checkpoint keeps
+    environments     [E], whose states a checkpoint keeps, between `settle` and `adopt`
     episode_returns  [E], undiscounted sums of the environments' own rewards in the episodes under way
     episode_lengths  [E], their steps
-    seconds          spent in `step` so far
     """
 
     spec: EnvSpec
     environments: list[gymnasium.Env[Any, Any]]
-    episode_returns: list[float]
-    episode_lengths: list[int]
-    seconds: float
+    episode_returns: MutableSequence[float] | NDArray[np.float64]
+    episode_lengths: MutableSequence[int] | NDArray[np.int64]
 
-    def bind(self, arrays: StepArrays) -> None:
-        """Write to these arrays from now on. To be called before anything below."""
+    @property
+    def seconds(self) -> float:
+        """Spent in environments so far."""
+
+    def bind(self, arrays: StepArrays, chooser: Chooser) -> None:
+        """Write to these arrays from now on, with actions that it chooses. To be called before anything below."""
 
     def reset(self, seeds: list[int]) -> None:
         """Begin an episode in every environment, by seeds [E]; the first observations go to observation[0] and observation[T].
@@ -73,15 +91,21 @@ class Stepping(Protocol):
     def begin_round(self) -> None:
         """Copy observation[T], where the round before ended, to observation[0], and set `ended` to GOES_ON everywhere."""
 
-    def step(self, t: int, action_for: Callable[[int, int], Any]) -> tuple[int, ...]:
-        """Step t of the round. Returns the environments whose episodes ended.
+    def play(self, t: int, acted: bool) -> tuple[int, tuple[int, ...]]:
+        """Choose and step, from step t of the round on: one step or more, but none after one at which an episode ends.
 
-        `action_for(t, e)` gives the action of environment e, of the action space's own type; the environment may keep it.
+        `acted`: whether the actions of step t have been chosen already. Returns (the step that comes next, the environments whose
+        episodes ended at the one before).
 
-        Raises EnvironmentFault: an exception in an environment, an observation of a wrong shape or type, a reward that is not a
-        number, a last observation of an episode that is not finite. The caller checks whether other observations are
-        finite, and calls `raise_observation_fault` if one is not.
+        Raises EnvironmentFault: an exception in an environment, an observation of a wrong shape or type, or not finite, a reward that
+        is not a number.
         """
+
+    def settle(self) -> None:
+        """Make the environments what they would be if they had been stepped themselves: before somebody looks at them."""
+
+    def adopt(self) -> None:
+        """Go on from what the environments are: after somebody has changed them."""
 
     def raise_observation_fault(self, t: int) -> NoReturn:
         """Raise the EnvironmentFault of the first environment whose observation[t] is not finite."""
@@ -102,15 +126,21 @@ class GymnasiumStepping(Stepping):
         beat: Callable[[], None] = lambda: None,
     ):
         self.environments, self.spec = environments, spec
-        self.episode_returns, self.episode_lengths = [0.0] * len(environments), [0] * len(environments)
-        self.seconds = 0.0
+        self.episode_returns: MutableSequence[float] | NDArray[np.float64] = [0.0] * len(environments)
+        self.episode_lengths: MutableSequence[int] | NDArray[np.int64] = [0] * len(environments)
+        self._seconds = 0.0
         self._checked = [CheckedEnvironment(one, spec) for one in environments]
         self._steps = [one.step for one in self._checked]
         self._shape, self._image = spec.observation_shape, spec.is_image
         self._on_episode, self._beat, self._next_beat = on_episode, beat, 0.0
 
-    def bind(self, arrays: StepArrays) -> None:
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+    def bind(self, arrays: StepArrays, chooser: Chooser) -> None:
         self._arrays, self._rewards = arrays, arrays.reward
+        self._choose, self._action_for = chooser.choose, chooser.action_for
         self._rows = [[moment[e] for e in range(len(self.environments))] for moment in arrays.observation]
 
     def reset(self, seeds: list[int]) -> None:
@@ -122,8 +152,11 @@ class GymnasiumStepping(Stepping):
         self._arrays.observation[0] = self._arrays.observation[-1]
         self._arrays.ended[:] = GOES_ON
 
-    def step(self, t: int, action_for: Callable[[int, int], Any]) -> tuple[int, ...]:
+    def play(self, t: int, acted: bool) -> tuple[int, tuple[int, ...]]:
+        if not acted and not self._choose(t):
+            self.raise_observation_fault(t)
         began = time.perf_counter()
+        action_for = self._action_for
         rows, rewards, array, shape, image = self._rows[t + 1], self._rewards, np.ndarray, self._shape, self._image
         returns, lengths = self.episode_returns, self.episode_lengths
         over: tuple[int, ...] = ()
@@ -139,11 +172,14 @@ class GymnasiumStepping(Stepping):
                 self._end_episode(t, e, ended)
                 over = (*over, e)
         now = time.perf_counter()
-        self.seconds += now - began
+        self._seconds += now - began
+        self._sign_of_life(now)
+        return t + 1, over
+
+    def _sign_of_life(self, now: float) -> None:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
             self._beat()
-        return over
 
     def _check(self, observation: Any) -> None:
         """Accept a value that is no array but can be written into one, such as a list of numbers; raise EnvironmentFault for any other."""
@@ -157,9 +193,18 @@ class GymnasiumStepping(Stepping):
             raise wrong_observation(row, self.spec)
         if ended == TRUNCATED:
             self._arrays.final_observation[t, e] = row
-        self._on_episode(self.episode_returns[e], self.episode_lengths[e])
+        self._on_episode(float(self.episode_returns[e]), int(self.episode_lengths[e]))
         self.episode_returns[e], self.episode_lengths[e] = 0.0, 0
-        row[...] = self._checked[e].reset(None)
+        row[...] = self._begin_episode(e)
+
+    def _begin_episode(self, e: int) -> Any:
+        return self._checked[e].reset(None)
+
+    def settle(self) -> None:
+        """Nothing: they are stepped themselves."""
+
+    def adopt(self) -> None:
+        """Nothing: they are stepped themselves."""
 
     def raise_observation_fault(self, t: int) -> NoReturn:
         for row in self._rows[t]:

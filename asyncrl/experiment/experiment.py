@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from asyncrl.algos import ALGORITHMS, head_named
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Range
@@ -30,6 +30,8 @@ class RunOptions:
     """How many of the newest checkpoints are kept (the best one is kept besides)."""
     evaluate_every: Annotated[int, COUNT_OR_ZERO] = 0
     """Steps between greedy evaluations in a process of their own; 0 for none."""
+    simulator: Literal["auto", "gymnasium", "compiled"] = "auto"
+    """What steps environments: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
     report_seconds: Annotated[float, POSITIVE] = 1.0

@@ -52,6 +52,8 @@ class Head:
     noises           numbers of the exploration's action noise, and of uniform ones, at a step: C, or more where it adds several
     extra_size       numbers of the head's own parameters; they end the policy's parameter vector
     takes_noise      whether an exploration setting can add noise to what it decides: to numbers, not to choices
+    one_call         whether `light_kernel` gives a compiled function, and environments take what that writes as it is: a Box
+                     bounded[t, e], a Discrete one action[t, e, 0]
     squash           whether tanh keeps a Box action within its bounds; otherwise it is clipped there
     tables           the shared arrays of `table_layout`, see `attach`
     chosen_options   what the user has chosen of this head, an `options_type`
@@ -114,6 +116,7 @@ class Head:
         self._actions = EnvironmentActions(spec)
         self._box, self._single = spec.action_kind == "box", spec.action_kind == "discrete"
         self.takes_noise = self._box
+        self.one_call = spec.action_kind != "multidiscrete"
 
     @classmethod
     def learnt_size(cls, spec: EnvSpec, chosen: Any) -> int:

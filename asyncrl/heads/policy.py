@@ -93,6 +93,12 @@ class Policy:
         """Whether the compiled MLP kernels serve this policy."""
         return self.plan is not None
 
+    def why_not_compiled(self) -> str | None:
+        """Why acting is more than one compiled call, as a compiled simulator asks for; None if it is one."""
+        if not self.light:
+            return "the policy acts through torch"
+        return None if self.head.one_call else f"head {self.name!r} does more than one compiled call a step"
+
     def initial(self, seed: int) -> NDArray[np.float32]:
         """A fresh vector: orthogonal weights, zero biases, the head's own start."""
         if self._compact is not None:

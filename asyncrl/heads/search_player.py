@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -37,6 +38,20 @@ SEEN = 256
 """Observations that a player keeps."""
 
 
+@dataclass(frozen=True)
+class Deciding:
+    """The one compiled call of a step, for those who make it themselves: kernel(observation [D], at, orders, numbers, seen).
+
+    action   [C] where the kernel writes it; None where it returns a choice
+    """
+
+    kernel: Any
+    orders: NDArray[np.int64]
+    numbers: NDArray[np.float32]
+    seen: NDArray[Any]
+    action: NDArray[Any] | None
+
+
 class Act(Protocol):
     """How a `Player` acts."""
 
@@ -53,6 +68,7 @@ class Player:
     normaliser   [3, D] float32, the caller's to write: shift, scale, and in [2, 0] whether it is on
     dense        the parameters as the kernels and the head read them
     seen         [SEEN, D] of the observations' declared dtype: what was acted on, for statistics
+    deciding     the compiled call behind `act`; None where it is more than that, and for MultiDiscrete actions
     """
 
     act: Act
@@ -64,15 +80,17 @@ class Player:
         self._memory = memory = _Memory(policy)
         self.normaliser = memory.numbers[: 3 * size].reshape(3, size)
         self.dense = memory.numbers[memory.orders[VECTOR] :]
+        self.deciding: Deciding | None = None
         self._reference: NDArray[np.float32] | None = None
         self._wide: WideNetwork | None = None
-        if not policy.options.virtual_batch and WideNetwork.pays(policy.network):
+        if is_wide(policy):
             self._wide = WideNetwork(policy.network, policy.shape.activation)
             self.act = _wide_act(policy, self._wide, memory, self.seen)
         elif not policy.head.decides:
             self.act = _head_act(policy, memory, self.seen)
         else:
             self.act = _narrow_act(policy, memory, self.seen)
+            self.deciding = _deciding(policy, memory, self.seen)
 
     def set(self, vector: NDArray[np.float32]) -> None:
         """Take on the parameters [N]: once per candidate, compact layers are expanded."""
@@ -102,6 +120,11 @@ class Player:
     def scores(self) -> NDArray[np.float32]:
         """The network's outputs [P] at the newest step."""
         return self._memory.scores
+
+
+def is_wide(policy: SearchPolicy) -> bool:
+    """Whether its layers are so wide that each is a call."""
+    return not policy.options.virtual_batch and WideNetwork.pays(policy.network)
 
 
 class _Memory:
@@ -158,6 +181,14 @@ def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Ac
         return given(action) if kernel(observation, at, orders, numbers, seen) else None
 
     return act
+
+
+def _deciding(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Deciding | None:
+    if policy.spec.action_kind == "multidiscrete":
+        return None
+    discrete = policy.spec.action_kind == "discrete"
+    kernel, action = (act_choice, None) if discrete else (_kernels(policy)[0], memory.action)
+    return Deciding(kernel, memory.orders, memory.numbers, seen, action)
 
 
 def _head_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Act:

@@ -15,7 +15,7 @@ from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import OWN_PARAMETERS
 from asyncrl.heads.roles import Role
-from asyncrl.heads.search_player import Player
+from asyncrl.heads.search_player import Player, is_wide
 
 
 class SearchPolicy:
@@ -58,6 +58,12 @@ class SearchPolicy:
         if not self.extra_size:
             return network
         return np.concatenate([network, self.head.initial(np.random.default_rng((seed, OWN_PARAMETERS)))])
+
+    def why_not_compiled(self) -> str | None:
+        """Why acting is more than one compiled call, as a compiled simulator asks for; None if it is one."""
+        if not self.head.decides or self.spec.action_kind == "multidiscrete":
+            return f"head {self.head_name!r} does more than one compiled call a step"
+        return "layers are so wide that each is a call" if is_wide(self) else None
 
     def fill_tables(self, seed: int) -> None:
         """Write the first contents of the head's tables; see `Head.fill`."""

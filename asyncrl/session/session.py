@@ -137,6 +137,8 @@ class Session:
             self._reports.aggregate.returns.restore(self._saved_report)
         for note in self._notes:
             self._reports.note(note)
+        if topology.task.not_simulated:
+            self._reports.say(f"environments are stepped by gymnasium: {topology.task.not_simulated}")
         self._warn_of_cores()
         if topology.spec is not None and (warning := advice(topology.spec.statistics, experiment.options)):
             self._reports.note(warning)

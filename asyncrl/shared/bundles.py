@@ -52,36 +52,36 @@ def bundle(arrays: Sequence[NDArray[Any]], kinds: Sequence[Kind]) -> Bundle:
 
 
 @intrinsic
-def _pointer(typing_context, address, dtype):  # type: ignore[no-untyped-def]
+def pointer(typing_context, address, dtype):  # type: ignore[no-untyped-def]
     """The address as a pointer to numbers of this type."""
-    pointer = types.CPointer(dtype.dtype)
+    kind = types.CPointer(dtype.dtype)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+        return builder.inttoptr(arguments[0], context.get_value_type(kind))
 
-    return pointer(types.int64, dtype), generate
+    return kind(types.int64, dtype), generate
 
 
 @njit(cache=True)
 def array1(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
-    return carray(_pointer(words[place, 0], dtype), (words[place, 1],), dtype)  # type: ignore[call-arg]
+    return carray(pointer(words[place, 0], dtype), (words[place, 1],), dtype)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
 def array2(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n, m] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
-    return carray(_pointer(words[place, 0], dtype), (words[place, 1], words[place, 2]), dtype)  # type: ignore[call-arg]
+    return carray(pointer(words[place, 0], dtype), (words[place, 1], words[place, 2]), dtype)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
 def array3(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n, m, k] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
-    return carray(_pointer(words[place, 0], dtype), (words[place, 1], words[place, 2], words[place, 3]), dtype)  # type: ignore[call-arg]
+    return carray(pointer(words[place, 0], dtype), (words[place, 1], words[place, 2], words[place, 3]), dtype)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
 def array4(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n, m, k, l] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
     shape = (words[place, 1], words[place, 2], words[place, 3], words[place, 4])
-    return carray(_pointer(words[place, 0], dtype), shape, dtype)  # type: ignore[call-arg]
+    return carray(pointer(words[place, 0], dtype), shape, dtype)  # type: ignore[call-arg]

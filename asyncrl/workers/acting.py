@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.rewards import RewardRule
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import GymnasiumStepping, make_env, unship
+from asyncrl.envs.compiled.stepping import CompiledStepping
 from asyncrl.heads.policy import Policy
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
@@ -30,7 +31,8 @@ class ActingWorker:
         streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
         source = unship(task.env)
         environments = [make_env(source) for _ in range(task.envs_per_worker)]
-        stepping = GymnasiumStepping(environments, policy.spec, self._episode_ended, self._beat)
+        kind = CompiledStepping if task.simulated else GymnasiumStepping
+        stepping = kind(environments, policy.spec, self._episode_ended, self._beat)
         rewards = RewardRule(options.reward_scale, options.reward_clip)
         generator = np.random.default_rng(streams[0])
         self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, commits)

@@ -16,6 +16,7 @@ def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None]
     """Write the actor's part of a checkpoint; `beat`: see `write_part`. Raises OSError."""
     arrays: dict[str, Any] = {f"actor/{name}": array for name, array in actor.arrays().items()}
     environments: list[Any] = []
+    actor.stepping.settle()
     for e, environment in enumerate(actor.stepping.environments):
         saved = save_state(environment)
         environments.append({"missing": why_not(environment)} if saved is None else {"state": saved[0]})
@@ -26,8 +27,8 @@ def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None]
     state = {
         "generators": generators,
         "generator": actor.generator.bit_generator.state,
-        "episode_returns": actor.stepping.episode_returns,
-        "episode_lengths": actor.stepping.episode_lengths,
+        "episode_returns": [float(one) for one in actor.stepping.episode_returns],
+        "episode_lengths": [int(one) for one in actor.stepping.episode_lengths],
         "environments": environments,
     }
     write_part(folder, f"worker-{worker}", state, arrays, beat)
@@ -58,6 +59,7 @@ def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], 
         else:
             actor.begin_afresh(e, fresh[e])
             notes.append(f"worker {worker}: environment {e} could not be restored ({problem}); it begins a new episode")
+    stepping.adopt()
     if "generators" in state:  # checkpoints of older versions have none
         load_generators(state["generators"], _part(arrays, "generators"))
     return goes_on, notes

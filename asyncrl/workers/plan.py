@@ -62,6 +62,10 @@ class Task:
     seed: int
     a_core_each: bool = False
     """Whether there are cores for all workers: then they spin longer before they sleep."""
+    simulated: bool = False
+    """Whether environments are stepped by a compiled simulator."""
+    not_simulated: str = ""
+    """Why not, if that was asked for."""
 
     @property
     def spec(self) -> EnvSpec:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import GymnasiumStepping, make_env, seed_generators, unship
+from asyncrl.envs.compiled.stepping import CompiledStepping
 from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Head
@@ -89,7 +90,8 @@ class PolicyPlayer(GreedyPlayer):
         self.environment = make_env(unship(task.env), render_mode) if environment is None else environment
         self._done: list[tuple[float, int]] = []
         generator = np.random.default_rng(seed)
-        self._stepping = GymnasiumStepping([self.environment], policy.spec, self._ended)
+        kind = CompiledStepping if task.simulated and environment is None and render_mode is None else GymnasiumStepping
+        self._stepping = kind([self.environment], policy.spec, self._ended)
         self._actor = Actor(self._stepping, policy, self._vector, 1, [], generator)
         self._actor.rounds.knobs[TEMPERATURE] = 0.0
         self.head, self.energy = policy.head, policy.head.energy

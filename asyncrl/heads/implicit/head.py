@@ -67,6 +67,7 @@ class ImplicitHead(Head):
 
     def __init__(self, spec: EnvSpec, options: NetworkOptions):
         super().__init__(spec, options)
+        self.one_call = False
         chosen = self.chosen_options
         self.options, self.sizes_of = options, SetSizes(chosen, options.activation)
         self._set = ActionSet(self.name, spec, chosen, self.sizes_of.set_size)

@@ -50,6 +50,7 @@ class ProposingHead(ReplayHead):
         self.takes_noise = True
         self.actors, self.hidden = self.proposed(self.chosen_options), options.hidden or (256, 256)
         self.items = None if spec.action_kind == "box" else Items(self.name, spec, self.chosen_options)
+        self.one_call = self.items is None
         self.components = self.learnt_size(spec, self.chosen_options)
         self.policy_outputs = self.outputs_each * self.components
         beside = self.stored_beside(spec, self.chosen_options)

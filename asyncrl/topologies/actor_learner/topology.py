@@ -18,6 +18,7 @@ from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
+from asyncrl.topologies.simulation import simulated
 from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes
 from asyncrl.workers.plan import WorkerPlan, task_of
 from asyncrl.workers.player import Snapshot
@@ -35,6 +36,7 @@ class ActorLearnerTopology(Topology):
         self.labels = [label(one) for one in self._explorations]
         self.task = task_of(experiment)
         self._policy = self.task.policy()
+        self.task = simulated(self.task, self._policy, experiment.run.simulator)
         check_fit(self._explorations, self.task.spec)
         if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)

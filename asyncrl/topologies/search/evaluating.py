@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.episodes import Acting, EpisodeRunner, Observed
+from asyncrl.actors.compiled_episodes import episode_runner
+from asyncrl.actors.episodes import Acting, Observed
 from asyncrl.blackbox.space import Points
 from asyncrl.envs import CheckedEnvironment, make_env, unship
 from asyncrl.errors import Hopeless
@@ -62,7 +63,7 @@ class PolicyEvaluator(CandidateEvaluator):
         self._head, self._size, self._player = policy.head, policy.size, policy.player()
         environment = CheckedEnvironment(make_env(unship(common.env)), common.spec)
         self._reference = reference_observations(common, environment)
-        self._runner = EpisodeRunner(environment, self._player, beat)
+        self._runner = episode_runner(environment, self._player, common.simulated, beat)
         self._limit = 0
         self.observed = Observed(task.observed)
         if self._reference is not None:

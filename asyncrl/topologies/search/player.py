@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.episodes import EpisodeRunner
+from asyncrl.actors.compiled_episodes import episode_runner
 from asyncrl.envs import CheckedEnvironment, make_env, seed_generators, unship
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import set_tables
@@ -30,7 +30,8 @@ class SearchPlayer(GreedyPlayer):
         self._reference = None
         if task.network.virtual_batch:
             self._reference = reference_observations(task, CheckedEnvironment(make_env(unship(task.env)), task.spec))
-        self._runner = EpisodeRunner(CheckedEnvironment(self.environment, task.spec), self._player, evaluates=True)
+        simulated = task.simulated and environment is None and render_mode is None
+        self._runner = episode_runner(CheckedEnvironment(self.environment, task.spec), self._player, simulated, evaluates=True)
         self._seed = seed
 
     def newest(self) -> Newest:

@@ -38,6 +38,7 @@ from asyncrl.topologies.search.plan import (
     search_policy,
 )
 from asyncrl.topologies.search.worker import run_search_worker
+from asyncrl.topologies.simulation import simulated
 from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes
 from asyncrl.workers.plan import task_of, task_without_environment
 from asyncrl.workers.player import Snapshot
@@ -230,7 +231,10 @@ def check_memory(task: SearchTask, size: int) -> None:
 
 def search_task(experiment: Experiment) -> SearchTask:
     """What is searched, for an environment. Makes it once."""
-    return SearchTask(task_of(experiment), parse_settings(experiment.explore, experiment.options))
+    task = task_of(experiment)
+    return SearchTask(
+        simulated(task, search_policy(task), experiment.run.simulator), parse_settings(experiment.explore, experiment.options)
+    )
 
 
 def function_task(experiment: Experiment, searched: Searched) -> SearchTask:

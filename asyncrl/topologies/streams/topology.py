@@ -18,6 +18,7 @@ from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.shared.arrays import SharedArrays, prefixed
 from asyncrl.store.checkpoint import parts, read_part, write_part
+from asyncrl.topologies.simulation import simulated
 from asyncrl.topologies.streams.actor import run_stream_actor
 from asyncrl.topologies.streams.estate import StreamsEstate
 from asyncrl.topologies.streams.learner import LEARNER_PART, run_stream_learner
@@ -53,6 +54,7 @@ class StreamTopology(Topology):
         self.task = task_of(experiment)
         self._observed = observed_size(self.task)
         policy = stream_policy(self.task)
+        self.task = simulated(self.task, policy, experiment.run.simulator)
         check_fit(self._explorations, self.task.spec)
         if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)

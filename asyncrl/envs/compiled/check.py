@@ -1,0 +1,55 @@
+"""Whether a simulator gives what its environment gives, to the last bit: looked at before every run, on this machine and these versions.
+
+Sines differ from one processor to the next, packages change. So nobody keeps a list of what was tried: two environments are played
+side by side for a moment, and where they differ the run takes the environment itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from asyncrl.envs.compiled.registry import simulator_of
+from asyncrl.envs.spec import EnvSpec
+
+Environment = gymnasium.Env[Any, Any]
+STEPS = 200
+"""Of the comparison: enough for episodes to end, and for a difference in the last bit to grow; some milliseconds."""
+
+
+def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps: int = STEPS, seed: int = 0) -> str | None:
+    """Where a simulator of `one` differs from `other`, which was made like it; None if nowhere in so many steps of random actions.
+
+    Both are reset. Their time limits are left alone.
+    """
+    generator, seeds = np.random.default_rng(seed), iter(range(seed, seed + steps + 1))
+    here, there = one.unwrapped, other.unwrapped
+    simulator = simulator_of(one)
+    seen = np.zeros(spec.observation_shape, spec.observation_dtype)
+    other.action_space.seed(seed)
+    over = True
+    for t in range(steps):
+        if over:
+            begin = next(seeds)
+            seen[:], _ = here.reset(seed=begin)
+            there.reset(seed=begin)
+            simulator.adopt()
+        action = other.action_space.sample() if generator.random() < 0.5 else _extreme(other.action_space, generator)
+        expected = there.step(action)
+        given = np.atleast_1d(np.asarray(action, np.float32)) - np.float32(spec.action_start[0] if spec.action_start else 0)
+        reward, over = simulator.simulate(simulator.words, simulator.numbers, given.reshape(-1), seen)
+        if not np.array_equal(seen, np.asarray(expected[0], seen.dtype), equal_nan=True):
+            return f"observation at step {t}"
+        if reward != float(expected[1]) or over != bool(expected[2]):
+            return f"reward or end at step {t}"
+    return None
+
+
+def _extreme(space: Any, generator: np.random.Generator) -> Any:
+    """A bound of each component of a Box; of other spaces any action."""
+    if not isinstance(space, gymnasium.spaces.Box):
+        return space.sample()
+    low, high = np.maximum(space.low, -1e3), np.minimum(space.high, 1e3)
+    return np.where(generator.random(space.shape) < 0.5, low, high).astype(space.dtype)

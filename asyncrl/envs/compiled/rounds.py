@@ -1,0 +1,109 @@
+"""Many steps in one compiled call: act, step, book, until an episode ends."""
+
+from __future__ import annotations
+
+from numba import types
+
+from asyncrl.shared.calling import says_number, says_whether, steps
+from asyncrl.shared.compiled import njit
+from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
+
+LIMIT, LENGTH = range(2)
+"""Columns of `counts`: an environment's time limit in steps (0: none), and the steps of the episode under way."""
+SECONDS, REST, NANOSECONDS, ADDRESS, STEPPED, CLOCK = range(6)
+"""Positions in `clock`: what the C library writes, what simulation has taken, where the array lies, and steps so far."""
+SAMPLED = 16
+"""Of so many steps one is timed: a clock costs as much as a step of a small environment."""
+_MONOTONIC = 1
+
+_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _now(clock):  # type: ignore[no-untyped-def]
+    """Nanoseconds of the monotonic clock; clock[CLOCK]: see the positions."""
+    _clock_gettime(_MONOTONIC, clock[ADDRESS])  # type: ignore[call-overload]
+    return clock[SECONDS] * 1_000_000_000 + clock[REST]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def play(  # type: ignore[no-untyped-def]
+    act, simulate, first, last, acted, discrete, words, numbers, counts, returns, clock, raw, reward, ended, action, bounded, chosen, *rest
+):
+    """Steps first, ..., last - 1 of a round in E environments, but none after one at which an episode ends.
+
+    act, simulate    addresses of a head's kernel and of `simulate`; rest: the kernel's arguments, but for the step
+    acted            whether the actions of the first step have been chosen already
+    discrete         whether environments take action[t, E, 0], and not bounded[t, E, C]
+    words [E, W], numbers [E, F]     of the simulators
+    counts [E, 2], returns [E]       the episodes under way
+    clock [CLOCK] int64               see the positions
+    raw [T+1, E, D], reward [T, E], ended [T, E]     see `asyncrl.envs.stepping.StepArrays`
+    chosen [C]       float32 scratch
+
+    Returns 2 (t + 1), where t is the last step, and 1 more where an episode ended at it; -1 - t where an observation of step t is not
+    finite.
+    """
+    for t in range(first, last):
+        if not acted and not says_whether(act, (*rest, t)):
+            return -1 - t
+        acted = False
+        timed = clock[STEPPED] % SAMPLED == 0
+        clock[STEPPED] += 1
+        began = _now(clock) if timed else 0
+        over = False
+        for e in range(reward.shape[1]):
+            if discrete:
+                chosen[0] = action[t, e, 0]
+            else:
+                chosen[:] = bounded[t, e]
+            gained, terminated = steps(simulate, (words[e], numbers[e], chosen, raw[t + 1, e]))
+            reward[t, e] = gained
+            returns[e] += gained
+            counts[e, LENGTH] += 1
+            how = GOES_ON
+            if terminated:
+                how = TERMINATED
+            elif counts[e, LIMIT] and counts[e, LENGTH] >= counts[e, LIMIT]:
+                how = TRUNCATED
+            ended[t, e] = how
+            over = over or how != GOES_ON
+        if timed:
+            clock[NANOSECONDS] += SAMPLED * (_now(clock) - began)
+        if over:
+            return 2 * (t + 1) + 1
+    return 2 * last
+
+
+RETURN, STEPS = range(2)
+"""Positions in `told`: what an episode has earned, and its steps so far."""
+PLAYING, OVER, NOT_FINITE = range(3)
+"""What `play_greedily` returns."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def play_greedily(act, simulate, discrete, most, limit, words, numbers, told, observation, chosen, action, orders, memory, seen):  # type: ignore[no-untyped-def]
+    """At most `most` more steps of an episode in one environment; returns PLAYING, OVER, or NOT_FINITE for an observation that is not.
+
+    act              address of a kernel of `asyncrl.heads.decisions`, which is called with (observation, row, orders, memory, seen)
+    simulate         address of the environment's `simulate`, whose state words[W] and numbers[F] are
+    discrete         whether the kernel returns a choice, and does not write action[C]
+    limit            steps of the environment's time limit; 0: none
+    told [2]         float64, see the positions; observation [D]: the newest; chosen [C]: float32 scratch
+    """
+    for at in range(most):
+        if discrete:
+            choice = says_number(act, (observation, at, orders, memory, seen))
+            if choice < 0:
+                return NOT_FINITE
+            chosen[0] = choice
+        else:
+            if not says_whether(act, (observation, at, orders, memory, seen)):
+                return NOT_FINITE
+            chosen[:] = action
+        gained, terminated = steps(simulate, (words, numbers, chosen, observation))
+        told[RETURN] += gained
+        told[STEPS] += 1
+        if terminated or (limit and told[STEPS] >= limit):
+            return OVER
+    return PLAYING
