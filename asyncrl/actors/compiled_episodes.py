@@ -36,9 +36,15 @@ class CompiledEpisodeRunner:
         returned = types.int64 if discrete else types.boolean
         self._addresses = (
             address_of(deciding.kernel, (self._observation, 0, *memory), returned),
-            address_of(one.simulate, (one.words, one.numbers, chosen, self._observation), STEPPED),
+            address_of(type(one).simulate, (one.words, one.numbers, chosen, self._observation), STEPPED),
         )
         self._discrete, self._rest = discrete, (one.words, one.numbers, self._told, self._observation, chosen, action, *memory)
+
+        self._part(0)  # no step: it is compiled, or loaded, now
+
+    def _part(self, most: int) -> int:
+        """So many steps of an episode, or fewer where it ends."""
+        return int(play_greedily(*self._addresses, self._discrete, most, self._limit, *self._rest))
 
     def run(self, seed: int, limit: int = 0, observed: Observed | None = None) -> Episode:
         """As `EpisodeRunner.run`."""
@@ -61,7 +67,7 @@ class CompiledEpisodeRunner:
         told, rows, came = self._told, len(self._seen), PLAYING
         while came == PLAYING and told[STEPS] < most:
             before = told[STEPS]
-            came = play_greedily(*self._addresses, self._discrete, min(rows, most - int(before)), self._limit, *self._rest)
+            came = self._part(min(rows, most - int(before)))
             if observed is not None and came != NOT_FINITE:
                 observed.add(self._seen[: int(told[STEPS] - before)])
             self._beat()

@@ -17,7 +17,7 @@ from asyncrl.envs import make_env, seed_process, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.checks import check_experiment
-from asyncrl.experiment.experiment import Experiment, RunOptions, usable_cores
+from asyncrl.experiment.experiment import Experiment, RunOptions, Simulator, usable_cores
 from asyncrl.processes.interrupts import held
 from asyncrl.processes.parcels import Parcel
 from asyncrl.processes.starting import settle_in, start, stop_all
@@ -55,6 +55,7 @@ def bench_throughput(
     seconds: float = 5.0,
     only: Sequence[str] | None = None,
     t_max: Sequence[int] = (5, 20),
+    simulator: Simulator = "auto",
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Measure the limit, every algorithm and mode with every t_max, and the limit again.
@@ -71,6 +72,7 @@ def bench_throughput(
         only: ``algorithm:mode`` pairs; None for those of ROWS that fit the environment.
         t_max: steps of each environment in a round (or in a unit of streams), for algorithms with that option; without `only` for
             SWEPT only. Warm-ups take one batch.
+        simulator: what steps the rows' environments, as in `RunOptions`; the limit is gymnasium's.
         progress: called with a line of text before each measurement.
 
     Returns:
@@ -84,7 +86,7 @@ def bench_throughput(
         rollouts: dict[str, Sequence[int]] = {pair: t_max if pair in SWEPT else () for pair in ROWS}
     else:
         rollouts = dict.fromkeys(only, t_max)
-    experiments = [one for pair, steps in rollouts.items() for one in _experiments(env, count, seconds, pair, steps)]
+    experiments = [one for pair, steps in rollouts.items() for one in _experiments(env, count, seconds, pair, steps, simulator)]
     experiments = _usable(experiments, only is not None, progress)
     progress(f"limit: {count} processes, no policy")
     before = measure_limit(env, count, seconds)
@@ -199,7 +201,7 @@ def _receive(connection: Connection, seconds: float = 0.0) -> float:
     return float(answer)
 
 
-def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max: Sequence[int]) -> list[Experiment]:
+def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max: Sequence[int], simulator: Simulator) -> list[Experiment]:
     """One experiment for each t_max; a single one with the default if none is given or the algorithm has no such option."""
     algo, _, mode = pair.partition(":")
     kind = ALGORITHMS[algo].options_type
@@ -207,7 +209,7 @@ def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max:
     several = [kind(t_max=steps) for steps in t_max] if with_rollouts and t_max else [kind()]
     # Algorithms with a replay learn from the first batch on, since the usual warm-up would take the whole measurement.
     several = [dataclasses.replace(one, warm_up=one.batch) if hasattr(one, "warm_up") else one for one in several]
-    run = RunOptions(quiet=True, evaluation_episodes=0)
+    run = RunOptions(quiet=True, evaluation_episodes=0, simulator=simulator)
     return [
         Experiment(algo, env, mode=mode, workers=workers, steps=ENDLESS, seconds=seconds, options=options, run=run) for options in several
     ]
@@ -254,6 +256,7 @@ def _measure(experiment: Experiment) -> dict[str, Any]:
         "algo": experiment.algo,
         "mode": experiment.mode,
         "head": summary["head"],
+        "simulator": summary["simulator"],
         "t_max": getattr(experiment.options, "t_max", None),
         "workers": experiment.workers,
         "steps_per_second": summary["steps_per_second"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from asyncrl.cli.arguments import Env, check_at_least_one, check_writable, write_json
 from asyncrl.cli.parsing import parse
 from asyncrl.errors import UserError, unknown
+from asyncrl.experiment.experiment import Simulator
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Throughput:
     q1, sarsa and nq in async, if they fit the environment."""
     t_max: tuple[int, ...] = (5, 20)
     """Steps of each environment in a round; a3c and the rows of --only are measured for each, other rows with their own."""
+    simulator: Simulator = "auto"
+    """What steps the rows' environments: gymnasium, or a compiled simulator; auto takes one where there is one."""
     json: str | None = None
     """File for the result; nothing is written without it."""
 
@@ -43,7 +46,7 @@ def throughput(args: list[str]) -> int:
     from asyncrl.bench.throughput import bench_throughput, print_throughput
 
     show = Console(stderr=True).print
-    result = bench_throughput(given.env, workers=given.workers, seconds=given.seconds, only=only, t_max=given.t_max, progress=show)
+    result = bench_throughput(given.env, given.workers, given.seconds, only, given.t_max, given.simulator, show)
     print_throughput(result)
     write_json(given.json, result)
     return 0

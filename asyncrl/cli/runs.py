@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncrl.cli.arguments import EXIT_CODES, Run, check_at_least_one, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
+from asyncrl.experiment.experiment import Simulator
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Evaluate:
     """Greedy episodes."""
     seed: int = 0
     """Seed of the first episode."""
+    simulator: Simulator = "auto"
+    """What steps the environment: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     json: str | None = None
     """File for the result; nothing is written without it."""
 
@@ -57,7 +60,7 @@ def evaluate(args: list[str]) -> int:
 
     from asyncrl.api import evaluate as evaluate_run
 
-    result = evaluate_run(given.run, episodes=given.episodes, seed=given.seed)
+    result = evaluate_run(given.run, episodes=given.episodes, seed=given.seed, simulator=given.simulator)
     print(_line_of(result))
     write_json(given.json, result)
     return 0

@@ -15,6 +15,8 @@ from asyncrl.heads.options import NetworkOptions, chosen_or_default
 from asyncrl.processes.starting import usable_cores
 from asyncrl.scheduler.modes import Mode, parse_modes
 
+Simulator = Literal["auto", "gymnasium", "compiled"]
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -30,7 +32,7 @@ class RunOptions:
     """How many of the newest checkpoints are kept (the best one is kept besides)."""
     evaluate_every: Annotated[int, COUNT_OR_ZERO] = 0
     """Steps between greedy evaluations in a process of their own; 0 for none."""
-    simulator: Literal["auto", "gymnasium", "compiled"] = "auto"
+    simulator: Simulator = "auto"
     """What steps environments: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""

@@ -266,6 +266,7 @@ class Session:
             "seed": experiment.seed,
             **figures,
             **self._topology.head_figures(),
+            "simulator": "compiled" if self._topology.task.simulated else "gymnasium",
             "startup_seconds": getattr(self, "_startup_seconds", None),
             "evaluation_return": None if evaluation is None else evaluation.mean,
             "evaluation_steps": None if evaluation is None else evaluation.steps,

@@ -22,7 +22,7 @@ def simulated(task: Task, policy: Policy | SearchPolicy, wanted: str) -> Task:
         return task
     reason = _reason(task, policy)
     if reason is not None and wanted == "compiled":
-        raise UserError(f"simulator = compiled cannot be used: {reason} (allowed: auto, gymnasium)")
+        raise UserError(f"simulator = compiled cannot be used: {reason} (allowed: auto, gymnasium; docs/simulators.md)")
     return replace(task, simulated=reason is None, not_simulated=reason or "")
 
 

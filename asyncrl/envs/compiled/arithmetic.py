@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from numba import types
+from numba.extending import intrinsic
+
 from asyncrl.envs.compiled.simulator import simulating
 
 TWO = 2.0
@@ -23,3 +26,13 @@ def clipped(x, low, high):  # type: ignore[no-untyped-def]
     if x < low:
         return low
     return high if x > high else x
+
+
+@intrinsic
+def product_and_sum(typing_context, x, y, z):  # type: ignore[no-untyped-def]
+    """x * y + z of float64, rounded once."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate

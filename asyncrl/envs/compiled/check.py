@@ -39,7 +39,7 @@ def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps:
         action = other.action_space.sample() if generator.random() < 0.5 else _extreme(other.action_space, generator)
         expected = there.step(action)
         given = np.atleast_1d(np.asarray(action, np.float32)) - np.float32(spec.action_start[0] if spec.action_start else 0)
-        reward, over = simulator.simulate(simulator.words, simulator.numbers, given.reshape(-1), seen)
+        reward, over = type(simulator).simulate(simulator.words, simulator.numbers, given.reshape(-1), seen)
         if not np.array_equal(seen, np.asarray(expected[0], seen.dtype), equal_nan=True):
             return f"observation at step {t}"
         if reward != float(expected[1]) or over != bool(expected[2]):

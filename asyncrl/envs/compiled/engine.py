@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from numba import carray, types
 
-from asyncrl.envs.compiled.arithmetic import clipped
+from asyncrl.envs.compiled.arithmetic import clipped, product_and_sum
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 from asyncrl.shared.bundles import pointer
 
@@ -95,9 +95,9 @@ def squares(values):  # type: ignore[no-untyped-def]
 
 @simulating
 def distance(one, other):  # type: ignore[no-untyped-def]
-    """Of two places [3]."""
+    """Of two places [3], as numpy's norm: its sum of squares is the BLAS library's, which rounds each product and addition once."""
     x, y, z = one[0] - other[0], one[1] - other[1], one[2] - other[2]
-    return math.sqrt(x * x + y * y + z * z)
+    return math.sqrt(product_and_sum(z, z, product_and_sum(y, y, x * x)))
 
 
 def body(environment: Any, name: int | str) -> int:

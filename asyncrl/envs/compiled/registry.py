@@ -78,7 +78,7 @@ def why_not(environment: gymnasium.Env[Any, Any]) -> str | None:
         return "it is rendered"
     kind = _class_of(inner)
     if kind is None:
-        return f"there is none for {type(inner).__name__}"
+        return f"{type(inner).__name__} has no compiled simulator"
     if "step" in vars(inner):
         return "its step was replaced"
     return kind.why_not(inner)

@@ -61,7 +61,7 @@ class CompiledStepping(GymnasiumStepping):
         stepped = (self._words[0], self._numbers[0], chosen, arrays.observation[0, 0])
         self._addresses = (
             address_of(chooser.kernel, (*chooser.arguments, 0), types.boolean),
-            address_of(self._simulators[0].simulate, stepped, STEPPED),
+            address_of(type(self._simulators[0]).simulate, stepped, STEPPED),
         )
         self._books = (
             *(self._words, self._numbers, self._counts, self.episode_returns, self._clock),
@@ -69,6 +69,7 @@ class CompiledStepping(GymnasiumStepping):
             *chooser.arguments,
         )
         self._discrete = self.spec.action_kind == "discrete"
+        play(*self._addresses, 0, 0, False, self._discrete, *self._books)  # no step: it is compiled, or loaded, now
 
     def reset(self, seeds: list[int]) -> None:
         super().reset(seeds)

@@ -1,0 +1,328 @@
+"""Compiled simulators: each gives what its environment gives, to the last bit; where there is none, the environment is stepped itself."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from environments import CountingEnv
+from gymnasium import spaces
+from numba import njit
+
+from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
+from asyncrl.actors.episodes import EpisodeRunner, Observed
+from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, save_state, spec_of
+from asyncrl.envs.compiled.check import first_difference
+from asyncrl.envs.compiled.registry import SIMULATORS, why_not
+from asyncrl.envs.compiled.simulator import Simulator, simulating
+from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
+from asyncrl.envs.stepping import Chooser, StepArrays
+from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.search_policy import SearchPolicy
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
+
+STEPS, ENVS = 50, 2
+
+
+def ids() -> list[str]:
+    """Of every environment of gymnasium's that has a simulator."""
+    entries = {name: str(one.entry_point) for name, one in gymnasium.registry.items() if not name.startswith("phys2d")}
+    places = {f"{place.split(':')[0].rpartition('.')[0]}:{place.split(':')[1]}" for place in SIMULATORS} | set(SIMULATORS)
+    found = [name for name, entry in entries.items() if entry in places]
+    return [name for name in found if name != "CartPole-v0" and _known(name)]
+
+
+def _known(name: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # gymnasium's, of old versions
+            environment = gymnasium.make(name, disable_env_checker=True)
+    except (ImportError, TypeError, ValueError, gymnasium.error.Error):  # an old version that this MuJoCo refuses
+        return False
+    else:
+        kind = type(environment.unwrapped)
+        environment.close()
+        return f"{kind.__module__}:{kind.__qualname__}" in SIMULATORS
+
+
+KEYWORDS: list[tuple[str, dict[str, Any]]] = [
+    ("CartPole-v1", {"sutton_barto_reward": True}),
+    ("CartPole-v1", {"max_episode_steps": 9}),
+    ("MountainCar-v0", {"goal_velocity": 0.01}),
+    ("MountainCarContinuous-v0", {"goal_velocity": 0.01}),
+    ("Pendulum-v1", {"g": 9.81}),
+    ("HalfCheetah-v5", {"exclude_current_positions_from_observation": False, "forward_reward_weight": 2.0, "ctrl_cost_weight": 0.3}),
+    ("Swimmer-v5", {"exclude_current_positions_from_observation": False, "frame_skip": 2, "reset_noise_scale": 0.3}),
+    ("Hopper-v5", {"terminate_when_unhealthy": False, "healthy_reward": 0.5}),
+    ("Hopper-v5", {"healthy_state_range": (-2.0, 2.0), "healthy_angle_range": (-0.5, 0.5)}),
+    ("Hopper-v4", {"terminate_when_unhealthy": False}),
+    ("Walker2d-v5", {"healthy_z_range": (0.5, 3.0), "ctrl_cost_weight": 0.1}),
+    ("InvertedDoublePendulum-v5", {"healthy_reward": 3.0}),
+    ("Reacher-v5", {"reward_dist_weight": 0.3, "reward_control_weight": 0.7}),
+    ("Pusher-v5", {"reward_near_weight": 0.3, "reward_dist_weight": 2, "reward_control_weight": 0.7}),
+    ("Ant-v5", {"include_cfrc_ext_in_observation": False, "healthy_z_range": (0.3, 0.7), "contact_cost_weight": 0.1}),
+    ("Ant-v5", {"exclude_current_positions_from_observation": False, "contact_force_range": (-0.1, 0.2)}),
+    ("Humanoid-v5", {"include_cinert_in_observation": False, "contact_cost_weight": 1e-3, "contact_cost_range": (0.0, 0.1)}),
+    ("HumanoidStandup-v5", {"include_cvel_in_observation": False, "impact_cost_weight": 1e-3, "impact_cost_range": (0.0, 0.1)}),
+]
+
+
+@njit(nogil=True)
+def _take(given, action, bounded, t):  # type: ignore[no-untyped-def]
+    action[t] = given[t]
+    bounded[t] = given[t]
+    return True
+
+
+class Side:
+    """Environments behind one kind of stepping, which takes actions from a table."""
+
+    def __init__(self, kind: Any, source: Any, steps: int = STEPS, envs: int = ENVS) -> None:
+        self.episodes: list[tuple[float, int]] = []
+        environments = [make_env(source) for _ in range(envs)]
+        self.spec = spec = spec_of(environments[0])
+        self.stepping = kind(environments, spec, lambda *episode: self.episodes.append(episode))
+        self.table = np.zeros((steps, envs, spec.action_size))
+        shape = spec.observation_shape
+        self.arrays = StepArrays(
+            np.zeros((steps + 1, envs, *shape), spec.observation_dtype),
+            np.zeros((steps, envs)),
+            np.zeros((steps, envs), np.uint8),
+            np.zeros((steps, envs, *shape), spec.observation_dtype),
+        )
+        action, bounded = np.zeros(self.table.shape, np.int64), np.zeros(self.table.shape, np.float32)
+        discrete = spec.action_kind == "discrete"
+
+        def action_for(t: int, e: int) -> Any:
+            return np.int64(self.table[t, e, 0]) if discrete else self.table[t, e].astype(np.float32)
+
+        self.stepping.bind(self.arrays, Chooser(lambda t: True, action_for, _take, (self.table, action, bounded), action, bounded))
+        self.stepping.reset(list(range(envs)))
+
+    def round(self, actions: Any) -> None:
+        """One round with actions [STEPS, E, C]."""
+        self.table[:] = actions
+        self.stepping.begin_round()
+        t = 0
+        while t < len(self.table):
+            t, _ = self.stepping.play(t, False)
+
+
+def compare(source: Any, rounds: int) -> Side:
+    """Play both ways; every array, every episode and the environments' states in the end are the same."""
+    there, here = Side(GymnasiumStepping, source), Side(CompiledStepping, source)
+    assert why_not(here.stepping.environments[0]) is None
+    generator, spec = np.random.default_rng(0), here.spec
+    for _ in range(rounds):
+        if spec.action_kind == "discrete":
+            actions: Any = generator.integers(spec.action_sizes[0], size=here.table.shape)
+        else:
+            low, high = np.maximum(spec.action_low, -1e3), np.minimum(spec.action_high, 1e3)
+            actions = generator.uniform(low, high, here.table.shape)
+            actions = np.where(generator.random(here.table.shape) < 0.2, np.where(actions > 0, high, low), actions)
+        there.round(actions)
+        here.round(actions)
+        for name, array in vars(there.arrays).items():
+            np.testing.assert_array_equal(getattr(here.arrays, name), array, err_msg=name)
+    assert here.episodes == there.episodes
+    assert list(here.stepping.episode_returns) == list(there.stepping.episode_returns)
+    here.stepping.settle()
+    for mine, other in zip(here.stepping.environments, there.stepping.environments):
+        one, two = save_state(mine), save_state(other)
+        assert one is not None and two is not None and one[0] == two[0]
+        assert all(np.array_equal(one[1][name], two[1][name], equal_nan=True) for name in two[1])
+    return here
+
+
+@pytest.mark.parametrize("name", ids())
+def test_it_is_the_environment_to_the_last_bit(name):
+    compare(name, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ids())
+def test_it_is_the_environment_over_20_000_steps(name):
+    """With ends of both kinds, wherever an environment has them."""
+    side = compare(name, 20_000 // (STEPS * ENVS))
+    assert side.episodes
+
+
+@pytest.mark.parametrize(("name", "keywords"), KEYWORDS)
+def test_keywords_are_followed(name, keywords):
+    compare(lambda: gymnasium.make(name, disable_env_checker=True, **keywords), 4)
+
+
+def test_every_simulator_is_compared():
+    compared = {type(gymnasium.make(name, disable_env_checker=True).unwrapped) for name in ids()}
+    assert {f"{kind.__module__}:{kind.__qualname__}" for kind in compared} == set(SIMULATORS)
+
+
+def test_attributes_that_were_changed_are_followed():
+    def nips() -> Any:
+        environment = gymnasium.make("Acrobot-v1", disable_env_checker=True)
+        environment.unwrapped.book_or_nips = "nips"  # type: ignore[attr-defined]
+        environment.unwrapped.dt = 0.1  # type: ignore[attr-defined]
+        return environment
+
+    compare(nips, 8)
+
+
+# Where there is none.
+
+
+class Replaced(gymnasium.Wrapper):  # type: ignore[type-arg]
+    """A wrapper of the user's."""
+
+
+def noisy() -> Any:
+    environment = gymnasium.make("Acrobot-v1")
+    environment.unwrapped.torque_noise_max = 0.1  # type: ignore[attr-defined]
+    return environment
+
+
+def patched() -> Any:
+    environment = gymnasium.make("CartPole-v1")
+    environment.unwrapped.step = lambda action: None  # type: ignore[method-assign, assignment, return-value]
+    return environment
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Replaced(gymnasium.make("CartPole-v1")), "it is wrapped in Replaced"),
+        (lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("CartPole-v1"), 10), "it has two time limits"),
+        (lambda: gymnasium.make("CartPole-v1", render_mode="rgb_array"), "it is rendered"),
+        (CountingEnv, "CountingEnv has no compiled simulator"),
+        (noisy, "its torques are noisy, or not three"),
+        (patched, "its step was replaced"),
+    ],
+)
+def test_why_there_is_none(make, reason):
+    assert why_not(make()) == reason
+
+
+def test_a_model_that_calls_python_is_not_simulated():
+    import mujoco
+
+    environment = gymnasium.make("HalfCheetah-v5")
+    assert why_not(environment) is None
+    mujoco.set_mjcb_control(lambda model, data: None)
+    try:
+        assert why_not(environment) == "MuJoCo calls functions of Python (mjcb)"
+    finally:
+        mujoco.set_mjcb_control(None)
+
+
+# One of the user's own.
+
+
+@simulating
+def _grow(words, numbers, action, observation):  # type: ignore[no-untyped-def]
+    words[0] += 1
+    numbers[0] = numbers[0] * 1.1 + action[0]
+    observation[0] = numbers[0] if words[0] != words[1] else np.nan
+    return numbers[0], words[0] >= 9
+
+
+class GrowingSimulator(Simulator):
+    """Of `Growing`."""
+
+    simulate = _grow
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment, 2, 1)
+
+    def adopt(self) -> None:
+        self.words[:], self.numbers[:] = (self.environment.steps, self.environment.breaks), self.environment.x
+
+    def settle(self) -> None:
+        self.environment.steps, self.environment.x = int(self.words[0]), float(self.numbers[0])
+
+
+class Growing(gymnasium.Env):  # type: ignore[type-arg]
+    """Its state grows; `exponent`: what it should be 1 for its simulator to be right; `breaks`: at which step it shows no number."""
+
+    simulator = GrowingSimulator
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, wrong: float = 0.0, breaks: int = 0) -> None:
+        self.x, self.steps, self.wrong, self.breaks = 0.0, 0, wrong, breaks
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.x, self.steps = float(self.np_random.uniform()), 0
+        return np.array([self.x], np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        self.x = self.x * (1.1 + self.wrong) + float(action[0])
+        seen = self.x if self.steps != self.breaks else np.nan
+        return np.array([seen], np.float32), self.x, self.steps >= 9, False, {}
+
+
+def test_an_environment_of_ones_own_names_its_simulator():
+    compare(Growing, 4)
+
+
+def test_a_simulator_that_differs_is_found_out():
+    spec = spec_of(make_env(Growing))
+    assert first_difference(Growing(), Growing(), spec) is None
+    assert first_difference(Growing(), Growing(wrong=1e-15), spec) == "reward or end at step 0"
+    assert first_difference(Growing(), Growing(wrong=1e-3), spec) == "observation at step 0"
+
+
+def test_an_observation_that_is_not_finite_is_told():
+    side = Side(CompiledStepping, lambda: Growing(breaks=9))
+    with pytest.raises(EnvironmentFault, match=r"^step returned a wrong observation: observation is not finite: nan at index 0 of 1$"):
+        side.round(np.zeros(side.table.shape))
+
+
+def test_a_long_round_is_played_in_parts():
+    """Signals wait for the end of a call."""
+    side = Side(CompiledStepping, "MountainCar-v0", steps=4 * MOST_STEPS, envs=1)
+    ends, t = [], 0
+    side.stepping.begin_round()
+    while t < len(side.table):
+        t, over = side.stepping.play(t, False)
+        ends.append((t, bool(over)))
+    assert all(end - begin <= MOST_STEPS for (begin, _), (end, _) in zip([(0, False), *ends], ends))
+    assert ends[0] == (200, True) and ends[-1] == (4 * MOST_STEPS, False)
+
+
+# Whole episodes.
+
+
+@pytest.mark.parametrize("limit", [0, 300])
+@pytest.mark.parametrize(
+    ("name", "head", "options", "bins"),
+    [
+        ("CartPole-v1", "linear", {}, 0),
+        ("Acrobot-v1", "mlp", {"hidden": (8,)}, 0),
+        ("HalfCheetah-v5", "linear", {}, 0),
+        ("HalfCheetah-v5", "mlp", {"hidden": (8,), "squash": True}, 0),
+        ("InvertedPendulum-v5", "mlp", {"hidden": (8, 8)}, 0),
+        ("Pendulum-v1", "toeplitz", {"hidden": (8,)}, 5),
+    ],
+)
+def test_episodes_are_those_of_the_environment(name, head, options, bins, limit):
+    spec = spec_of(make_env(name))
+    policy = SearchPolicy(spec, head, NetworkOptions(**options), bins)
+    vector = np.random.default_rng(1).standard_normal(policy.size).astype(np.float32)
+    played = []
+    for compiled in (False, True):
+        player, checked, observed = policy.player(), CheckedEnvironment(make_env(name), spec), Observed(spec.observation_size)
+        player.set(vector)
+        assert player.deciding is not None
+        runner = (
+            CompiledEpisodeRunner(checked, player.deciding, lambda: None, False)
+            if compiled
+            else EpisodeRunner(checked, player, lambda: None)
+        )
+        episodes = [runner.run(seed, limit, observed) for seed in range(3)]
+        played.append((episodes, observed.count, observed.mean.tolist(), observed.square.tolist()))
+    assert played[0] == played[1]
