@@ -6,24 +6,22 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from asyncrl.algos import ALGORITHMS
-from asyncrl.envs import make_env, seed_process, ship, unship
+from asyncrl.bench.engine import engine_rate
+from asyncrl.bench.processes import rate_of_processes
+from asyncrl.envs import make_env, ship, unship
 from asyncrl.envs.make import EnvSource
-from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.errors import UserError
 from asyncrl.experiment.checks import check_experiment
 from asyncrl.experiment.experiment import Experiment, RunOptions, Simulator, usable_cores
-from asyncrl.processes.interrupts import held
 from asyncrl.processes.parcels import Parcel
-from asyncrl.processes.starting import settle_in, start, stop_all
 from asyncrl.session.session import Session
-from asyncrl.topologies import run_context, topology_of
-from asyncrl.workers.leaving import live, to_stderr
+from asyncrl.topologies import topology_of
 
 SWEPT = ("a3c:async", "a3c:bounded:2", "a3c:pipelined", "a3c:sync")
 ROWS = (
@@ -42,9 +40,6 @@ ACTIONS = 1024
 
 CHUNK = 32
 """Steps between readings of the clock."""
-
-PATIENCE_SECONDS = 120.0
-"""How many seconds processes may take, beyond the time measured, to build their environment or to answer."""
 
 Progress = Callable[[str], Any]
 
@@ -77,7 +72,8 @@ def bench_throughput(
 
     Returns:
         {"env", "workers", "seconds", "limit_steps_per_second", "limit_before", "limit_after", "rows": [{"algo", "mode",
-        "head", "t_max", "workers", "steps_per_second", "share_of_limit"}]}, all rates in steps a second.
+        "head", "simulator", "t_max", "workers", "steps_per_second", "share_of_limit", "share_of_engine"}]}, all rates in steps a second.
+        The engine: the compiled simulator alone on the actions of the row's policy, measured right after the row; None without one.
     """
     count = usable_cores() if workers is None else workers
     if not t_max:
@@ -119,58 +115,28 @@ def print_throughput(result: dict[str, Any], console: Console | None = None) -> 
     )
     for heading in ("algorithm", "mode", "head"):
         table.add_column(heading)
-    for heading in ("t_max", "steps/s", "share of limit"):
+    for heading in ("t_max", "steps/s", "share of limit", "share of engine"):
         table.add_column(heading, justify="right")
     for row in result["rows"]:
-        figures = str(row["t_max"] or "-"), f"{row['steps_per_second']:,.0f}", f"{row['share_of_limit']:.2f}"
+        engine = "-" if row["share_of_engine"] is None else f"{row['share_of_engine']:.2f}"
+        figures = str(row["t_max"] or "-"), f"{row['steps_per_second']:,.0f}", f"{row['share_of_limit']:.2f}", engine
         table.add_row(row["algo"], row["mode"], row["head"], *figures)
     (console or Console()).print(table)
 
 
 def measure_limit(env: EnvSource, workers: int, seconds: float) -> float:
     """Steps per second of `workers` processes that only step the environment, at the same time."""
-    chosen, shipped = run_context(), ship(env)
-    started: list[tuple[Any, Connection]] = []
-    try:
-        for i in range(workers):
-            with held():
-                started.append(start(chosen, step_randomly, f"asyncrl-limit-{i}", (shipped, i, seconds)))
-        for _, connection in started:
-            _receive(connection)  # the environment is built
-        for _, connection in started:
-            connection.send(None)  # begin
-        return float(sum(_receive(connection, seconds) for _, connection in started))
-    finally:
-        for _, connection in started:
-            connection.close()
-        stop_all([process for process, _ in started], 2.0)
-        for process, _ in started:
-            process.close()
+    return rate_of_processes(step_randomly, ship(env), workers, seconds)
 
 
-def step_randomly(env: Parcel, rank: int, seconds: float, connection: Connection) -> None:
-    """Body of a process: build the environment, report that, wait for the start, step for `seconds`, and send the steps per second."""
-    live(lambda: _limit(env, rank, seconds, connection), to_stderr)
-
-
-def _limit(env: Parcel, rank: int, seconds: float, connection: Connection) -> int:
-    """Do the work of `step_randomly`; returns the exit code."""
-    try:
-        settle_in(None)
-        seed_process(0, rank)
-        environment = make_env(unship(env))
-        environment.action_space.seed(rank)
-        actions = [environment.action_space.sample() for _ in range(ACTIONS)]
-        environment.reset(seed=rank)
-        connection.send(0.0)
-        connection.recv()
-        connection.send(_step(environment, actions, seconds))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return 0  # the main process has ended
-    except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the main process
-        connection.send(f"environment raised {type(error).__name__}: {error}")
-        return 1
-    return 0
+def step_randomly(env: Parcel, rank: int, seconds: float, ready: Callable[[], None]) -> float:
+    """Steps per second of one process with random actions; see `asyncrl.bench.processes.Work`."""
+    environment = make_env(unship(env))
+    environment.action_space.seed(rank)
+    actions = [environment.action_space.sample() for _ in range(ACTIONS)]
+    environment.reset(seed=rank)
+    ready()
+    return _step(environment, actions, seconds)
 
 
 def _step(environment: Any, actions: list[Any], seconds: float) -> float:
@@ -186,19 +152,6 @@ def _step(environment: Any, actions: list[Any], seconds: float) -> float:
         steps += CHUNK
         now = time.perf_counter()
     return steps / (now - began)
-
-
-def _receive(connection: Connection, seconds: float = 0.0) -> float:
-    """The number that a process sends. Raises AsyncrlError if it failed, died or does not answer in time."""
-    try:
-        if not connection.poll(seconds + PATIENCE_SECONDS):
-            raise AsyncrlError(f"a process that measures the limit said nothing for {seconds + PATIENCE_SECONDS:g} seconds")
-        answer = connection.recv()
-    except EOFError:
-        raise AsyncrlError("a process that measures the limit was killed") from None
-    if isinstance(answer, str):
-        raise UserError(answer)
-    return float(answer)
 
 
 def _experiments(env: EnvSource, workers: int, seconds: float, pair: str, t_max: Sequence[int], simulator: Simulator) -> list[Experiment]:
@@ -245,10 +198,12 @@ def _check(experiment: Experiment) -> None:
 
 
 def _measure(experiment: Experiment) -> dict[str, Any]:
-    """Run an experiment and return its row, without the share of the limit."""
+    """Run an experiment and return its row, without the share of the limit; of the engine: see `asyncrl.bench.engine`."""
     with tempfile.TemporaryDirectory(prefix="asyncrl-bench-") as folder:
         run = dataclasses.replace(experiment.run, runs=folder)
         result = Session(dataclasses.replace(experiment, run=run)).run()
+        simulated = result.summary["simulator"] == "compiled" and result.status == "completed"
+        engine = engine_rate(result.folder, experiment.workers, experiment.seconds or 1.0) if simulated else None
     if result.status == "interrupted":
         raise KeyboardInterrupt
     summary = result.summary
@@ -260,4 +215,5 @@ def _measure(experiment: Experiment) -> dict[str, Any]:
         "t_max": getattr(experiment.options, "t_max", None),
         "workers": experiment.workers,
         "steps_per_second": summary["steps_per_second"],
+        "share_of_engine": None if engine is None else summary["steps_per_second"] / engine,
     }

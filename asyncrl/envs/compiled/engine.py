@@ -97,7 +97,7 @@ def squares(values):  # type: ignore[no-untyped-def]
 def distance(one, other):  # type: ignore[no-untyped-def]
     """Of two places [3], as numpy's norm: its sum of squares is the BLAS library's, which rounds each product and addition once."""
     x, y, z = one[0] - other[0], one[1] - other[1], one[2] - other[2]
-    return math.sqrt(product_and_sum(z, z, product_and_sum(y, y, x * x)))
+    return math.sqrt(product_and_sum(z, z, product_and_sum(y, y, x * x)))  # type: ignore[call-arg]
 
 
 def body(environment: Any, name: int | str) -> int:
