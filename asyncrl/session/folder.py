@@ -122,6 +122,23 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
     return dataclasses.replace(experiment, network_function=network_function)
 
 
+def recorded_spec(folder: Path) -> EnvSpec:
+    """The environment's spaces as a run's folder tells them, for who needs no environment.
+
+    Raises UserError where the run has none, or where the environment itself says what its actions are like.
+    """
+    spec = _read(Path(folder) / "experiment.json").get("spec")
+    if spec is None:
+        raise UserError(f"run {str(folder)!r} has no policy: it minimised a function")
+    if spec.pop("action_features", None) is not None:
+        raise UserError(f"the environment of run {str(folder)!r} says itself what its actions are like; pass env=...")
+    return EnvSpec(**{name: _tuples(value) for name, value in spec.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def other_environment(folder: Path, checkpoint: Path, experiment: Experiment, spec: EnvSpec | None) -> list[str]:
     """Warnings for the user if the environment, described by `spec`, is not the one that the run's checkpoint was made with.
 

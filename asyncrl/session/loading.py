@@ -27,17 +27,22 @@ def load(folder: Path, env: EnvSource | None, network_function: Any, step: int |
     Raises UserError if they do not fit. What the user should know besides is warned of as said by the caller's caller.
     """
     experiment = read_experiment(folder, env, network_function)
-    checkpoint = newest(folder) if step is None else _of_step(folder, step)
+    checkpoint = checkpoint_of(folder, step)
     check_checkpoint(checkpoint, experiment)
-    state, arrays = read_part(checkpoint, "run")
     task = task_of(experiment)
     for note in other_environment(folder, checkpoint, experiment, task.spec):
         warnings.warn(note, UserWarning, stacklevel=3)
+    return task, snapshot_of(checkpoint, task)
+
+
+def snapshot_of(checkpoint: Path, task: Task) -> Snapshot:
+    """What is played of a checkpoint. Raises UserError if it does not fit the task."""
+    state, arrays = read_part(checkpoint, "run")
     size, observed = policy_of(task).size, task.spec.observation_size
     if not size <= arrays["parameters"].size < size + FLOATS_PER_LINE or arrays["normaliser"].shape[1] != observed:
         raise UserError(f"checkpoint {str(checkpoint)!r} does not fit the environment or the network: it has other shapes")
     limit = int(arrays["state/limit"][0]) if "state/limit" in arrays else 0
-    return task, Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))
+    return Snapshot(arrays["parameters"][:size], arrays["normaliser"], int(state["steps"]), limit, kept_tables(arrays))
 
 
 def load_learner(folder: Path, task: Task, snapshot: Snapshot) -> OffPolicyLearner | None:
@@ -52,6 +57,11 @@ def _learner_state(checkpoint: Path) -> dict[str, Any]:
     if LEARNER_PART not in parts(checkpoint):
         raise UserError(f"checkpoint {str(checkpoint)!r} has no learner in it, so no values of actions (--checkpoint: another one)")
     return read_part(checkpoint, LEARNER_PART)[1]
+
+
+def checkpoint_of(folder: Path, step: int | None) -> Path:
+    """A run's newest checkpoint, or that of a step. Raises UserError where there is none."""
+    return newest(folder) if step is None else _of_step(folder, step)
 
 
 def check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
