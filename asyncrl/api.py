@@ -79,14 +79,16 @@ def resume(
     env: EnvSource | None = None,
     network_function: Any = None,
     learner_device: str | None = None,
+    trust: bool = False,
 ) -> Result:
     """Continue from the newest complete checkpoint of a run's folder, up to the run's number of steps or to `steps` in total.
 
     The run's limit of seconds applied to its first session only. `env` and `network_function` must be given if the run was started
-    with functions. `learner_device`: for this session, if it is not the run's. Raises UserError, WorkerFailed.
+    with functions. `learner_device`: for this session, if it is not the run's. `trust`: whether code that the folder names may be run (an
+    environment in a file or a module, wrappers). Raises UserError, WorkerFailed.
     """
     folder = Path(run_folder)
-    experiment = read_experiment(folder, env, network_function)
+    experiment = read_experiment(folder, env, network_function, trust)
     checkpoint = newest(folder, essential_part(experiment.algo))
     check_checkpoint(checkpoint, experiment)
     saved = read_part(checkpoint, "run")[0]
@@ -106,13 +108,15 @@ def evaluate(
     env: EnvSource | None = None,
     network_function: Any = None,
     simulator: str = "auto",
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Run greedy episodes with the newest checkpoint; returns return_mean, return_std, length_mean, episodes, returns and steps.
 
-    `seed`: of the first episode; `steps` in the result: those of the checkpoint; `simulator`: as in `RunOptions`. Raises UserError.
+    `seed`: of the first episode; `steps` in the result: those of the checkpoint; `simulator`: as in `RunOptions`; `trust`: as in
+    `resume`. Raises UserError.
     """
     _check_episodes(episodes)
-    task, snapshot = load(Path(run_folder), env, network_function)
+    task, snapshot = load(Path(run_folder), env, network_function, trust=trust)
     task = simulated(task, policy_of(task), simulator)
     with kept_generators(), closed_environments():
         seed_generators(seed)
@@ -126,13 +130,14 @@ def play(
     seed: int = 0,
     env: EnvSource | None = None,
     network_function: Any = None,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Show greedy episodes in a window, or write them to a video file (.gif, or .mp4 with the extra `video`).
 
     Returns what `evaluate` does. Raises UserError, for example if there is no screen.
     """
     _check_episodes(episodes)
-    task, snapshot = load(Path(run_folder), env, network_function)
+    task, snapshot = load(Path(run_folder), env, network_function, trust=trust)
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
     with kept_generators(), closed_environments():

@@ -60,8 +60,9 @@ def test_the_result_has_the_documented_form(result):
         ("a2c", "sync", 20),
     ]
     for row in result["rows"]:
-        assert row.keys() == {"algo", "mode", "head", "t_max", "workers", "steps_per_second", "share_of_limit"}
-        assert (row["head"], row["workers"]) == ("categorical", 2)
+        told = {"algo", "mode", "head", "simulator", "t_max", "workers", "steps_per_second", "share_of_limit", "share_of_engine"}
+        assert row.keys() == told
+        assert (row["head"], row["workers"], row["simulator"]) == ("categorical", 2, "compiled")
         assert row["share_of_limit"] == pytest.approx(row["steps_per_second"] / result["limit_steps_per_second"])
     assert json.loads(json.dumps(result)) == result
 
@@ -71,8 +72,9 @@ def test_the_limit_is_the_mean_of_before_and_after(result):
 
 
 def test_a_policy_costs_something(result):
+    """Beside the simulator alone; gymnasium's limit is below what some rows reach."""
     for row in result["rows"]:
-        assert 0.0 < row["share_of_limit"] < 1.0
+        assert 0.0 < row["share_of_engine"] < 1.0
 
 
 def test_the_limit_of_an_environment_that_sleeps():
@@ -86,7 +88,7 @@ def test_the_limit_of_an_environment_that_sleeps():
 
 
 def test_what_has_a_replay_learns_while_it_is_measured():
-    (row,) = throughput._experiments("Pendulum-v1", 1, 1.0, "td3:async", (1,))
+    (row,) = throughput._experiments("Pendulum-v1", 1, 1.0, "td3:async", (1,), "auto")
     assert row.options.warm_up == row.options.batch < ALGORITHMS["td3"].options_type().usual_warm_up
 
 
@@ -149,7 +151,7 @@ def test_what_is_wrong_with_the_environment_ends_it():
 
 
 def test_a_process_that_says_nothing_ends_it(monkeypatch):
-    monkeypatch.setattr("asyncrl.bench.throughput.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("asyncrl.bench.processes.PATIENCE_SECONDS", 0.5)
     with pytest.raises(AsyncrlError, match="said nothing"):
         measure_limit(HangingEnv, 1, 0.2)
     assert len(psutil.Process().children(recursive=True)) <= 2, "the fork server and the tracker of resources"

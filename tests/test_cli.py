@@ -279,13 +279,13 @@ def test_evaluate_prints_a_line_and_writes_json(trained, capsys, monkeypatch):
     result = {"return_mean": 487.25, "return_std": 12.5, "episodes": 4, "length_mean": 487.25, "returns": [500.0, 474.5]}
     asked = []
 
-    def evaluate(run: str, episodes: int, seed: int) -> dict:
-        asked.append((run, episodes, seed))
+    def evaluate(run: str, episodes: int, seed: int, **more: typing.Any) -> dict:
+        asked.append((run, episodes, seed, more))
         return result
 
     monkeypatch.setitem(sys.modules, "asyncrl.api", SimpleNamespace(evaluate=evaluate))
     code, out, err = call(capsys, "evaluate", "runs/mine", "--episodes", "4", "--json", "result.json")
-    assert (code, err, asked) == (0, "", [("runs/mine", 4, 0)])
+    assert (code, err, asked) == (0, "", [("runs/mine", 4, 0, {"env": None, "trust": False, "simulator": "auto"})])
     assert out == "return 487.25, deviation 12.5, episodes 4, length 487.25\n"
     assert json.loads(Path("result.json").read_text()) == result
 

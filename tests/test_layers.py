@@ -29,7 +29,7 @@ LAYERS = [
     {"heads", "envs", "registration", "progress", "trajectory", "replay"},
     {"shared"},
     {"processes"},
-    {"fields"},
+    {"fields", "sources"},
     {"errors"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -18,7 +18,8 @@ from asyncrl.envs import make_env, ship, unship
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError
 from asyncrl.experiment.checks import check_experiment
-from asyncrl.experiment.experiment import Experiment, RunOptions, Simulator, usable_cores
+from asyncrl.experiment.experiment import Experiment, RunOptions, usable_cores
+from asyncrl.fields import Simulator
 from asyncrl.processes.parcels import Parcel
 from asyncrl.session.session import Session
 from asyncrl.topologies import topology_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from asyncrl.cli.arguments import Env, check_at_least_one, check_writable, write_json
 from asyncrl.cli.parsing import parse
 from asyncrl.errors import UserError, unknown
-from asyncrl.experiment.experiment import Simulator
+from asyncrl.fields import Simulator
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncrl.cli.arguments import EXIT_CODES, Run, check_at_least_one, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
-from asyncrl.experiment.experiment import Simulator
+from asyncrl.fields import Simulator
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class Resume:
     """Environment steps in total, including those before the checkpoint; none for the number that the run was started with."""
     learner_device: str | None = None
     """Device of the learner's networks from now on, as in `asyncrl train td3`; none for the device that the run had."""
+    env: str | None = None
+    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
+    trust: bool = False
+    """Run code that the folder names: an environment in a file or a module, wrappers."""
     quiet: bool = False
     """No live table in the terminal."""
 
@@ -32,7 +36,8 @@ def resume(args: list[str]) -> int:
 
     from asyncrl.api import resume as resume_run
 
-    return EXIT_CODES[resume_run(given.run, steps=given.steps, quiet=given.quiet, learner_device=given.learner_device).status]
+    more: dict[str, Any] = {"env": given.env, "trust": given.trust, "learner_device": given.learner_device}
+    return EXIT_CODES[resume_run(given.run, steps=given.steps, quiet=given.quiet, **more).status]
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,10 @@ class Evaluate:
     """Greedy episodes."""
     seed: int = 0
     """Seed of the first episode."""
+    env: str | None = None
+    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
+    trust: bool = False
+    """Run code that the folder names: an environment in a file or a module, wrappers."""
     simulator: Simulator = "auto"
     """What steps the environment: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     json: str | None = None
@@ -60,7 +69,8 @@ def evaluate(args: list[str]) -> int:
 
     from asyncrl.api import evaluate as evaluate_run
 
-    result = evaluate_run(given.run, episodes=given.episodes, seed=given.seed, simulator=given.simulator)
+    more: dict[str, Any] = {"env": given.env, "trust": given.trust, "simulator": given.simulator}
+    result = evaluate_run(given.run, episodes=given.episodes, seed=given.seed, **more)
     print(_line_of(result))
     write_json(given.json, result)
     return 0
@@ -76,6 +86,10 @@ class Play:
     """File for a video, such as run.mp4; without it a window opens."""
     episodes: int = 1
     """Greedy episodes."""
+    env: str | None = None
+    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
+    trust: bool = False
+    """Run code that the folder names: an environment in a file or a module, wrappers."""
 
 
 def play(args: list[str]) -> int:
@@ -86,7 +100,7 @@ def play(args: list[str]) -> int:
 
     from asyncrl.api import play as play_run
 
-    print(_line_of(play_run(given.run, video=given.video, episodes=given.episodes)))
+    print(_line_of(play_run(given.run, video=given.video, episodes=given.episodes, env=given.env, trust=given.trust)))
     return 0
 
 
@@ -108,6 +122,10 @@ class Landscape:
     axes: tuple[int, ...] = ()
     """One or two components of the action to draw, counted from 0, such as 0,2: the others are held at the chosen action. By default the
     first two."""
+    env: str | None = None
+    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
+    trust: bool = False
+    """Run code that the folder names: an environment in a file or a module, wrappers."""
     out: str | None = None
     """File for the picture, a .png; none for landscape.png in the run's folder."""
 
@@ -122,7 +140,8 @@ def landscape(args: list[str]) -> int:
     from asyncrl.landscapes.landscape import landscape as draw
     from asyncrl.landscapes.telling import told
 
-    print(told(draw(given.run, given.out, given.states, given.seed, given.points, given.axes, given.checkpoint)))
+    chosen = given.out, given.states, given.seed, given.points, given.axes, given.checkpoint
+    print(told(draw(given.run, *chosen, env=given.env, trust=given.trust)))
     return 0
 
 

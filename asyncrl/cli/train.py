@@ -15,7 +15,11 @@ from asyncrl.errors import UserError, unknown
 if TYPE_CHECKING:
     from asyncrl.heads.options import HeadOptions
 
-ENV_HELP = "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc."
+ENV_HELP = (
+    "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc; or what makes "
+    "one, my_env.py:function or package.module:function."
+)
+KWARGS_HELP = "Arguments of the environment, such as size=5 render=false: literals of Python's, else text."
 
 
 def train(args: list[str]) -> int:
@@ -23,11 +27,13 @@ def train(args: list[str]) -> int:
     from asyncrl.experiment.checks import check_experiment, check_named
     from asyncrl.experiment.experiment import Experiment
     from asyncrl.heads.options import NetworkOptions
+    from asyncrl.sources import arguments_of
 
     algo, rest = _algorithm(args)
     head = (_words_after(rest, "--head") or ["auto"])[-1]
     given = parse(experiment_type(algo, head), rest, f"asyncrl train {algo}", _train_description(algo), _of_other_heads(algo, head))
-    experiment = Experiment(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Experiment)})
+    settings = {field.name: getattr(given, field.name) for field in dataclasses.fields(Experiment)}
+    experiment = Experiment(**{**settings, "env_kwargs": arguments_of(given.env_kwargs)})
     experiment = dataclasses.replace(experiment, network=_plain(NetworkOptions, experiment.network))
     check_named(experiment.options, [word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")])
     check_experiment(experiment)
@@ -104,6 +110,7 @@ def experiment_type(algo: str, head: str = "auto") -> type[Any]:
     fields = [
         ("algo", Annotated[str, tyro.conf.Suppress], dataclasses.field(default=algo, kw_only=True)),
         ("env", Annotated[Env, tyro.conf.arg(metavar="ENV", help=ENV_HELP)], dataclasses.field(kw_only=True)),
+        ("env_kwargs", Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE", help=KWARGS_HELP)], dataclasses.field(default=())),
         ("mode", str, dataclasses.field(default=entry.default_mode)),
         ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo, of_head))], dataclasses.field(default="")),
         ("head", Annotated[str, tyro.conf.arg(help=_head_help())], dataclasses.field(default="auto")),

@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -22,8 +22,9 @@ from asyncrl.envs.closing import put_down
 from asyncrl.envs.spec import is_image_space
 from asyncrl.errors import UserError, nearest, unknown
 from asyncrl.processes.parcels import Parcel, pack, packed
+from asyncrl.sources import Described, check_arguments, function_named, name_of, wrapper_named
 
-EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
+EnvSource = str | Callable[..., gymnasium.Env[Any, Any]]
 
 REGISTERED_BY = {"dm_control": "shimmy"}
 """Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
@@ -38,42 +39,73 @@ EXTRAS = {
 """Module -> the extra of ours that installs it."""
 
 
-def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    """Make the environment of a gymnasium id (``"CartPole-v1"``, ``"module:Env-v0"``) or of a function without arguments.
+def make_env(source: EnvSource | Described, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """Make the environment of a name (`asyncrl.sources`), of a function, or of a `Described`.
 
     Observations are vectors [size], or uint8 images [channels, height, width]. An environment whose observations are vectors
     already gets no further wrapper. ``render_mode`` is passed to a function only if it has an argument of that name. The caller
     must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, or an object that
     is no environment.
     """
-    if isinstance(source, str):
-        env = _from_id(source, render_mode)
-    elif callable(source):
-        env = source(**_render_argument(source, render_mode))
-    else:
-        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
-    if not isinstance(env, gymnasium.Env):
-        name = getattr(source, "__qualname__", repr(source))
-        raise UserError(f"environment {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
+    given = source if isinstance(source, Described) else Described(source)
+    env = _wrapped(_inner(given, render_mode), given.wrappers)
     put_down(env)
     return _plain_observations(env)
 
 
-def ship(source: EnvSource) -> Parcel:
+def _inner(given: Described, render_mode: str | None) -> gymnasium.Env[Any, Any]:
+    """The environment without its wrappers."""
+    source, arguments, name = given.source, given.arguments, name_of(given.source)
+    if not isinstance(source, str) and not callable(source):
+        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
+    function = _function(source) if isinstance(source, str) else source
+    if function is None:
+        return _from_id(str(source), render_mode, arguments)
+    if isinstance(source, str) or arguments:
+        check_arguments(function, arguments, name)
+    env = function(**arguments, **_render_argument(function, render_mode))
+    if not isinstance(env, gymnasium.Env):
+        raise UserError(f"environment {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
+    return env
+
+
+def _function(name: str) -> Callable[..., Any] | None:
+    """The function that a name says, if it says one; what the file raises is told in one line, and where."""
+    try:
+        return function_named(name)
+    except UserError:
+        raise
+    except Exception as problem:
+        what = f"{type(problem).__name__}: {_one_line(problem)}{_place(problem)}"
+        raise UserError(f"environment {name_of(name)!r} cannot be imported: {what}") from problem
+
+
+def _wrapped(env: gymnasium.Env[Any, Any], wrappers: Sequence[str]) -> gymnasium.Env[Any, Any]:
+    for name in wrappers:
+        inner, env = env, wrapper_named(name)(env)
+        if not isinstance(env, gymnasium.Env):
+            inner.close()
+            raise UserError(f"wrapper {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
+    return env
+
+
+def ship(source: EnvSource | Described) -> Parcel:
     """An environment's id or function as a parcel, for ``unship`` in another process of this run.
 
     Tensors that the user has moved to shared memory are shared; see `asyncrl.processes.parcels.pack`.
 
     Raises UserError that names the variable or attribute which cannot travel.
     """
-    if not isinstance(source, str) and not callable(source):
-        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
-    return packed(source, "environment function") if callable(source) else pack(source)
+    given: Any = source
+    inner = source.source if isinstance(source, Described) else source
+    if not isinstance(inner, str) and not callable(inner):
+        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(inner).__name__}")
+    return packed(given, "environment function") if callable(inner) else pack(given)
 
 
-def unship(parcel: Parcel) -> EnvSource:
+def unship(parcel: Parcel) -> EnvSource | Described:
     """What ``ship`` was given. Executes code: only for parcels that this run's own processes made, never for a file."""
-    source: EnvSource = parcel.unpack()
+    source: EnvSource | Described = parcel.unpack()
     return source
 
 
@@ -87,16 +119,18 @@ def _render_argument(source: Callable[..., Any], render_mode: str | None) -> dic
     return {"render_mode": render_mode} if accepted else {}
 
 
-def _from_id(name: str, render_mode: str | None) -> Any:
+def _from_id(name: str, render_mode: str | None, arguments: dict[str, Any]) -> Any:
     try:
         # gymnasium's warnings of old versions and incomplete ids would be printed by every worker
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"gymnasium\.envs\.registration")
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"gymnasium\.")
             warnings.filterwarnings("ignore", module="glfw")  # dm_control looks for a screen as soon as it is imported
-            _import_entry_point(name)
+            creator = _import_entry_point(name)
+            if arguments and creator is not None:
+                check_arguments(creator, arguments, name, frozenset(inspect.signature(gymnasium.make).parameters))
             with _quiet_mujoco():
-                chosen: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+                chosen: dict[str, Any] = arguments if render_mode is None else {**arguments, "render_mode": render_mode}
                 return gymnasium.make(name, disable_env_checker=True, **chosen)
     except (error.UnregisteredEnv, error.DeprecatedEnv) as problem:
         raise _unknown_id(name) from problem
@@ -117,8 +151,8 @@ def _from_id(name: str, render_mode: str | None) -> Any:
         raise UserError(f"environment {name!r} cannot be made: {what}") from problem
 
 
-def _import_entry_point(name: str) -> None:
-    """Import the module that an id needs, so that MuJoCo's log can be configured if it imports that."""
+def _import_entry_point(name: str) -> Callable[..., Any] | None:
+    """Import the module that an id needs, so that MuJoCo's log can be configured if it imports that; returns what makes it, if known."""
     module, _, short = name.rpartition(":")
     if ":" in module:
         raise error.Error("an id has at most one ':', as in 'module:Env-v0'")
@@ -126,8 +160,8 @@ def _import_entry_point(name: str) -> None:
         raise error.Error(f"{module!r} is no name of a module, as in 'module:Env-v0' or 'package.module:Env-v0'")
     if module := module or REGISTERED_BY.get(str(parse_env_id(short)[0]), ""):
         importlib.import_module(module)
-    if isinstance(entry_point := _entry_point(short), str):
-        load_env_creator(entry_point)
+    entry_point: Any = _entry_point(short)
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 def _entry_point(short: str) -> object:

@@ -6,6 +6,7 @@ Names of heads and explorations are looked up by those who own them, when the ex
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import re
@@ -47,6 +48,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     _check_options(experiment)
     for part in (experiment, experiment.options, experiment.network, experiment.network.head_options, experiment.run):
         check_fields(part)
+    _check_environment(experiment)
     entry = ALGORITHMS[experiment.algo]
     experiment.network.head_options.check_role(role_under(entry.head, entry.searches, entry.learns_values), experiment.algo)
     least = experiment.options.least_steps
@@ -70,6 +72,18 @@ def _check_options(experiment: Experiment) -> None:
     if type(chosen) is not of_head:
         shown = f"head_options of type {type(chosen).__name__}"
         raise UserError(f"{shown} cannot be used with head {experiment.head!r} (allowed: {of_head.__name__})")
+
+
+def _check_environment(experiment: Experiment) -> None:
+    """Its arguments are kept in experiment.json, so that commands can make it again."""
+    if not isinstance(experiment.env_kwargs, dict) or not all(isinstance(name, str) for name in experiment.env_kwargs):
+        raise UserError(f"env_kwargs = {experiment.env_kwargs!r} cannot be used (allowed: a dict of arguments by name)")
+    for name, value in experiment.env_kwargs.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            kept = "numbers, texts, lists and dicts of them; anything else in a function that makes the environment"
+            raise UserError(f"env_kwargs: {name} = {value!r} cannot be kept (allowed: {kept})") from None
 
 
 def _check_threads(threads: int) -> None:

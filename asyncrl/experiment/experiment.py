@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from asyncrl.algos import ALGORITHMS, head_named
-from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Range
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Range, Simulator
 from asyncrl.heads.choice import options_type_of
 from asyncrl.heads.options import NetworkOptions, chosen_or_default
 from asyncrl.processes.starting import usable_cores
 from asyncrl.scheduler.modes import Mode, parse_modes
-
-Simulator = Literal["auto", "gymnasium", "compiled"]
+from asyncrl.sources import absolute, described, name_of
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,12 @@ class Experiment:
     """Everything that determines a run."""
 
     algo: str
-    env: str | Callable[[], Any]
-    """A gymnasium id, or a function without arguments that makes an environment (Python API)."""
+    env: str | Callable[..., Any]
+    """A gymnasium id, file.py:function or module:function, or a function that makes an environment (Python API)."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, by name."""
+    wrapper: tuple[str, ...] = ()
+    """Wrappers around the environment, the innermost first, each as module:class or file.py:class."""
     mode: str = "async"
     """sync | pipelined | bounded:K | async, or a schedule such as async@0,sync@500000 (from which step on)."""
     workers: Annotated[int, COUNT] = field(default_factory=usable_cores)
@@ -81,6 +84,8 @@ class Experiment:
     """A network of the user's own (Python API): see `asyncrl.heads.policy.NetworkFunction`."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "env", absolute(self.env))
+        object.__setattr__(self, "wrapper", tuple(map(absolute, self.wrapper)))
         if not isinstance(self.algo, str) or self.algo not in ALGORITHMS:
             return
         if self.options is None:
@@ -97,7 +102,12 @@ class Experiment:
     @property
     def env_name(self) -> str:
         """The environment's name in file names and messages: its id, or its function's name."""
-        return self.env if isinstance(self.env, str) else getattr(self.env, "__qualname__", type(self.env).__name__)
+        return name_of(self.env)
+
+    @property
+    def environment(self) -> Any:
+        """What makes the environment, with its arguments and wrappers: see `asyncrl.envs.make.EnvSource`."""
+        return described(self.env, self.env_kwargs, self.wrapper)
 
 
 @dataclass(frozen=True)

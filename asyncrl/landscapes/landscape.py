@@ -37,6 +37,7 @@ def landscape(
     checkpoint: int | None = None,
     env: EnvSource | None = None,
     network_function: Any = None,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Draw what the policy prefers at `states` states evenly along one greedy episode.
 
@@ -49,7 +50,7 @@ def landscape(
         points: of each continuous axis; None for 201 of one and 61 of two.
         axes: one or two components of the action, counted from 0, or none for the first two; others are held at the chosen action.
         checkpoint: steps of the checkpoint; None for the newest.
-        env, network_function: as for `asyncrl.evaluate`.
+        env, network_function, trust: as for `asyncrl.evaluate`.
 
     Returns:
         file, head, steps (of the checkpoint), axes; of energies also energy (what it is) and states: a list of
@@ -65,7 +66,7 @@ def landscape(
         raise UserError(f"out = {str(file)!r} cannot be used (allowed: a .png file)")
     check_states(states)
     check_points(points)
-    with looking(folder, env, network_function, checkpoint, seed) as look:
+    with looking(folder, env, network_function, checkpoint, seed, trust) as look:
         _check_writable(file.absolute().parent, folder)
         cut = Cut(look.task.spec, axes, points)
         drawn = _energies(look, states, cut) if look.learner is None else _values(look, look.learner, states, cut)

@@ -79,13 +79,18 @@ class Look:
 
 @contextmanager
 def looking(
-    folder: Path, env: EnvSource | None = None, network_function: Any = None, checkpoint: int | None = None, seed: int = 0
+    folder: Path,
+    env: EnvSource | None = None,
+    network_function: Any = None,
+    checkpoint: int | None = None,
+    seed: int = 0,
+    trust: bool = False,
 ) -> Iterator[Look]:
-    """Open the checkpoint of so many steps, None for the newest, for one episode by `seed`.
+    """Open the checkpoint of so many steps, None for the newest, for one episode by `seed`; `trust`: as for `asyncrl.resume`.
 
     Afterwards the environments are closed, and the process's generators are where they were. Raises UserError for what does not fit.
     """
-    task, snapshot = load(folder, env, network_function, checkpoint)
+    task, snapshot = load(folder, env, network_function, checkpoint, trust)
     learner = load_learner(folder, task, snapshot) if task.spec.action_kind == "box" else None
     with kept_generators(), closed_environments():
         seed_generators(seed)

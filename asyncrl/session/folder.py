@@ -22,6 +22,7 @@ from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads.choice import options_type_of
 from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.shared.arrays import free_bytes
+from asyncrl.sources import names_code
 from asyncrl.store.checkpoint import read_manifest, step_of
 from asyncrl.store.json_files import standard_json, write_json_atomically
 
@@ -82,7 +83,8 @@ def check_room(folder: Path, experiment: Experiment, saved_bytes: Callable[[int]
 
 def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any]) -> None:
     """Write experiment.json: every setting, versions of libraries, the machine, and the values of `more`."""
-    settings = dataclasses.asdict(dataclasses.replace(experiment, env=experiment.env_name, network_function=None))
+    recorded = experiment.env if isinstance(experiment.env, str) else experiment.env_name
+    settings = dataclasses.asdict(dataclasses.replace(experiment, env=recorded, network_function=None))
     del settings["network_function"]
     write_json_atomically(
         folder / "experiment.json",
@@ -98,8 +100,12 @@ def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any])
     )
 
 
-def read_experiment(folder: Path, env: Any = None, network_function: Any = None) -> Experiment:
-    """The experiment of a run's folder. Raises UserError if it is no run's folder, or needs a function that was not given."""
+def read_experiment(folder: Path, env: Any = None, network_function: Any = None, trust: bool = False) -> Experiment:
+    """The experiment of a run's folder, with `env` in place of the environment that it names.
+
+    Raises UserError if it is no run's folder, needs a function that was not given, or names code that would be run: a folder may come
+    from others, and only `trust` says that it may decide what is run.
+    """
     path = Path(folder) / "experiment.json"
     try:
         data = _read(path)
@@ -118,7 +124,12 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None)
         if data.get(f"{kind}_is_function") and given is None:
             raise UserError(f"the {kind} of this run is a function of yours; continue from Python and pass {kind}=...")
     if env is not None:
-        experiment = dataclasses.replace(experiment, env=env)
+        experiment = dataclasses.replace(experiment, env=env, env_kwargs={}, wrapper=())
+    elif not trust and (code := [name for name in (experiment.env, *experiment.wrapper) if names_code(name)]):
+        raise UserError(
+            f"run {str(folder)!r} names code that would be run: {', '.join(code)} (allowed: --trust to run it, --env for an environment "
+            "of your own; from Python trust=True, env=...)"
+        )
     return dataclasses.replace(experiment, network_function=network_function)
 
 

@@ -21,12 +21,16 @@ from asyncrl.workers.plan import Task, task_of
 from asyncrl.workers.player import Snapshot
 
 
-def load(folder: Path, env: EnvSource | None, network_function: Any, step: int | None = None) -> tuple[Task, Snapshot]:
+def load(
+    folder: Path, env: EnvSource | None, network_function: Any, step: int | None = None, trust: bool = False
+) -> tuple[Task, Snapshot]:
     """The task and the snapshot of a run's checkpoint, for playing: of the newest, or of that of a `step`.
+
+    `trust`: whether code that the folder names may be run.
 
     Raises UserError if they do not fit. What the user should know besides is warned of as said by the caller's caller.
     """
-    experiment = read_experiment(folder, env, network_function)
+    experiment = read_experiment(folder, env, network_function, trust)
     checkpoint = checkpoint_of(folder, step)
     check_checkpoint(checkpoint, experiment)
     task = task_of(experiment)

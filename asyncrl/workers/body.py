@@ -10,6 +10,7 @@ from typing import Protocol
 
 from asyncrl.envs import seed_process
 from asyncrl.errors import Hopeless, UserError
+from asyncrl.processes.identity import Worker, introduce
 from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Go, Note, Ready
@@ -28,8 +29,11 @@ class Working(Protocol):
         """Take over the slot and work until the gate says stop."""
 
 
-def run_body(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...]) -> None:
-    """Process body: `build()` makes the worker; `key` seeds the process's own generators (see `asyncrl.envs.generators`)."""
+def run_body(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...], me: Worker) -> None:
+    """Process body: `build()` makes the worker; `key` seeds the process's own generators (see `asyncrl.envs.generators`).
+
+    `me`: what `asyncrl.worker` says here.
+    """
 
     def tell(text: str) -> None:
         try:
@@ -37,6 +41,7 @@ def run_body(build: Callable[[], Working], core: int | None, connection: Connect
         except OSError:
             to_stderr(text)
 
+    introduce(me)
     live(lambda: _work(build, core, connection, key), tell)
 
 

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 
 from asyncrl.envs import seed_process
 from asyncrl.errors import UserError
+from asyncrl.processes.identity import Worker, introduce
 from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Ready
@@ -22,6 +23,7 @@ MakePlayer = Callable[[Task, int], GreedyPlayer]
 
 def run_evaluator(make: MakePlayer, task: Task, seed: int, episodes: int, connection: Connection) -> None:
     """Process body: evaluate every snapshot that comes, until the connection ends."""
+    introduce(Worker("evaluator", None, task.workers))
     live(lambda: _evaluate(make, task, seed, episodes, connection), to_stderr)
 
 

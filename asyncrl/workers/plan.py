@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
+from asyncrl.envs.compiled.registry import why_not
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
@@ -26,6 +27,7 @@ from asyncrl.heads.choice import refuse_action_values
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.roles import Role
+from asyncrl.processes.identity import Worker
 from asyncrl.processes.interrupts import interruptible
 from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores
@@ -65,7 +67,7 @@ class Task:
     simulated: bool = False
     """Whether environments are stepped by a compiled simulator."""
     not_simulated: str = ""
-    """Why not, if that was asked for."""
+    """Why not, as far as that is known; "" where nothing is against it."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -94,9 +96,10 @@ class Task:
 
 def task_of(experiment: Experiment) -> Task:
     """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
-    shipped, spec = _probed(experiment)
+    shipped, spec, not_simulated = _probed(experiment)
     function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
-    return dataclasses.replace(task_without_environment(experiment), env=shipped, env_spec=spec, network_function=function)
+    task = task_without_environment(experiment)
+    return dataclasses.replace(task, env=shipped, env_spec=spec, network_function=function, not_simulated=not_simulated)
 
 
 def task_without_environment(experiment: Experiment) -> Task:
@@ -118,15 +121,19 @@ def task_without_environment(experiment: Experiment) -> Task:
     )
 
 
-def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
-    """Make the environment once here, so that what is wrong with it is said before anything is started."""
-    shipped = ship(experiment.env)
+def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec, str]:
+    """Make the environment once here, so that what is wrong with it is said before anything is started.
+
+    Returns (what makes it, its spaces, why it has no compiled simulator or "").
+    """
+    shipped = ship(experiment.environment)
     with interruptible(), kept_generators(), closed_environments():
         seed_generators(experiment.seed)
-        environment = make_env(experiment.env)
+        environment = make_env(experiment.environment)
         spec = spec_of(environment)
         _first_reset(environment, spec, experiment.env_name)
-    return shipped, spec
+        reason = why_not(environment)
+    return shipped, spec, reason or ""
 
 
 def _first_reset(environment: Any, spec: Any, name: str) -> None:
@@ -156,9 +163,21 @@ class WorkerPlan:
     run_folder: Path
     """Where this worker writes its part of a checkpoint."""
 
+    @property
+    def identity(self) -> Worker:
+        """What `asyncrl.worker` says in this process."""
+        return identity_of(self.task, self.worker, self.generation)
+
     def checkpoint_folder(self, steps: int) -> Path:
         """The folder of the checkpoint that is being made; the launcher has begun it."""
         return folder_of(self.run_folder, steps)
+
+
+def identity_of(task: Task, place: int, generation: int) -> Worker:
+    """Of the process at a place: the workers come first, then a learner."""
+    if place < task.workers:
+        return Worker("worker", place, task.workers, generation)
+    return Worker("learner", None, task.workers, generation)
 
 
 def common_layout(columns: dict[str, int], places: int, workers: int) -> Layout:

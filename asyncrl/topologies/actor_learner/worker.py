@@ -32,7 +32,7 @@ ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learnin
 
 def run_actor_learner(plan: WorkerPlan, connection: Connection) -> None:
     """Process body of an actor-learner."""
-    run_body(lambda: ActorLearner(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))
+    run_body(lambda: ActorLearner(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation), plan.identity)
 
 
 class ActorLearner(ActingWorker):

@@ -197,4 +197,4 @@ def warm_up(task: SearchTask, tickets: int) -> None:
 
 def run_search_learner(plan: SearchPlan, connection: Connection) -> None:
     """Process body of the learner."""
-    run_body(lambda: SearchLearner(plan, connection), plan.core, connection, (plan.task.common.seed,))
+    run_body(lambda: SearchLearner(plan, connection), plan.core, connection, (plan.task.common.seed,), plan.identity)

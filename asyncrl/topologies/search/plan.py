@@ -16,6 +16,7 @@ from asyncrl.blackbox.search import COUNTS, Search, Setting
 from asyncrl.blackbox.space import POLICIES, Points, Space
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import tables_layout
+from asyncrl.processes.identity import Worker
 from asyncrl.processes.parcels import Parcel
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays
@@ -26,7 +27,7 @@ from asyncrl.shared.states import States
 from asyncrl.shared.tickets import Tickets
 from asyncrl.topologies.search.generations import MOST_ATTEMPTS, SearchGround
 from asyncrl.topologies.search.limits import EpisodeLimit
-from asyncrl.workers.plan import Task, common_layout, learner_columns, parking_of, record_of_version
+from asyncrl.workers.plan import Task, common_layout, identity_of, learner_columns, parking_of, record_of_version
 from asyncrl.workers.standardiser import write_normaliser
 
 DEFAULT_HEAD = "linear"
@@ -102,9 +103,15 @@ class SearchPlan:
 
     task: SearchTask
     worker: int
+    generation: int
     memory: SharedArrays
     pipes: PipesToCarry
     core: int | None
+
+    @property
+    def identity(self) -> Worker:
+        """What `asyncrl.worker` says in this process."""
+        return identity_of(self.task.common, self.worker, self.generation)
 
 
 class Published:

@@ -86,7 +86,7 @@ class SearchTopology(Topology):
         return head.figures()
 
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
-        plan = SearchPlan(self._search, seat.worker, self.memory, self._pipes, seat.core)
+        plan = SearchPlan(self._search, seat.worker, seat.generation, self.memory, self._pipes, seat.core)
         return (run_search_learner if seat.worker == self.ground.learner else run_search_worker), plan
 
     def begin(self) -> None:

@@ -125,4 +125,4 @@ class SearchWorker:
 def run_search_worker(plan: SearchPlan, connection: Connection) -> None:
     """Process body of a worker."""
     # The same in every worker, since what an evaluation comes to must not depend on who makes it; each has a key of its own.
-    run_body(lambda: SearchWorker(plan), plan.core, connection, (plan.task.common.seed,))
+    run_body(lambda: SearchWorker(plan), plan.core, connection, (plan.task.common.seed,), plan.identity)

@@ -123,4 +123,4 @@ class StreamActor(ActingWorker):
 
 def run_stream_actor(plan: WorkerPlan, connection: Connection) -> None:
     """Process body of an actor."""
-    run_body(lambda: StreamActor(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))
+    run_body(lambda: StreamActor(plan), plan.core, connection, (plan.task.seed, plan.worker, plan.generation), plan.identity)

@@ -168,4 +168,4 @@ class StreamLearner:
 def run_stream_learner(share: LearnerPlan, connection: Connection) -> None:
     """Process body of the learner."""
     plan = share.process
-    run_body(lambda: StreamLearner(share), plan.core, connection, (plan.task.seed, plan.worker, plan.generation))
+    run_body(lambda: StreamLearner(share), plan.core, connection, (plan.task.seed, plan.worker, plan.generation), plan.identity)
