@@ -128,7 +128,7 @@ def test_arguments_are_literals_or_text(words, values):
         ("my_walk.py:make", {"sise": 3}, (), "environment 'my_walk:make' does not take 'sise'; did you mean 'size'? (allowed: size)"),
         ("my_walk.py:needs", {}, (), "environment 'my_walk:needs' needs 'size': give it with --env-kwargs size=..."),
         ("my_walk.py:gives", {}, (), "environment 'my_walk:gives' made an object of type int, which is not a gymnasium.Env"),
-        ("CartPole-v1", {"sutton_reward": 1}, (), "environment 'CartPole-v1' does not take 'sutton_reward'; did you mean 'sutton_barto_reward'? "),
+        ("CartPole-v1", {"sutton_reward": 1}, (), "environment 'CartPole-v1' does not take 'sutton_reward'; did you mean 'sutton_barto_"),
         ("my_walk.py:make", {}, ("Halved",), "wrapper 'Halved' cannot be used (allowed: module:class or file.py:class, "),
         ("my_walk.py:make", {}, ("my_walk.py:Halve",), "wrapper 'my_walk.py:Halve': my_walk.py has no function 'Halve'; did you mean "),
         ("my_walk.py:make", {}, ("my_walk.py:gives",), "wrapper 'my_walk.py:gives' "),
