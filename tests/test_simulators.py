@@ -11,6 +11,7 @@ import pytest
 from environments import CountingEnv
 from gymnasium import spaces
 from numba import njit
+from running import train
 
 from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
 from asyncrl.actors.episodes import EpisodeRunner, Observed
@@ -20,6 +21,7 @@ from asyncrl.envs.compiled.registry import SIMULATORS, why_not
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
 from asyncrl.envs.stepping import Chooser, StepArrays
+from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.search_policy import SearchPolicy
 
@@ -274,6 +276,33 @@ def test_a_simulator_that_differs_is_found_out():
     assert first_difference(Growing(), Growing(), spec) is None
     assert first_difference(Growing(), Growing(wrong=1e-15), spec) == "reward or end at step 0"
     assert first_difference(Growing(), Growing(wrong=1e-3), spec) == "observation at step 0"
+
+
+@simulating
+def _fails(words, numbers, action, observation):  # type: ignore[no-untyped-def]
+    return observation.never_there, False
+
+
+@simulating
+def _returns_one(words, numbers, action, observation):  # type: ignore[no-untyped-def]
+    return 1.0
+
+
+@pytest.mark.parametrize(("function", "reason"), [(_fails, "Unknown attribute 'never_there'"), (_returns_one, "returns float64")])
+def test_a_simulator_that_cannot_be_compiled_is_told(tmp_path, function, reason):
+    """The run takes the environment itself."""
+
+    class Broken(GrowingSimulator):
+        simulate = function
+
+    class Own(Growing):
+        simulator = Broken
+
+    run = train(tmp_path, Own, algo="a3c", workers=1, steps=50, evaluation_episodes=0)
+    assert run.summary["simulator"] == "gymnasium"
+    refused = train(tmp_path, Own, algo="a3c", workers=1, steps=50, simulator="compiled")
+    assert isinstance(refused.error, UserError) and "its simulator cannot be compiled: " in str(refused.error)
+    assert reason in str(refused.error)
 
 
 def test_an_observation_that_is_not_finite_is_told():

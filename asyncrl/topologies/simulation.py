@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from numba.core.errors import NumbaError
+
 from asyncrl.envs import closed_environments, kept_generators, make_env, unship
 from asyncrl.envs.compiled.check import first_difference
 from asyncrl.errors import UserError
@@ -29,5 +31,8 @@ def _difference(task: Task) -> str:
     """Where the simulator differs from the environment; "" if nowhere."""
     source = unship(task.env)
     with kept_generators(), closed_environments():
-        found = first_difference(make_env(source), make_env(source), task.spec)
+        try:
+            found = first_difference(make_env(source), make_env(source), task.spec)
+        except (NumbaError, TypeError) as error:  # one of the user's own
+            return f"its simulator cannot be compiled: {' '.join(str(error).split())[:300]}"
     return "" if found is None else f"on this machine, or with these versions, it differs from the environment ({found})"

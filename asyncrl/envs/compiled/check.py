@@ -13,6 +13,7 @@ import numpy as np
 
 from asyncrl.envs.compiled.registry import simulator_of
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.shared.calling import STEPPED, address_of
 
 Environment = gymnasium.Env[Any, Any]
 STEPS = 200
@@ -22,12 +23,14 @@ STEPS = 200
 def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps: int = STEPS, seed: int = 0) -> str | None:
     """Where a simulator of `one` differs from `other`, which was made like it; None if nowhere in so many steps of random actions.
 
-    Both are reset. Their time limits are left alone.
+    Both are reset. Their time limits are left alone. Raises what Numba raises for a simulator that cannot be compiled, and TypeError for
+    one that returns something else.
     """
     generator, seeds = np.random.default_rng(seed), iter(range(seed, seed + steps + 1))
     here, there = one.unwrapped, other.unwrapped
     simulator = simulator_of(one)
-    seen = np.zeros(spec.observation_shape, spec.observation_dtype)
+    seen, chosen = np.zeros(spec.observation_shape, spec.observation_dtype), np.zeros(spec.action_size, np.float32)
+    address_of(type(simulator).simulate, (simulator.words, simulator.numbers, chosen, seen), STEPPED)
     other.action_space.seed(seed)
     over = True
     for t in range(steps):
@@ -38,8 +41,8 @@ def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps:
             simulator.adopt()
         action = other.action_space.sample() if generator.random() < 0.5 else _extreme(other.action_space, generator)
         expected = there.step(action)
-        given = np.atleast_1d(np.asarray(action, np.float32)) - np.float32(spec.action_start[0] if spec.action_start else 0)
-        reward, over = type(simulator).simulate(simulator.words, simulator.numbers, given.reshape(-1), seen)
+        chosen[:] = np.asarray(action, np.float32).reshape(-1) - np.float32(spec.action_start[0] if spec.action_start else 0)
+        reward, over = type(simulator).simulate(simulator.words, simulator.numbers, chosen, seen)
         if not np.array_equal(seen, np.asarray(expected[0], seen.dtype), equal_nan=True):
             return f"observation at step {t}"
         if reward != float(expected[1]) or over != bool(expected[2]):
