@@ -342,7 +342,7 @@ REGISTER = "import gymnasium\ngymnasium.register"
         ("broken_name:X-v0", "\nx = undefined", r"NameError: name 'undefined' is not defined \(.*broken_name.py:2\)$"),
         ("broken_maker:X-v0", f"{REGISTER}('X-v0', lambda: 1 / 0)", r"ZeroDivisionError: division by zero \(.*:2\)$"),
         ("broken_entry:Y-v0", f"{REGISTER}('Y-v0', 'broken_entry:No')", "AttributeError: .* has no attribute 'No'"),
-        ("./broken.py:X-v0", "", "'./broken.py' is no name of a module, as in 'module:Env-v0'"),
+        ("./broken:X-v0", "", "'./broken' is no name of a module, as in 'module:Env-v0'"),
         (":CartPole-v1", "", "'' is no name of a module"),
     ],
 )
