@@ -56,10 +56,6 @@ class Experiment:
     algo: str
     env: str | Callable[..., Any]
     """A gymnasium id, file.py:function or module:function, or a function that makes an environment (Python API)."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment, by name."""
-    wrapper: tuple[str, ...] = ()
-    """Wrappers around the environment, the innermost first, each as module:class or file.py:class."""
     mode: str = "async"
     """sync | pipelined | bounded:K | async, or a schedule such as async@0,sync@500000 (from which step on)."""
     workers: Annotated[int, COUNT] = field(default_factory=usable_cores)
@@ -82,6 +78,10 @@ class Experiment:
     run: RunOptions = field(default_factory=RunOptions)
     network_function: Callable[..., Any] | None = None
     """A network of the user's own (Python API): see `asyncrl.heads.policy.NetworkFunction`."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, by name."""
+    wrapper: tuple[str, ...] = ()
+    """Wrappers around the environment, the innermost first, each as module:class or file.py:class."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", absolute(self.env))
