@@ -15,7 +15,10 @@ from asyncrl.errors import UserError, unknown
 if TYPE_CHECKING:
     from asyncrl.heads.options import HeadOptions
 
-ENV_HELP = "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc."
+ENV_HELP = (
+    "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc, "
+    "ALE/Pong-v5 by atari."
+)
 
 
 def train(args: list[str]) -> int:

@@ -18,6 +18,7 @@ from gymnasium import error, spaces
 from gymnasium.envs.registration import find_highest_version, get_env_id, load_env_creator, parse_env_id
 from gymnasium.wrappers import FlattenObservation, TransformObservation
 
+from asyncrl.envs import atari
 from asyncrl.envs.closing import put_down
 from asyncrl.envs.spec import is_image_space
 from asyncrl.errors import UserError, nearest, unknown
@@ -25,7 +26,7 @@ from asyncrl.processes.parcels import Parcel, pack, packed
 
 EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
 
-REGISTERED_BY = {"dm_control": "shimmy"}
+REGISTERED_BY = {"dm_control": "shimmy", atari.NAMESPACE: "ale_py"}
 """Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
 
 EXTRAS = {
@@ -34,6 +35,7 @@ EXTRAS = {
     "pybullet_envs_gymnasium": "bullet",
     "pybullet": "bullet",
     "gymnasium_robotics": "adroit",
+    "ale_py": "atari",
 }
 """Module -> the extra of ours that installs it."""
 
@@ -41,7 +43,8 @@ EXTRAS = {
 def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """Make the environment of a gymnasium id (``"CartPole-v1"``, ``"module:Env-v0"``) or of a function without arguments.
 
-    Observations are vectors [size], or uint8 images [channels, height, width]. An environment whose observations are vectors
+    Observations are vectors [size], or uint8 images [channels, height, width]. Atari's games, ``"ALE/Pong-v5"`` and their like, are
+    preprocessed (`asyncrl.envs.atari`). An environment whose observations are vectors
     already gets no further wrapper. ``render_mode`` is passed to a function only if it has an argument of that name. The caller
     must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, or an object that
     is no environment.
@@ -97,6 +100,8 @@ def _from_id(name: str, render_mode: str | None) -> Any:
             _import_entry_point(name)
             with _quiet_mujoco():
                 chosen: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+                if atari.is_game(name):
+                    return atari.game(name, **chosen)
                 return gymnasium.make(name, disable_env_checker=True, **chosen)
     except (error.UnregisteredEnv, error.DeprecatedEnv) as problem:
         raise _unknown_id(name) from problem
