@@ -21,6 +21,7 @@ from gymnasium.wrappers import FlattenObservation, TransformObservation
 from asyncrl.envs import atari
 from asyncrl.envs.closing import put_down
 from asyncrl.envs.spec import is_image_space
+from asyncrl.envs.viewed import View, Viewed
 from asyncrl.errors import UserError, nearest, unknown
 from asyncrl.processes.parcels import Parcel, pack, packed
 
@@ -40,7 +41,7 @@ EXTRAS = {
 """Module -> the extra of ours that installs it."""
 
 
-def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+def make_env(source: EnvSource | View, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """Make the environment of a gymnasium id (``"CartPole-v1"``, ``"module:Env-v0"``) or of a function without arguments.
 
     Observations are vectors [size], or uint8 images [channels, height, width]. Atari's games, ``"ALE/Pong-v5"`` and their like, are
@@ -49,6 +50,8 @@ def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env
     must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, or an object that
     is no environment.
     """
+    if isinstance(source, View):
+        return Viewed(make_env(source.source, render_mode), source)
     if isinstance(source, str):
         env = _from_id(source, render_mode)
     elif callable(source):
@@ -62,21 +65,24 @@ def make_env(source: EnvSource, render_mode: str | None = None) -> gymnasium.Env
     return _plain_observations(env)
 
 
-def ship(source: EnvSource) -> Parcel:
+def ship(source: EnvSource | View) -> Parcel:
     """An environment's id or function as a parcel, for ``unship`` in another process of this run.
 
     Tensors that the user has moved to shared memory are shared; see `asyncrl.processes.parcels.pack`.
 
     Raises UserError that names the variable or attribute which cannot travel.
     """
-    if not isinstance(source, str) and not callable(source):
-        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
-    return packed(source, "environment function") if callable(source) else pack(source)
+    made_by = source.source if isinstance(source, View) else source
+    if not isinstance(made_by, str) and not callable(made_by):
+        raise UserError(f"an environment is given as an id or a function that makes one, not as {type(made_by).__name__}")
+    if isinstance(made_by, str):
+        return pack(source)
+    return packed(source, "environment function")  # type: ignore[arg-type]  # or a view of one
 
 
-def unship(parcel: Parcel) -> EnvSource:
+def unship(parcel: Parcel) -> EnvSource | View:
     """What ``ship`` was given. Executes code: only for parcels that this run's own processes made, never for a file."""
-    source: EnvSource = parcel.unpack()
+    source: EnvSource | View = parcel.unpack()
     return source
 
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
+from asyncrl.envs.make import EnvSource
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.envs.viewed import View
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads import HEADS
@@ -120,10 +122,12 @@ def task_without_environment(experiment: Experiment) -> Task:
 
 def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec]:
     """Make the environment once here, so that what is wrong with it is said before anything is started."""
-    shipped = ship(experiment.env)
+    viewed = experiment.frame_stack > 1 or bool(experiment.resize)
+    source = View(experiment.env, experiment.frame_stack, experiment.resize) if viewed else experiment.env
+    shipped = ship(source)
     with interruptible(), kept_generators(), closed_environments():
         seed_generators(experiment.seed)
-        environment = make_env(experiment.env)
+        environment = make_env(source)
         spec = spec_of(environment)
         _first_reset(environment, spec, experiment.env_name)
     return shipped, spec
