@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
-from asyncrl.envs.make import EnvSource
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.envs.viewed import View
 from asyncrl.errors import AsyncrlError, UserError
