@@ -210,6 +210,7 @@ def run_of(folder, beside=None, **settings):
     return stream(folder, "td3", beside, **{**SMALL, **settings})
 
 
+@pytest.mark.slow
 def test_it_learns_which_of_many_items_is_asked_for(tmp_path):
     run = run_of(tmp_path, steps=2000, warm_up=500, workers=1, hidden=(48, 48), batch=64, gamma=0.0)
     score = asyncrl.evaluate(run.folder, episodes=200, env=Shop)["return_mean"]

@@ -57,7 +57,7 @@ def killed_run(folder: Path, mode: str, kills: int, env: Any = jittery_cartpole,
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("mode", ["sync", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("pipelined", "bounded:1")), "async"])
+@pytest.mark.parametrize("mode", ["sync", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("pipelined", "bounded:1", "async"))])
 def test_a_run_survives_random_kills_with_exact_books(tmp_path, mode):
     shared = set(os.listdir("/dev/shm"))
     run, killer = killed_run(tmp_path, mode, 12, steps=30_000)

@@ -218,7 +218,7 @@ def test_two_quick_presses_end_it_as_one_does(tmp_path):
 HANGING = "lambda: environments.HangingEnv(at_step=300)"
 
 
-@pytest.mark.parametrize(("env", "mode"), [(HANGING, "async"), ("test_launcher.HoldsTheInterpreter", "sync")])
+@pytest.mark.parametrize(("env", "mode"), [pytest.param(HANGING, "async", marks=pytest.mark.slow), ("test_launcher.HoldsTheInterpreter", "sync")])
 def test_an_interruption_does_not_wait_for_a_worker_that_hangs(tmp_path, env, mode):
     process = begin(tmp_path, python=program(tmp_path, env, mode=mode))
     run = trains(tmp_path)

@@ -56,6 +56,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path):
     assert figures(second) == figures(whole)
 
 
+@pytest.mark.slow  # the stores and versions that it goes on from are td3's
 def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     settings = {"steps": 800, "max_failures": 100}
     whole = run_of(tmp_path, **settings)

@@ -206,7 +206,7 @@ def used_steps(run: Run) -> int:
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "async"])
 def test_workers_and_learner_are_killed_and_every_evaluation_counts_once(tmp_path, mode):
     def kill_some(run: Run) -> None:
         try:

@@ -119,6 +119,23 @@ def test_closing_waits_for_a_slow_writer_that_gets_on(tmp_path, context, monkeyp
     assert (writer.dropped == 0) == (len(lines_of(tmp_path)) == 8) == all_of_them
 
 
+def late_main(*arguments):
+    """The writer process where it takes a while to begin, as on a machine that many share."""
+    time.sleep(3.0)
+    recorder.writer_main(*arguments)
+
+
+@pytest.mark.parametrize(("status", "all_of_them"), [("completed", True), ("interrupted", False)])
+def test_closing_waits_for_a_writer_that_begins_late(tmp_path, context, monkeypatch, status, all_of_them):
+    """As one does that was started a moment ago, since the one before was killed; not where somebody has pressed Ctrl-C."""
+    monkeypatch.setattr(writer_module, "writer_main", late_main)
+    writer = Writer(context, tmp_path, SETTINGS)
+    for step in range(3):
+        writer.send({"step": step, "return/mean": 0.0})
+    writer.close(1.0, status)
+    assert (writer.dropped == 0) == all_of_them
+
+
 def test_closing_a_stopped_writer_keeps_its_deadline(tmp_path, context):
     writer = Writer(context, tmp_path, SETTINGS)
     writer.send({"step": 1, "return/mean": 1.0})

@@ -96,7 +96,7 @@ class Writer:
         """Have the waiting reports written and end the process; returns the last warnings.
 
         It is killed after `seconds`. Of a completed run, whose end nobody waits for at a keyboard, it has so long for each report, and
-        MOST_PATIENCE times as long in all: on a busy machine reports may be waiting that a killed process has left behind.
+        MOST_PATIENCE times as long in all, to begin too: on a busy machine reports may be waiting that a killed process has left behind.
         `status`: how the run ended, for the page HPARAMS.
         """
         deadline = time.monotonic() + seconds
@@ -113,7 +113,7 @@ class Writer:
                 deadline = time.monotonic() + seconds
             elif ending and self._awaiting is None:
                 break
-            elif self.written > written:
+            elif self.written > written or isinstance(self._awaiting, Open):
                 deadline = max(deadline, min(time.monotonic() + seconds, latest))
         self._end(deadline)
         if self.dropped:
