@@ -14,6 +14,7 @@ from asyncrl.actors.rewards import RewardRule
 from asyncrl.actors.rollout import Actor
 from asyncrl.api import train
 from asyncrl.envs import GymnasiumStepping, load_state, make_env, save_state, spec_of, why_not
+from asyncrl.envs.atari import game
 from asyncrl.envs.images import Shrinking
 from asyncrl.experiment.defaults import settled
 from asyncrl.experiment.experiment import Experiment
@@ -162,6 +163,24 @@ def test_a_game_is_saved_and_goes_on_bit_for_bit():
     for one, two in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(one[0], two[0])
         assert one[1:] == two[1:]
+
+
+def test_a_game_that_is_cut_is_truncated_and_goes_on_to_the_same_step():
+    pytest.importorskip("ale_py", reason=NEEDED)
+    env, other = (game(BREAKOUT, max_num_frames_per_episode=200) for _ in range(2))
+    env.reset(seed=1)
+    for _ in range(10):
+        env.step(0)
+    saved = save_state(env)
+    other.reset(seed=2)
+    load_state(other, *saved)
+    ends = [[one.step(0) for _ in range(41)] for one in (env, other)]
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        assert ours[1:4] == theirs[1:4]
+    assert not any(step[2] for step in ends[0])
+    first = next(t for t, step in enumerate(ends[0]) if step[3])
+    assert 10 + first >= (200 - 30) // 4 - 1
 
 
 def test_sync_gives_the_same_bits(tmp_path):

@@ -85,7 +85,7 @@ class Atari(gymnasium.Env[NDArray[np.uint8], Any]):
         return self._pictures.copy(), info
 
     def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Four frames of one action, or fewer where the game ends."""
+        """Four frames of one action, or fewer where the game ends, whose last frame is then shown alone."""
         ale, screens, pictures, code = self._ale, self._screens, self._pictures, self._actions[action]
         reward = 0
         for frame in range(SKIP):
@@ -94,6 +94,7 @@ class Atari(gymnasium.Env[NDArray[np.uint8], Any]):
             if frame >= SKIP - 2 or over:
                 ale.getScreenGrayscale(screens[frame % 2])
             if over:
+                screens[1 - frame % 2] = screens[frame % 2]  # the other is older than this step, and no checkpoint has it
                 break
         pictures[:-1] = pictures[1:]
         self._shrunk(screens[0], screens[1], pictures[-1])
