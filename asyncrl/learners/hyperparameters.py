@@ -96,8 +96,8 @@ class GradientOptions(StepOptions):
     """Rewards are multiplied by this before learning (reports show the environment's own). Cancels under `normalize_returns`, but for
     its sign and `reward_clip`."""
     reward_clip: Annotated[float | None, NOT_NEGATIVE] = None
-    """Scaled rewards are clipped to this magnitude; 0 for no clipping (default: 0; in Atari's games, whose rewards are whole numbers,
-    `reward_scale`, which leaves their sign)."""
+    """Scaled rewards are clipped to this magnitude; 0 for no clipping. Left open it is 0, but in Atari's games, whose rewards are
+    whole numbers, `reward_scale`, which leaves their sign."""
     normalize_observations: bool = False
     """Shift and scale observations by a running mean and deviation that all workers share."""
 
