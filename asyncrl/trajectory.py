@@ -20,7 +20,8 @@ class Trajectory:
     """T steps of E environments. Step t leads from observation[t] by action[t] to reward[t] and observation[t + 1].
 
     observation        [T+1, E, *shape]  as the policy sees them (normalised, if that is on); if an episode ended at
-                       step t, observation[t + 1] is the first of the next episode
+                       step t, observation[t + 1] is the first of the next episode; where it is TERMINATED by a lost life, the game's
+                       next
     action             [T, E, C]         int64 choices, or float32 before they are clipped or squashed to the bounds, or what the
                        head keeps instead of C components (`Head.stored`); [T+1, E, C] for algorithms that choose the action after
                        the last step already (Sarsa)

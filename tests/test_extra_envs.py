@@ -1,4 +1,4 @@
-"""Environments of the extras `dmc` and `bullet`: made by their ids where these are installed, and named where they are not."""
+"""Environments of the extras `dmc`, `bullet`, `adroit` and `atari`: made by their ids where these are there, else named."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ MISSING = [
     ("dm_control/fish-swim-v0", "shimmy", "dmc"),
     (BULLET, BULLET.partition(":")[0], "bullet"),
     ("gymnasium_robotics:AdroitHandPen-v1", "gymnasium_robotics", "adroit"),
+    ("ALE/Pong-v5", "ale_py", "atari"),
 ]
 
 

@@ -11,6 +11,7 @@ import torch
 from asyncrl.algos.a3c import A3C, A3COptions
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.heads.networks.modules import Trunk, initialise
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.gradients import AutogradGradient, WrittenGradient, gradient_of
@@ -338,3 +339,19 @@ def test_images_too_small_for_the_convolutions_are_refused():
     Policy(dataclasses.replace(IMAGE, observation_shape=(1, 20, 20)), "auto", NetworkOptions())
     with pytest.raises(UserError, match=r"19x40 are too small.*20x20"):
         Policy(dataclasses.replace(IMAGE, observation_shape=(3, 19, 40)), "auto", NetworkOptions())
+
+
+def test_the_trunk_for_images_is_its_layers():
+    """Called as functions, in two layouts, they give what they give one after the other, and the same gradients."""
+    trunk = Trunk(IMAGE, (24, 8), "tanh")
+    initialise(trunk, 0)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, *IMAGE.observation_shape), np.uint8))
+    plain, called = trunk.layers(image.float() / 255.0), trunk(image)
+    assert (plain > 0).any()
+    parameters = list(trunk.parameters())
+    ours, expected = (torch.autograd.grad(features.square().sum(), parameters) for features in (called, plain))
+    for one, other in zip(ours, expected):
+        close(one.numpy(), other.numpy())
+    with torch.inference_mode():
+        close(trunk(image).numpy(), plain.detach().numpy())
+    close(called.detach().numpy(), plain.detach().numpy())

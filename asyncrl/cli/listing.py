@@ -22,6 +22,7 @@ EXTRAS = {
     "box2d": Extra("Box2D", "LunarLander-v3, BipedalWalker-v3, CarRacing-v3"),
     "dmc": Extra("shimmy", "dm_control/fish-swim-v0 and the other tasks of DeepMind's suite"),
     "bullet": Extra("pybullet_envs_gymnasium", "pybullet_envs_gymnasium:InvertedPendulumBulletEnv-v0 and its kin"),
+    "atari": Extra("ale_py", "ALE/Pong-v5, ALE/Breakout-v5 and Atari's other games"),
     "adroit": Extra("gymnasium_robotics", "gymnasium_robotics:AdroitHandPen-v1 and its kin: Door, Hammer, Relocate"),
 }
 """Extras of `pip install 'asyncrl[NAME]'` that bring environments."""

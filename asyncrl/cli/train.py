@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from asyncrl.heads.options import HeadOptions
 
 ENV_HELP = (
-    "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc; or what makes "
-    "one, my_env.py:function or package.module:function."
+    "Environment: an id of gymnasium's, or with its module in front, module:Id-v0; dm_control/fish-swim-v0 by the extra dmc, ALE/Pong-v5 "
+    "by atari; or what makes one, my_env.py:function or package.module:function."
 )
 KWARGS_HELP = "Arguments of the environment, such as size=5 render=false: literals of Python's, else text."
 

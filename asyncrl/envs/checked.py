@@ -13,6 +13,9 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
+LIFE_LOST = 3
+"""What `LivesEnvironment.step` says of a step that cost a life, beside the values of `Trajectory.ended`."""
+
 
 def checked_reset(env: gymnasium.Env[Any, Any], spec: EnvSpec, seed: int | None) -> tuple[Any, dict[str, Any]]:
     """Reset, and raise UserError where the result is not an (observation, info) that fits the spec."""
@@ -65,3 +68,22 @@ class CheckedEnvironment:
         if array.shape != self.spec.observation_shape:
             raise wrong_observation(observation, self.spec)
         return array
+
+
+class LivesEnvironment(CheckedEnvironment):
+    """One whose innermost environment says in `life_lost` whether its newest step cost a life."""
+
+    def __init__(self, environment: gymnasium.Env[Any, Any], spec: EnvSpec):
+        super().__init__(environment, spec)
+        self._player: Any = environment.unwrapped
+
+    def step(self, action: Any) -> tuple[Any, float, int]:
+        """As `CheckedEnvironment.step`, but LIFE_LOST where a life was lost and the episode goes on."""
+        observation, reward, ended = super().step(action)
+        return observation, reward, ended or (LIFE_LOST if self._player.life_lost else GOES_ON)
+
+
+def checked(environment: gymnasium.Env[Any, Any], spec: EnvSpec) -> CheckedEnvironment:
+    """The environment for who learns from it."""
+    kind = LivesEnvironment if hasattr(environment.unwrapped, "life_lost") else CheckedEnvironment
+    return kind(environment, spec)

@@ -18,15 +18,17 @@ from gymnasium import error, spaces
 from gymnasium.envs.registration import find_highest_version, get_env_id, load_env_creator, parse_env_id
 from gymnasium.wrappers import FlattenObservation, TransformObservation
 
+from asyncrl.envs import atari
 from asyncrl.envs.closing import put_down
 from asyncrl.envs.spec import is_image_space
+from asyncrl.envs.viewed import View, Viewed
 from asyncrl.errors import UserError, nearest, unknown
 from asyncrl.processes.parcels import Parcel, pack, packed
 from asyncrl.sources import Described, check_arguments, function_named, name_of, wrapper_named
 
 EnvSource = str | Callable[..., gymnasium.Env[Any, Any]]
 
-REGISTERED_BY = {"dm_control": "shimmy"}
+REGISTERED_BY = {"dm_control": "shimmy", atari.NAMESPACE: "ale_py"}
 """Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
 
 EXTRAS = {
@@ -35,18 +37,22 @@ EXTRAS = {
     "pybullet_envs_gymnasium": "bullet",
     "pybullet": "bullet",
     "gymnasium_robotics": "adroit",
+    "ale_py": "atari",
 }
 """Module -> the extra of ours that installs it."""
 
 
-def make_env(source: EnvSource | Described, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    """Make the environment of a name (`asyncrl.sources`), of a function, or of a `Described`.
+def make_env(source: EnvSource | Described | View, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """Make the environment of a name (`asyncrl.sources`), of a function, of a `Described`, or of a `View` of any of them.
 
-    Observations are vectors [size], or uint8 images [channels, height, width]. An environment whose observations are vectors
+    Observations are vectors [size], or uint8 images [channels, height, width]. Atari's games, ``"ALE/Pong-v5"`` and their like, are
+    preprocessed (`asyncrl.envs.atari`). An environment whose observations are vectors
     already gets no further wrapper. ``render_mode`` is passed to a function only if it has an argument of that name. The caller
     must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, or an object that
     is no environment.
     """
+    if isinstance(source, View):
+        return Viewed(make_env(source.source, render_mode), source)
     given = source if isinstance(source, Described) else Described(source)
     env = _wrapped(_inner(given, render_mode), given.wrappers)
     put_down(env)
@@ -89,7 +95,7 @@ def _wrapped(env: gymnasium.Env[Any, Any], wrappers: Sequence[str]) -> gymnasium
     return env
 
 
-def ship(source: EnvSource | Described) -> Parcel:
+def ship(source: EnvSource | Described | View) -> Parcel:
     """An environment's id or function as a parcel, for ``unship`` in another process of this run.
 
     Tensors that the user has moved to shared memory are shared; see `asyncrl.processes.parcels.pack`.
@@ -97,15 +103,19 @@ def ship(source: EnvSource | Described) -> Parcel:
     Raises UserError that names the variable or attribute which cannot travel.
     """
     given: Any = source
-    inner = source.source if isinstance(source, Described) else source
+    inner = _innermost(source)
     if not isinstance(inner, str) and not callable(inner):
         raise UserError(f"an environment is given as an id or a function that makes one, not as {type(inner).__name__}")
     return packed(given, "environment function") if callable(inner) else pack(given)
 
 
-def unship(parcel: Parcel) -> EnvSource | Described:
+def _innermost(source: Any) -> Any:
+    return _innermost(source.source) if isinstance(source, Described | View) else source
+
+
+def unship(parcel: Parcel) -> EnvSource | Described | View:
     """What ``ship`` was given. Executes code: only for parcels that this run's own processes made, never for a file."""
-    source: EnvSource | Described = parcel.unpack()
+    source: EnvSource | Described | View = parcel.unpack()
     return source
 
 
@@ -131,6 +141,8 @@ def _from_id(name: str, render_mode: str | None, arguments: dict[str, Any]) -> A
                 check_arguments(creator, arguments, name, frozenset(inspect.signature(gymnasium.make).parameters))
             with _quiet_mujoco():
                 chosen: dict[str, Any] = arguments if render_mode is None else {**arguments, "render_mode": render_mode}
+                if atari.is_game(name):
+                    return atari.game(name, **chosen)
                 return gymnasium.make(name, disable_env_checker=True, **chosen)
     except (error.UnregisteredEnv, error.DeprecatedEnv) as problem:
         raise _unknown_id(name) from problem

@@ -14,10 +14,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.envs.checked import CheckedEnvironment
+from asyncrl.envs.checked import LIFE_LOST, checked
 from asyncrl.envs.faults import EnvironmentFault, observation_fault, wrong_observation
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.trajectory import GOES_ON, TRUNCATED
+from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
 BEAT_SECONDS = 0.25
 """The least time between two calls of `beat`."""
@@ -30,7 +30,8 @@ class StepArrays:
     observation        [T+1, E, *shape]  as the environments gave them, in the spec's dtype; where an episode ended at step t,
                        observation[t + 1] is the first of the next one
     reward             [T, E]            float64, as the environments gave them; they may be non-finite
-    ended              [T, E]            uint8: GOES_ON, TERMINATED or TRUNCATED
+    ended              [T, E]            uint8: GOES_ON, TERMINATED or TRUNCATED; where a life was lost and the episode goes on, it is
+                       TERMINATED too, and observation[t + 1] is of the same episode
     final_observation  [T, E, *shape]    the last observation of an episode, written only where it was TRUNCATED
     """
 
@@ -92,10 +93,10 @@ class Stepping(Protocol):
         """Copy observation[T], where the round before ended, to observation[0], and set `ended` to GOES_ON everywhere."""
 
     def play(self, t: int, acted: bool) -> tuple[int, tuple[int, ...]]:
-        """Choose and step, from step t of the round on: one step or more, but none after one at which an episode ends.
+        """Choose and step, from step t of the round on: one step or more, but none after one at which an episode ends or a life is lost.
 
         `acted`: whether the actions of step t have been chosen already. Returns (the step that comes next, the environments whose
-        episodes ended at the one before).
+        episodes ended, or that lost a life, at the one before).
 
         Raises EnvironmentFault: an exception in an environment, an observation of a wrong shape or type, or not finite, a reward that
         is not a number.
@@ -129,7 +130,7 @@ class GymnasiumStepping(Stepping):
         self.episode_returns: MutableSequence[float] | NDArray[np.float64] = [0.0] * len(environments)
         self.episode_lengths: MutableSequence[int] | NDArray[np.int64] = [0] * len(environments)
         self._seconds = 0.0
-        self._checked = [CheckedEnvironment(one, spec) for one in environments]
+        self._checked = [checked(one, spec) for one in environments]
         self._steps = [one.step for one in self._checked]
         self._shape, self._image = spec.observation_shape, spec.is_image
         self._on_episode, self._beat, self._next_beat = on_episode, beat, 0.0
@@ -188,6 +189,9 @@ class GymnasiumStepping(Stepping):
 
     def _end_episode(self, t: int, e: int, ended: int) -> None:
         row = self._rows[t + 1][e]
+        if ended == LIFE_LOST:
+            self._arrays.ended[t, e] = TERMINATED
+            return
         self._arrays.ended[t, e] = ended
         if not np.isfinite(row).all():
             raise wrong_observation(row, self.spec)

@@ -1,4 +1,5 @@
-"""Defaults that depend on how long a run is planned to be: settled once, as it begins, and written down with its other settings.
+"""Defaults that depend on how long a run is planned to be, or on its environment: settled once, as it begins, and written down with
+its other settings.
 
 So a run that is resumed with more steps keeps what it began with.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from asyncrl.algos import ALGORITHMS
+from asyncrl.envs.atari import is_game
 from asyncrl.experiment.experiment import Experiment
 
 
@@ -18,6 +20,8 @@ def settled(experiment: Experiment) -> tuple[Experiment, list[str]]:
     """
     steps = experiment.steps
     options, notes = experiment.options.settled(steps)
+    if is_game(experiment.env) and options.has("reward_clip") and options.reward_clip is None and options.reward_scale:
+        options = dataclasses.replace(options, reward_clip=abs(options.reward_scale))
     experiment = dataclasses.replace(experiment, options=options)
     default = ALGORITHMS[experiment.algo].default_explore
     values, anneals, usual_steps = default.partition("@")

@@ -46,8 +46,8 @@ class StepOptions(AlgorithmOptions):
         return False
 
     @property
-    def reward_clip(self) -> float:
-        """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
+    def reward_clip(self) -> float | None:
+        """Scaled rewards are clipped to this magnitude; 0 or None for no clipping."""
         return 0.0
 
     @property
@@ -95,8 +95,9 @@ class GradientOptions(StepOptions):
     reward_scale: Annotated[float, FINITE] = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own). Cancels under `normalize_returns`, but for
     its sign and `reward_clip`."""
-    reward_clip: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Scaled rewards are clipped to this magnitude; 0 for no clipping."""
+    reward_clip: Annotated[float | None, NOT_NEGATIVE] = None
+    """Scaled rewards are clipped to this magnitude; 0 for no clipping. Left open it is 0, but in Atari's games, whose rewards are
+    whole numbers, `reward_scale`, which leaves their sign."""
     normalize_observations: bool = False
     """Shift and scale observations by a running mean and deviation that all workers share."""
 

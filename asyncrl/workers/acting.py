@@ -33,7 +33,7 @@ class ActingWorker:
         environments = [make_env(source) for _ in range(task.envs_per_worker)]
         kind = CompiledStepping if task.simulated else GymnasiumStepping
         stepping = kind(environments, policy.spec, self._episode_ended, self._beat)
-        rewards = RewardRule(options.reward_scale, options.reward_clip)
+        rewards = RewardRule(options.reward_scale, options.reward_clip or 0.0)
         generator = np.random.default_rng(streams[0])
         self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, commits)
         self._books: Books | None = None

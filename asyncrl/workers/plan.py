@@ -20,6 +20,7 @@ from asyncrl.algos import ALGORITHMS, check_actions
 from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
 from asyncrl.envs.compiled.registry import why_not
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.envs.viewed import View
 from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads import HEADS
@@ -126,10 +127,12 @@ def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec, str]:
 
     Returns (what makes it, its spaces, why it has no compiled simulator or "").
     """
-    shipped = ship(experiment.environment)
+    viewed = experiment.frame_stack > 1 or bool(experiment.resize)
+    source = View(experiment.environment, experiment.frame_stack, experiment.resize) if viewed else experiment.environment
+    shipped = ship(source)
     with interruptible(), kept_generators(), closed_environments():
         seed_generators(experiment.seed)
-        environment = make_env(experiment.environment)
+        environment = make_env(source)
         spec = spec_of(environment)
         _first_reset(environment, spec, experiment.env_name)
         reason = why_not(environment)
