@@ -62,10 +62,6 @@ class Experiment:
     """Processes that act and learn."""
     envs_per_worker: Annotated[int, Range(1, 10_000, whole=True)] = 1
     """Environments that each worker steps in turn."""
-    frame_stack: Annotated[int, Range(1, 100, whole=True)] = 1
-    """Images of which an observation is made, the newest last (Atari's games have four by themselves)."""
-    resize: str = ""
-    """HEIGHTxWIDTH to which images are shrunk, such as 84x84."""
     steps: Annotated[int, STEPS] = 500_000
     """Environment steps in all."""
     seconds: Annotated[float | None, POSITIVE] = None
@@ -86,6 +82,10 @@ class Experiment:
     """Arguments of the environment, by name."""
     wrapper: tuple[str, ...] = ()
     """Wrappers around the environment, the innermost first, each as module:class or file.py:class."""
+    frame_stack: Annotated[int, Range(1, 100, whole=True)] = 1
+    """Images of which an observation is made, the newest last (Atari's games have four by themselves)."""
+    resize: str = ""
+    """HEIGHTxWIDTH to which images are shrunk, such as 84x84."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", absolute(self.env))
