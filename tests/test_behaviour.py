@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -114,7 +115,7 @@ def test_settings_whose_density_nobody_knows_are_refused_where_it_is_needed(algo
 # The gradient of an actor-critic whose workers explore.
 
 
-class Earning:
+class Earning(gymnasium.Env):  # type: ignore[type-arg]
     """Endless; a reward for the newest action alone, observations of one."""
 
     def __init__(self, space: str):

@@ -8,6 +8,7 @@ from numba.core.errors import NumbaError
 
 from asyncrl.envs import closed_environments, kept_generators, make_env, unship
 from asyncrl.envs.compiled.check import first_difference
+from asyncrl.envs.compiled.registry import known
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.search_policy import SearchPolicy
@@ -23,7 +24,8 @@ def simulated(task: Task, policy: Policy | SearchPolicy, wanted: str) -> Task:
         return replace(task, not_simulated="")
     reason = task.not_simulated or policy.why_not_compiled() or _difference(task)
     if reason and wanted == "compiled":
-        raise UserError(f"simulator = compiled cannot be used: {reason} (allowed: auto, gymnasium; docs/simulators.md)")
+        where = f"compiled for {', '.join(known())}, and for what has a simulator of its own: docs/simulators.md"
+        raise UserError(f"simulator = compiled cannot be used: {reason} (allowed: auto, gymnasium; {where})")
     return replace(task, simulated=not reason, not_simulated=reason)
 
 

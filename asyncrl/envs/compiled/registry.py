@@ -66,6 +66,11 @@ def _class_of(environment: Any) -> type[Simulator] | None:
     return found
 
 
+def known() -> list[str]:
+    """The names of gymnasium's environments that have one."""
+    return sorted({place.rpartition(":")[2].removesuffix("Env") for place in SIMULATORS})
+
+
 def why_not(environment: gymnasium.Env[Any, Any]) -> str | None:
     """Why an environment that `make_env` made cannot be simulated; None if it can."""
     *wrappers, inner = _layers(environment)
