@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from environments import CountingEnv
 from gymnasium import spaces
 from numba import njit
@@ -15,6 +16,7 @@ from running import train
 
 from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
 from asyncrl.actors.episodes import EpisodeRunner, Observed
+from asyncrl.actors.rollout import Actor
 from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, save_state, spec_of
 from asyncrl.envs.compiled.check import first_difference
 from asyncrl.envs.compiled.registry import SIMULATORS, why_not
@@ -23,6 +25,7 @@ from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
 from asyncrl.envs.stepping import Chooser, StepArrays
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
+from asyncrl.heads.policy import Policy
 from asyncrl.heads.search_policy import SearchPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
@@ -355,3 +358,21 @@ def test_episodes_are_those_of_the_environment(name, head, options, bins, limit)
         episodes = [runner.run(seed, limit, observed) for seed in range(3)]
         played.append((episodes, observed.count, observed.mean.tolist(), observed.square.tolist()))
     assert played[0] == played[1]
+
+
+@pytest.mark.parametrize("kind", [GymnasiumStepping, CompiledStepping])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
+def test_outputs_that_are_kept_are_those_that_actions_were_drawn_from(kind, name):
+    """At every step, whoever steps: what the network gives for what the policy saw, and the log-probability follows from them."""
+    environments = [make_env(name) for _ in range(ENVS)]
+    policy = Policy(spec_of(environments[0]), "auto", NetworkOptions())
+    vector = policy.initial(1)
+    actor = Actor(kind(environments, policy.spec), policy, vector, STEPS, [], np.random.default_rng(0), keeps_outputs=True)
+    actor.reset([1, 2])
+    for _ in range(3):
+        trajectory = actor.collect(0, 0.0)
+        module, _ = policy.module(vector, None)
+        with torch.inference_mode():
+            expected = module(torch.from_numpy(trajectory.observation[:-1].reshape(STEPS * ENVS, -1)))[0].numpy()
+        np.testing.assert_allclose(actor.outputs.reshape(STEPS * ENVS, -1), expected, atol=1e-5)
+    assert actor.outputs.std(axis=0).min() > 0

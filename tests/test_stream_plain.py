@@ -60,17 +60,8 @@ class Hand:
         self.vector, self._policy = np.zeros(policy.size, np.float32), policy
         settings = parse_exploration(entry.default_explore, task.workers, SEED)[index]
         stepping = GymnasiumStepping([make_env(env)], policy.spec)
-        self.actor = Actor(stepping, policy, self.vector, steps, settings, np.random.default_rng(streams[0]))
+        self.actor = Actor(stepping, policy, self.vector, steps, settings, np.random.default_rng(streams[0]), keeps_outputs=True)
         self.actor.reset([int(streams[1].generate_state(1)[0])])
-        self._outputs = np.zeros((steps, policy.head.policy_outputs), np.float32)
-        inner = self.actor.act
-
-        def act(t: int) -> bool:
-            sound = inner(t)
-            self._outputs[t] = self.actor.rounds.policy_output
-            return sound
-
-        self.actor.act = act
 
     def collect(self, steps: int) -> Trajectory:
         """One unit."""
@@ -80,7 +71,7 @@ class Hand:
         """Of its actions as they were drawn, [T, 1]."""
         out = np.zeros(len(trajectory.reward), np.float32)
         action = trajectory.action.reshape(len(out), -1)
-        self._policy.head.log_prob(self._outputs, self.actor.dense, action, self.actor.rounds.knobs, out)
+        self._policy.head.log_prob(self.actor.outputs.reshape(len(out), -1), self.actor.dense, action, self.actor.rounds.knobs, out)
         return out[:, None]
 
 

@@ -28,23 +28,14 @@ STEPS, ENVS = 12, 3
 def acted(env: str, policy: Policy, vector: Any, seed: int = 0, **knobs: float) -> tuple[Trajectory, Any]:
     """A real trajectory with several ends in it, and the log-probabilities of its actions as they were drawn."""
     stepping = GymnasiumStepping([make_env(env) for _ in range(ENVS)], policy.spec)
-    actor = Actor(stepping, policy, vector, STEPS, [], np.random.default_rng(seed))
+    actor = Actor(stepping, policy, vector, STEPS, [], np.random.default_rng(seed), keeps_outputs=True)
     actor.reset([seed, seed + 1, seed + 2])
-    outputs = np.zeros((STEPS, ENVS, policy.head.policy_outputs), np.float32)
-    inner = actor.act
-
-    def act(t: int) -> bool:
-        sound = inner(t)
-        outputs[t] = actor.rounds.policy_output
-        return sound
-
-    actor.act = act
     actor.rounds.knobs[TEMPERATURE] = knobs.get("temperature", 1.0)
     for _ in range(3):
         trajectory = actor.collect(0, 0)
     log_prob = np.zeros((STEPS, ENVS), np.float32)
     rows = STEPS * ENVS
-    arguments = (outputs.reshape(rows, -1), actor.dense, trajectory.action.reshape(rows, -1), actor.rounds.knobs)
+    arguments = (actor.outputs.reshape(rows, -1), actor.dense, trajectory.action.reshape(rows, -1), actor.rounds.knobs)
     policy.head.log_prob(*arguments, log_prob.reshape(rows))
     return trajectory, log_prob
 

@@ -90,12 +90,14 @@ def _by_torch(
     return choose
 
 
-def chooser(policy: Policy, act: Choosing, rounds: RoundArrays) -> Chooser:
-    """What `Stepping` asks for actions: `act`, from `choosing`, on the same arrays.
+def chooser(policy: Policy, act: Choosing, rounds: RoundArrays, outputs: NDArray[np.float32] | None = None) -> Chooser:
+    """What `Stepping` asks for actions: `act`, from `choosing`, on the same arrays. `outputs`: see `Chooser`.
 
     It has a kernel where one compiled call chooses, and environments take what that has written as it is.
     """
-    plain = Chooser(act, functools.partial(policy.head.environment_action, rounds))
+    newest = rounds.policy_output
+    outputs = np.zeros((0, *newest.shape), np.float32) if outputs is None else outputs
+    plain = Chooser(act, functools.partial(policy.head.environment_action, rounds), newest=newest, outputs=outputs)
     if policy.why_not_compiled() is not None or not isinstance(act, functools.partial):
         return plain
     return replace(plain, kernel=act.func, arguments=act.args, action=rounds.action, bounded=rounds.bounded)

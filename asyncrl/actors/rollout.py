@@ -27,6 +27,7 @@ class Actor:
     exploration_memory   [E, M] of the exploration settings, kept between rounds; M: `Head.noises`
     uniform              whether to act uniformly at random, whatever the exploration settings
     act                  chooses the actions of step t: see `asyncrl.actors.choosing`
+    outputs              [T, E, P] the policy's outputs at every step, where they are kept; [0, E, P] otherwise
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Actor:
         generator: np.random.Generator,
         rewards: RewardRule = RewardRule(),  # noqa: B008 - it cannot be changed
         commits: bool = False,
+        keeps_outputs: bool = False,
     ):
         """A round is of so many steps in each environment, on the parameters vector [N].
 
         `commits`: the action after a round's last step is chosen at its end, and the next round begins with it; where an episode is
-        truncated, the action that would have followed is chosen too.
+        truncated, the action that would have followed is chosen too. `keeps_outputs`: in `outputs`, what actions were drawn from.
         """
         envs = len(stepping.environments)
         self.stepping, self.policy, self.generator = stepping, policy, generator
@@ -56,7 +58,8 @@ class Actor:
         self.uniform = False
         self.memory = Memory(envs, policy.memory_size) if policy.memory_size else None
         self.act = choosing(policy, self.dense, self.rounds, self.memory, self.trajectory.memory)
-        stepping.bind(self.arrays_stepped, chooser(policy, self.act, self.rounds))
+        self.outputs = np.zeros((steps if keeps_outputs else 0, *self.rounds.policy_output.shape), np.float32)
+        stepping.bind(self.arrays_stepped, chooser(policy, self.act, self.rounds, self.outputs))
         self._commitment = Commitment(policy, self.dense, self.rounds, generator) if commits else None
 
     def reset(self, seeds: list[int]) -> None:

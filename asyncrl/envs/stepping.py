@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, MutableSequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 import gymnasium
@@ -47,6 +47,8 @@ class Chooser:
 
     choose       chooses those of step t for observation[t]; False where an observation has a component that is not finite
     action_for   (t, e) -> the action of environment e, of the action space's own type; the environment may keep it
+    newest       [E, P]        the policy's outputs of the newest step
+    outputs      [T, E, P]     where they are kept, of every step; [0, E, P] where nobody keeps them
     kernel       where one compiled call does what `choose` does: kernel(*arguments, t); and then
     action       [T, E, S]  of Discrete environments the choice, counted from 0, in [t, e, 0]
     bounded      [T, E, C]  float32, of others what the environment is given
@@ -58,6 +60,8 @@ class Chooser:
     arguments: tuple[Any, ...] = ()
     action: Any = None
     bounded: Any = None
+    newest: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    outputs: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
 
 
 class Stepping(Protocol):
@@ -112,6 +116,20 @@ class Stepping(Protocol):
         """Raise the EnvironmentFault of the first environment whose observation[t] is not finite."""
 
 
+def _keeping(chooser: Chooser) -> Callable[[int], bool]:
+    """Its `choose`, which keeps the policy's outputs too where somebody wants them."""
+    choose, newest, outputs = chooser.choose, chooser.newest, chooser.outputs
+    if not len(outputs):
+        return choose
+
+    def choose_and_keep(t: int) -> bool:
+        sound = choose(t)
+        outputs[t] = newest
+        return sound
+
+    return choose_and_keep
+
+
 class GymnasiumStepping(Stepping):
     """E environments of gymnasium's, stepped one after the other in this process. Nothing is allocated per step.
 
@@ -141,7 +159,7 @@ class GymnasiumStepping(Stepping):
 
     def bind(self, arrays: StepArrays, chooser: Chooser) -> None:
         self._arrays, self._rewards = arrays, arrays.reward
-        self._choose, self._action_for = chooser.choose, chooser.action_for
+        self._choose, self._action_for = _keeping(chooser), chooser.action_for
         self._rows = [[moment[e] for e in range(len(self.environments))] for moment in arrays.observation]
 
     def reset(self, seeds: list[int]) -> None:

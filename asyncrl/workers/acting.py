@@ -23,8 +23,8 @@ from asyncrl.workers.plan import WorkerPlan, episode_ring, stream
 class ActingWorker:
     """Worker i of a run: an actor in environments of its own, seeded by (seed, i, generation)."""
 
-    def __init__(self, plan: WorkerPlan, policy: Policy, vector: NDArray[np.float32], board: Board, commits: bool = False):
-        """Makes the environments and resets them. `vector` [N]: the parameters that act. `commits`: see `Actor`."""
+    def __init__(self, plan: WorkerPlan, policy: Policy, vector: NDArray[np.float32], board: Board, **how: bool):
+        """Makes the environments and resets them. `vector` [N]: the parameters that act. `how`: commits, keeps_outputs, see `Actor`."""
         task, options = plan.task, plan.task.options
         self._plan, self._policy, self._board = plan, policy, board
         self._ring = episode_ring(plan.memory, plan.worker)
@@ -35,7 +35,7 @@ class ActingWorker:
         stepping = kind(environments, policy.spec, self._episode_ended, self._beat)
         rewards = RewardRule(options.reward_scale, options.reward_clip or 0.0)
         generator = np.random.default_rng(streams[0])
-        self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, commits)
+        self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, **how)
         self._books: Books | None = None
         self._steps_known = 0
         self.notes: list[str] = []

@@ -28,7 +28,8 @@ def _now(clock):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def play(  # type: ignore[no-untyped-def]
-    act, simulate, first, last, acted, discrete, words, numbers, counts, returns, clock, raw, reward, ended, action, bounded, chosen, *rest
+    act, simulate, first, last, acted, discrete, words, numbers, counts, returns, clock,
+    raw, reward, ended, action, bounded, chosen, newest, outputs, *rest,
 ):
     """Steps first, ..., last - 1 of a round in E environments, but none after one at which an episode ends.
 
@@ -40,6 +41,7 @@ def play(  # type: ignore[no-untyped-def]
     clock [CLOCK] int64               see the positions
     raw [T+1, E, D], reward [T, E], ended [T, E]     see `asyncrl.envs.stepping.StepArrays`
     chosen [C]       float32 scratch
+    newest [E, P]    what the kernel writes of the policy's outputs; kept in outputs[t] of [T, E, P], but for one of [0, E, P]
 
     Returns 2 (t + 1), where t is the last step, and 1 more where an episode ended at it; -1 - t where an observation of step t is not
     finite.
@@ -48,6 +50,8 @@ def play(  # type: ignore[no-untyped-def]
         if not acted and not says_whether(act, (*rest, t)):
             return -1 - t
         acted = False
+        if outputs.shape[0] > 0:
+            outputs[t] = newest
         timed = clock[STEPPED] % SAMPLED == 0
         clock[STEPPED] += 1
         began = _now(clock) if timed else 0

@@ -66,6 +66,7 @@ class CompiledStepping(GymnasiumStepping):
         self._books = (
             *(self._words, self._numbers, self._counts, self.episode_returns, self._clock),
             *(arrays.observation, arrays.reward, arrays.ended, chooser.action, chooser.bounded, chosen),
+            *(chooser.newest, chooser.outputs),
             *chooser.arguments,
         )
         self._discrete = self.spec.action_kind == "discrete"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -35,24 +34,10 @@ class StreamActor(ActingWorker):
         self._observed = observed_size(task)
         self._needs_log_prob = bool(updater_type(task).needs_log_prob)
         self._published = PublishedPolicy.empty(policy.size, self._observed)
-        super().__init__(plan, policy, self._published.parameters, self._ground.board)
-        self._outputs = np.zeros((task.options.t_max, task.envs_per_worker, policy.head.policy_outputs), np.float32)
-        if self._needs_log_prob:
-            self._actor.act = self._recording(self._actor.act)
+        super().__init__(plan, policy, self._published.parameters, self._ground.board, keeps_outputs=self._needs_log_prob)
         self._wait_seconds = 0.0
         self._warm_up()
         self._fresh = np.array([not goes_on for goes_on in self._restore()], np.uint8)
-
-    def _recording(self, act: Callable[[int], bool]) -> Callable[[int], bool]:
-        """Keep the policy's outputs of every step: what the actions were drawn from."""
-        outputs, newest = self._outputs, self._actor.rounds.policy_output
-
-        def act_and_keep(t: int) -> bool:
-            sound = act(t)
-            outputs[t] = newest
-            return sound
-
-        return act_and_keep
 
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
@@ -113,7 +98,7 @@ class StreamActor(ActingWorker):
         actor = self._actor
         if self._needs_log_prob:
             rows = trajectory.reward.size
-            action, outputs = trajectory.action.reshape(rows, -1), self._outputs.reshape(rows, -1)
+            action, outputs = trajectory.action.reshape(rows, -1), actor.outputs.reshape(rows, -1)
             self._policy.head.log_prob(outputs, actor.dense, action, actor.rounds.knobs, slot["log_prob"].reshape(rows))
         if self._observed:
             slot["observed_mean"][...], slot["observed_square"][...] = 0.0, 0.0
