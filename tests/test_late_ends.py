@@ -155,6 +155,7 @@ def test_who_gives_signs_of_life_while_it_saves_is_not_killed(beats):
     assert killed == ([] if beats else [0])
 
 
+@pytest.mark.slow
 def test_updates_that_are_left_at_an_end_are_made_by_the_resumed_run(tmp_path):
     """Thousands are due after a unit. Async leaves them; sync makes them, for the bits."""
     settings = {**TINY["td3"], "t_max": 20, "warm_up": 60, "workers": 1, "steps": 10**6, "seconds": 40.0, "replay_ratio": 60.0}

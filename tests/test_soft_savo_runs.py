@@ -29,6 +29,7 @@ def check_stored(run: Run) -> None:
     assert (np.abs(rows["proposals"]) <= 1).all() and (np.abs(rows["action"]) <= 1).all()
 
 
+@pytest.mark.slow
 def test_the_same_bits_however_actors_are_timed(tmp_path):
     one, two = (run_of(tmp_path, mode="pipelined", steps=200, env=env) for env in (None, jittery("Pendulum-v1")))
     assert learned(one) == learned(two)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from storm import HEAD, MODES, TOPOLOGIES, storm
 
-SMALL = [("a3c", "sync"), ("impala", "pipelined"), ("td3", "async"), ("es", "bounded:1")]
+SMALL = [("a3c", "sync"), pytest.param("impala", "pipelined", marks=pytest.mark.slow), ("td3", "async"), ("es", "bounded:1")]
 
 
 @pytest.mark.stress

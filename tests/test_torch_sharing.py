@@ -243,7 +243,7 @@ def script(folder: Path, strategy: str = "file_descriptor", steps: int = 200) ->
     return [sys.executable, str(folder / "script.py")]
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("file_descriptor", marks=pytest.mark.slow), "file_system"])
+@pytest.mark.parametrize("strategy", [pytest.param(one, marks=pytest.mark.slow) for one in ("file_descriptor", "file_system")])
 def test_a_script_with_either_sharing_strategy(tmp_path, strategy):
     done = subprocess.run(script(tmp_path, strategy), capture_output=True, text=True, timeout=240)
     assert done.stdout.split() == ["200", "200"], (done.stdout, done.stderr)
