@@ -50,8 +50,7 @@ class Stutter(CountingEnv):
         return super().step(action)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_lag_stays_within_the_bound_under_delays_and_passes_it_without(tmp_path, workers):
     steps = 6000
     largest = {}
