@@ -91,7 +91,7 @@ def _by_torch(
 
 
 def chooser(policy: Policy, act: Choosing, rounds: RoundArrays, outputs: NDArray[np.float32] | None = None) -> Chooser:
-    """What `Stepping` asks for actions: `act`, from `choosing`, on the same arrays. `outputs`: see `Chooser`.
+    """What `Stepping` asks for actions: `act`, from `choosing`, on the same arrays. outputs [T, E, P]: see `Chooser`.
 
     It has a kernel where one compiled call chooses, and environments take what that has written as it is.
     """
