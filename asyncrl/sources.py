@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,10 +104,10 @@ def _imported(place: str, name: str, what: str) -> ModuleType:
 def _of_file(path: Path, name: str, what: str) -> ModuleType:
     """The module of a file, loaded once in a process. Its folder can be imported from, as if the file were run."""
     path = path.expanduser().absolute()
-    known = f"asyncrl_file_{path.stem}_{abs(hash(str(path))):x}"
-    known = next((one for one, module in sys.modules.items() if getattr(module, "__file__", None) == str(path)), known)
-    if known in sys.modules:
-        return sys.modules[known]
+    loaded = next((module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)), None)
+    if loaded is not None:
+        return loaded
+    known = f"asyncrl_file_{path.stem}_{zlib.crc32(str(path).encode()):x}"  # the same in every process
     if not path.is_file():
         raise UserError(f"{what} {name!r}: there is no file {str(path)!r}")
     spec = importlib.util.spec_from_file_location(known, path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import gymnasium
 import psutil
 import pytest
 from environments import CountingEnv, HangingEnv, RaisingEnv
@@ -65,6 +66,11 @@ def test_the_result_has_the_documented_form(result):
         assert (row["head"], row["workers"], row["simulator"]) == ("categorical", 2, "compiled")
         assert row["share_of_limit"] == pytest.approx(row["steps_per_second"] / result["limit_steps_per_second"])
     assert json.loads(json.dumps(result)) == result
+
+
+def test_an_environment_that_a_function_makes_is_measured_beside_its_simulator():
+    (row,) = bench_throughput(lambda: gymnasium.make("CartPole-v1"), 1, 0.3, ["a3c:async"], [20])["rows"]
+    assert row["simulator"] == "compiled" and 0.0 < row["share_of_engine"] < 1.0
 
 
 def test_the_limit_is_the_mean_of_before_and_after(result):

@@ -152,6 +152,15 @@ print("torch" in sys.modules, time.perf_counter() - began)
     assert told[0] == "False" and float(told[1]) < 10.0
 
 
+def test_damaged_spaces_are_told_in_one_line(folders, tmp_path):
+    folder = tmp_path / "run"
+    subprocess.run(["cp", "-r", folders("a3c"), folder], check=True)
+    told = json.loads((folder / "experiment.json").read_text())
+    (folder / "experiment.json").write_text(json.dumps({**told, "spec": {"observation_shape": [4], "colour": 1}}))
+    with pytest.raises(UserError, match=r"^the spaces in .* can't be read: .*colour"):
+        asyncrl.load(folder)
+
+
 def test_a_run_without_an_environment_has_no_policy(folders, tmp_path):
     folder = tmp_path / "run"
     subprocess.run(["cp", "-r", folders("a3c"), folder], check=True)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from environments import CountingEnv
 from gymnasium import spaces
-from numba import njit
 from running import train
+from tables import Table, arrays_of
 
 from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
 from asyncrl.actors.episodes import EpisodeRunner, Observed
@@ -22,7 +22,6 @@ from asyncrl.envs.compiled.check import first_difference
 from asyncrl.envs.compiled.registry import SIMULATORS, why_not
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
-from asyncrl.envs.stepping import Chooser, StepArrays
 from asyncrl.errors import UserError
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
@@ -76,13 +75,6 @@ KEYWORDS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@njit(nogil=True)
-def _take(given, action, bounded, t):  # type: ignore[no-untyped-def]
-    action[t] = given[t]
-    bounded[t] = given[t]
-    return True
-
-
 class Side:
     """Environments behind one kind of stepping, which takes actions from a table."""
 
@@ -91,21 +83,9 @@ class Side:
         environments = [make_env(source) for _ in range(envs)]
         self.spec = spec = spec_of(environments[0])
         self.stepping = kind(environments, spec, lambda *episode: self.episodes.append(episode))
-        self.table = np.zeros((steps, envs, spec.action_size))
-        shape = spec.observation_shape
-        self.arrays = StepArrays(
-            np.zeros((steps + 1, envs, *shape), spec.observation_dtype),
-            np.zeros((steps, envs)),
-            np.zeros((steps, envs), np.uint8),
-            np.zeros((steps, envs, *shape), spec.observation_dtype),
-        )
-        action, bounded = np.zeros(self.table.shape, np.int64), np.zeros(self.table.shape, np.float32)
-        discrete = spec.action_kind == "discrete"
-
-        def action_for(t: int, e: int) -> Any:
-            return np.int64(self.table[t, e, 0]) if discrete else self.table[t, e].astype(np.float32)
-
-        self.stepping.bind(self.arrays, Chooser(lambda t: True, action_for, _take, (self.table, action, bounded), action, bounded))
+        self.arrays, given = arrays_of(spec, steps, envs), Table(spec, steps, envs)
+        self.table = given.actions
+        self.stepping.bind(self.arrays, given.chooser)
         self.stepping.reset(list(range(envs)))
 
     def round(self, actions: Any) -> None:

@@ -16,6 +16,7 @@ import asyncrl
 from asyncrl.cli.main import main
 from asyncrl.envs import make_env
 from asyncrl.errors import UserError
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.sources import Described, arguments_of, described, name_of
 
 SOURCE = '''
@@ -204,6 +205,12 @@ def test_a_folder_made_to_run_something_runs_nothing(file, monkeypatch, capsys):
 def test_arguments_that_cannot_be_kept_are_told(file):
     with pytest.raises(UserError, match=r"^env_kwargs: size = .* cannot be kept \(allowed: "):
         asyncrl.train("a3c", "CartPole-v1", env_kwargs={"size": object()}, runs=str(file / "runs"), **SHORT)
+
+
+def test_a_wrapper_is_named_by_a_text(file):
+    assert Experiment("a3c", "CartPole-v1", wrapper="my_walk.py:Halved").wrapper == (str(file / "my_walk.py:Halved"),)
+    with pytest.raises(UserError, match=r"^wrapper = <class .* cannot be used \(allowed: module:class as a text"):
+        asyncrl.train("a3c", "CartPole-v1", wrapper=[gymnasium.Wrapper], runs=str(file / "runs"), **SHORT)
 
 
 def test_from_python_too(file):

@@ -8,11 +8,11 @@ import gymnasium
 import numpy as np
 import pytest
 from environments import CountingEnv, ImageEnv, NaNEnv, RaisingEnv, WrongShapeEnv
-from numba import njit
+from tables import Table, arrays_of
 
 from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, save_state, spec_of
 from asyncrl.envs.compiled.stepping import CompiledStepping
-from asyncrl.envs.stepping import BEAT_SECONDS, Chooser, StepArrays, Stepping
+from asyncrl.envs.stepping import BEAT_SECONDS, StepArrays, Stepping
 from asyncrl.errors import UserError
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
@@ -22,46 +22,14 @@ IMPLEMENTATIONS: dict[str, type[Stepping]] = {"gymnasium": GymnasiumStepping, "c
 """What stands behind the seam; each is held to the same contract."""
 
 
-def arrays_of(spec: Any, envs: int, steps: int = STEPS) -> StepArrays:
-    """Filled with what stepping never writes, so that an array that is left alone is seen."""
-    shape = spec.observation_shape
-    arrays = StepArrays(
-        observation=np.zeros((steps + 1, envs, *shape), spec.observation_dtype),
-        reward=np.zeros((steps, envs)),
-        ended=np.full((steps, envs), 99, np.uint8),
-        final_observation=np.zeros((steps, envs, *shape), spec.observation_dtype),
-    )
-    for array in (arrays.observation, arrays.reward, arrays.final_observation):
-        array[...] = 77
-    return arrays
-
-
 def made(sources: list[Any], kind: str = "gymnasium", **callbacks: Any) -> tuple[Stepping, StepArrays]:
     environments = [make_env(source if isinstance(source, str) else lambda source=source: source) for source in sources]  # type: ignore[misc]
     spec = spec_of(environments[0])
     stepping = IMPLEMENTATIONS[kind](environments, spec, **callbacks)
-    arrays = arrays_of(spec, len(environments))
-    stepping.given = Given(spec, len(environments))  # type: ignore[attr-defined]
+    arrays = arrays_of(spec, STEPS, len(environments), filled=77)
+    stepping.given = Table(spec, STEPS, len(environments))  # type: ignore[attr-defined]
     stepping.bind(arrays, stepping.given.chooser)  # type: ignore[attr-defined]
     return stepping, arrays
-
-
-@njit(nogil=True)
-def _take(given, action, bounded, t):  # type: ignore[no-untyped-def]
-    action[t] = given[t]
-    bounded[t] = given[t]
-    return True
-
-
-class Given:
-    """Chooses what it is given: by a function, or in compiled code from a table [STEPS, E, C]."""
-
-    def __init__(self, spec: Any, envs: int) -> None:
-        self.action_for: Any = zero
-        self.table = np.zeros((STEPS, envs, spec.action_size))
-        action, bounded = np.zeros(self.table.shape, np.int64), np.zeros(self.table.shape, np.float32)
-        arguments = (self.table, action, bounded)
-        self.chooser = Chooser(lambda t: True, lambda t, e: self.action_for(t, e), _take, arguments, action, bounded)
 
 
 def step(stepping: Any, t: int, action_for: Any) -> tuple[int, ...]:
@@ -126,8 +94,7 @@ def test_it_is_a_plain_loop_over_gymnasium_environments(kind, source, ends):
     for number, actions in enumerate(actions_of(spec, rounds, envs)):
         stepping.begin_round()
         assert (arrays.ended == GOES_ON).all()
-        stepping.given.action_for = lambda t, e, actions=actions: actions[t, e]  # type: ignore[attr-defined]
-        stepping.given.table[:] = actions.reshape(STEPS, envs, -1)  # type: ignore[attr-defined]
+        stepping.given.actions[:] = actions.reshape(STEPS, envs, -1)  # type: ignore[attr-defined]
         t = 0
         while t < STEPS:
             following, over = stepping.play(t, False)
@@ -238,7 +205,7 @@ def test_what_is_bound_is_written_to_and_nothing_else():
     stepping.begin_round()
     step(stepping, 0, zero)
     kept = {name: array.copy() for name, array in vars(arrays).items()}
-    other = arrays_of(stepping.spec, 1, steps=3)
+    other = arrays_of(stepping.spec, 3, 1, filled=77)
     stepping.bind(other, stepping.given.chooser)  # type: ignore[attr-defined]
     other.observation[-1] = arrays.observation[1]
     stepping.begin_round()

@@ -107,18 +107,6 @@ def slow_main(*arguments):
     recorder.writer_main(*arguments)
 
 
-@pytest.mark.parametrize(("status", "all_of_them"), [("completed", True), ("interrupted", False)])
-def test_closing_waits_for_a_slow_writer_that_gets_on(tmp_path, context, monkeypatch, status, all_of_them):
-    """But not where somebody has pressed Ctrl-C."""
-    monkeypatch.setattr(writer_module, "writer_main", slow_main)
-    writer = Writer(context, tmp_path, SETTINGS)
-    for step in range(8):
-        writer.send({"step": step, "return/mean": 0.0})
-    wait_for(writer, 1)
-    writer.close(2.0, status)
-    assert (writer.dropped == 0) == (len(lines_of(tmp_path)) == 8) == all_of_them
-
-
 def late_main(*arguments):
     """The writer process where it takes a while to begin, as on a machine that many share."""
     time.sleep(3.0)
@@ -126,14 +114,18 @@ def late_main(*arguments):
 
 
 @pytest.mark.parametrize(("status", "all_of_them"), [("completed", True), ("interrupted", False)])
-def test_closing_waits_for_a_writer_that_begins_late(tmp_path, context, monkeypatch, status, all_of_them):
-    """As one does that was started a moment ago, since the one before was killed; not where somebody has pressed Ctrl-C."""
-    monkeypatch.setattr(writer_module, "writer_main", late_main)
+@pytest.mark.parametrize(("main", "reports", "begun", "seconds"), [(slow_main, 8, 1, 2.0), (late_main, 3, 0, 1.0)])
+def test_closing_waits_for_a_writer_that_gets_on(tmp_path, context, monkeypatch, main, reports, begun, seconds, status, all_of_them):
+    """Slowly, or as late as one that takes the place of one that was killed; but not where somebody has pressed Ctrl-C."""
+    monkeypatch.setattr(writer_module, "writer_main", main)
     writer = Writer(context, tmp_path, SETTINGS)
-    for step in range(3):
+    for step in range(reports):
         writer.send({"step": step, "return/mean": 0.0})
-    writer.close(1.0, status)
+    wait_for(writer, begun)
+    writer.close(seconds, status)
     assert (writer.dropped == 0) == all_of_them
+    if all_of_them:
+        assert len(lines_of(tmp_path)) == reports
 
 
 def test_closing_a_stopped_writer_keeps_its_deadline(tmp_path, context):

@@ -63,9 +63,9 @@ class _Tape(gymnasium.Wrapper):  # type: ignore[type-arg]
         return sum(map(len, self.episodes))
 
 
-def engine_rate(folder: Path, workers: int, seconds: float) -> float:
-    """Steps per second of so many processes that step the simulator alone, on the actions of the run's policy."""
-    task, snapshot = load(folder, None, None)
+def engine_rate(folder: Path, environment: Any, workers: int, seconds: float) -> float:
+    """Steps per second of so many processes that step the simulator alone, on the actions of the run's policy in its `environment`."""
+    task, snapshot = load(folder, environment, None)
     with kept_generators():
         return rate_of_processes(repeat, (task.env, recorded(task, snapshot)), workers, seconds)
 

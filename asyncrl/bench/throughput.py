@@ -204,7 +204,7 @@ def _measure(experiment: Experiment) -> dict[str, Any]:
         run = dataclasses.replace(experiment.run, runs=folder)
         result = Session(dataclasses.replace(experiment, run=run)).run()
         simulated = result.summary["simulator"] == "compiled" and result.status == "completed"
-        engine = engine_rate(result.folder, experiment.workers, experiment.seconds or 1.0) if simulated else None
+        engine = engine_rate(result.folder, experiment.environment, experiment.workers, experiment.seconds or 1.0) if simulated else None
     if result.status == "interrupted":
         raise KeyboardInterrupt
     summary = result.summary

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asyncrl.cli.arguments import EXIT_CODES, Run, check_at_least_one, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
 from asyncrl.fields import Simulator
+
+
+@dataclass(frozen=True)
+class Again:
+    """How the run's environment is made again."""
+
+    env: str | None = None
+    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
+    trust: bool = False
+    """Run code that the folder names: an environment in a file or a module, wrappers."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +31,7 @@ class Resume:
     """Environment steps in total, including those before the checkpoint; none for the number that the run was started with."""
     learner_device: str | None = None
     """Device of the learner's networks from now on, as in `asyncrl train td3`; none for the device that the run had."""
-    env: str | None = None
-    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
-    trust: bool = False
-    """Run code that the folder names: an environment in a file or a module, wrappers."""
+    environment: Again = field(default_factory=Again)
     quiet: bool = False
     """No live table in the terminal."""
 
@@ -36,7 +43,7 @@ def resume(args: list[str]) -> int:
 
     from asyncrl.api import resume as resume_run
 
-    more: dict[str, Any] = {"env": given.env, "trust": given.trust, "learner_device": given.learner_device}
+    more = {"learner_device": given.learner_device, **vars(given.environment)}
     return EXIT_CODES[resume_run(given.run, steps=given.steps, quiet=given.quiet, **more).status]
 
 
@@ -50,10 +57,7 @@ class Evaluate:
     """Greedy episodes."""
     seed: int = 0
     """Seed of the first episode."""
-    env: str | None = None
-    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
-    trust: bool = False
-    """Run code that the folder names: an environment in a file or a module, wrappers."""
+    environment: Again = field(default_factory=Again)
     simulator: Simulator = "auto"
     """What steps the environment: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     json: str | None = None
@@ -69,7 +73,7 @@ def evaluate(args: list[str]) -> int:
 
     from asyncrl.api import evaluate as evaluate_run
 
-    more: dict[str, Any] = {"env": given.env, "trust": given.trust, "simulator": given.simulator}
+    more = {"simulator": given.simulator, **vars(given.environment)}
     result = evaluate_run(given.run, episodes=given.episodes, seed=given.seed, **more)
     print(_line_of(result))
     write_json(given.json, result)
@@ -86,10 +90,7 @@ class Play:
     """File for a video, such as run.mp4; without it a window opens."""
     episodes: int = 1
     """Greedy episodes."""
-    env: str | None = None
-    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
-    trust: bool = False
-    """Run code that the folder names: an environment in a file or a module, wrappers."""
+    environment: Again = field(default_factory=Again)
 
 
 def play(args: list[str]) -> int:
@@ -100,7 +101,7 @@ def play(args: list[str]) -> int:
 
     from asyncrl.api import play as play_run
 
-    print(_line_of(play_run(given.run, video=given.video, episodes=given.episodes, env=given.env, trust=given.trust)))
+    print(_line_of(play_run(given.run, video=given.video, episodes=given.episodes, **vars(given.environment))))
     return 0
 
 
@@ -122,10 +123,7 @@ class Landscape:
     axes: tuple[int, ...] = ()
     """One or two components of the action to draw, counted from 0, such as 0,2: the others are held at the chosen action. By default the
     first two."""
-    env: str | None = None
-    """Environment instead of the run's, as for `asyncrl train`; its spaces must fit."""
-    trust: bool = False
-    """Run code that the folder names: an environment in a file or a module, wrappers."""
+    environment: Again = field(default_factory=Again)
     out: str | None = None
     """File for the picture, a .png; none for landscape.png in the run's folder."""
 
@@ -141,7 +139,7 @@ def landscape(args: list[str]) -> int:
     from asyncrl.landscapes.telling import told
 
     chosen = given.out, given.states, given.seed, given.points, given.axes, given.checkpoint
-    print(told(draw(given.run, *chosen, env=given.env, trust=given.trust)))
+    print(told(draw(given.run, *chosen, **vars(given.environment))))
     return 0
 
 

@@ -75,7 +75,10 @@ def _check_options(experiment: Experiment) -> None:
 
 
 def _check_environment(experiment: Experiment) -> None:
-    """Its arguments are kept in experiment.json, so that commands can make it again."""
+    """Its arguments and wrappers are kept in experiment.json, so that commands can make it again."""
+    for one in experiment.wrapper:
+        if not isinstance(one, str):
+            raise UserError(f"wrapper = {one!r} cannot be used (allowed: module:class as a text; others in a function that makes it)")
     if not isinstance(experiment.env_kwargs, dict) or not all(isinstance(name, str) for name in experiment.env_kwargs):
         raise UserError(f"env_kwargs = {experiment.env_kwargs!r} cannot be used (allowed: a dict of arguments by name)")
     for name, value in experiment.env_kwargs.items():

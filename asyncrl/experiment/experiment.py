@@ -89,7 +89,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", absolute(self.env))
-        object.__setattr__(self, "wrapper", tuple(map(absolute, self.wrapper)))
+        wrappers = (self.wrapper,) if isinstance(self.wrapper, str) else self.wrapper
+        object.__setattr__(self, "wrapper", tuple(map(absolute, wrappers)))
         if not isinstance(self.algo, str) or self.algo not in ALGORITHMS:
             return
         if self.options is None:

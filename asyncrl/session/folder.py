@@ -143,7 +143,10 @@ def recorded_spec(folder: Path) -> EnvSpec:
         raise UserError(f"run {str(folder)!r} has no policy: it minimised a function")
     if spec.pop("action_features", None) is not None:
         raise UserError(f"the environment of run {str(folder)!r} says itself what its actions are like; pass env=...")
-    return EnvSpec(**{name: _tuples(value) for name, value in spec.items()})
+    try:
+        return EnvSpec(**{name: _tuples(value) for name, value in spec.items()})
+    except TypeError as error:
+        raise UserError(f"the spaces in {str(folder / 'experiment.json')!r} can't be read: {error}") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -105,9 +105,9 @@ class _Drawn:
 
     def forget(self) -> None:
         self._noise[:] = 0.0
-        for e in range(len(self._noise) if self._memory is not None else 0):
-            assert self._memory is not None
-            self._memory.forget(e)
+        if self._memory is not None:
+            for e in range(len(self._noise)):
+                self._memory.forget(e)
 
     def __call__(self, observation: NDArray[Any], explore: bool) -> list[Any]:
         rounds, head = self._rounds, self._policy.head

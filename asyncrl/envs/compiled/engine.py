@@ -52,6 +52,15 @@ def advance(words, action):  # type: ignore[no-untyped-def]
 
 
 @simulating
+def travel(words, action):  # type: ignore[no-untyped-def]
+    """`advance` with action[A], and how far the first of the positions has moved in it."""
+    place = vector(words[POSITION], 1)
+    before = place[0]
+    advance(words, action)
+    return place[0] - before
+
+
+@simulating
 def observe(words, hidden, most, observation):  # type: ignore[no-untyped-def]
     """Write qpos without its first `hidden` numbers, then qvel within +-`most`, to observation[D]; returns how many these are."""
     place, speed = vector(words[POSITION], words[POSITIONS]), vector(words[SPEED], words[SPEEDS])

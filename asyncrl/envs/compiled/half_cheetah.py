@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from asyncrl.envs.compiled.engine import OWN, POSITION, MujocoSimulator, advance, observe, squares, vector
+from asyncrl.envs.compiled.engine import OWN, MujocoSimulator, observe, squares, travel
 from asyncrl.envs.compiled.simulator import simulating
 
 HIDDEN, WORDS = OWN, OWN + 1
@@ -17,10 +17,7 @@ TIME, FORWARD, CONTROL_COST, NUMBERS = range(4)
 
 @simulating
 def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-def]
-    place = vector(words[POSITION], 1)
-    before = place[0]
-    advance(words, action)
-    pace = (place[0] - before) / numbers[TIME]
+    pace = travel(words, action) / numbers[TIME]
     observe(words, words[HIDDEN], np.inf, observation)
     cost = np.float32(numbers[CONTROL_COST]) * squares(action)
     return numbers[FORWARD] * pace - np.float64(cost), False

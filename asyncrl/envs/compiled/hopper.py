@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from asyncrl.envs.compiled.engine import OWN, POSITION, POSITIONS, SPEED, SPEEDS, MujocoSimulator, advance, observe, squares, vector
+from asyncrl.envs.compiled.engine import OWN, POSITION, POSITIONS, SPEED, SPEEDS, MujocoSimulator, observe, squares, travel, vector
 from asyncrl.envs.compiled.simulator import simulating
 
 HIDDEN, TERMINATES, ALWAYS_REWARDED, WORDS = range(OWN, OWN + 4)
@@ -31,10 +31,7 @@ def _stands(words, numbers):  # type: ignore[no-untyped-def]
 
 @simulating
 def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-def]
-    place = vector(words[POSITION], 1)
-    before = place[0]
-    advance(words, action)
-    pace = (place[0] - before) / numbers[TIME]
+    pace = travel(words, action) / numbers[TIME]
     observe(words, words[HIDDEN], 10.0, observation)
     stands = _stands(words, numbers)
     standing = numbers[HEALTHY] if stands or words[ALWAYS_REWARDED] else 0.0
