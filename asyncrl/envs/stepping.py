@@ -192,13 +192,13 @@ class GymnasiumStepping(Stepping):
                 over = (*over, e)
         now = time.perf_counter()
         self._seconds += now - began
-        self._sign_of_life(now)
+        if now >= self._next_beat:
+            self._sign_of_life(now)
         return t + 1, over
 
     def _sign_of_life(self, now: float) -> None:
-        if now >= self._next_beat:
-            self._next_beat = now + BEAT_SECONDS
-            self._beat()
+        self._next_beat = now + BEAT_SECONDS
+        self._beat()
 
     def _check(self, observation: Any) -> None:
         """Accept a value that is no array but can be written into one, such as a list of numbers; raise EnvironmentFault for any other."""

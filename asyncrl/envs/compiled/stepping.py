@@ -81,7 +81,9 @@ class CompiledStepping(GymnasiumStepping):
         came = play(*self._addresses, t, last, acted, self._discrete, *self._books)
         if came < 0:
             self.raise_observation_fault(-1 - came)
-        self._sign_of_life(time.perf_counter())
+        now = time.perf_counter()
+        if now >= self._next_beat:
+            self._sign_of_life(now)
         t, ended = divmod(came, 2)
         if not ended:
             return t, ()
