@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from asyncrl.algos import ALGORITHMS, head_named
+from asyncrl.algos import ALGORITHMS, head_named, unknown_algorithm
 from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
 from asyncrl.envs.video import function_hint, has_screen, record
 from asyncrl.errors import UserError, unknown
-from asyncrl.experiment.checks import check_named
+from asyncrl.experiment.checks import check_named, check_number
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
+from asyncrl.fields import COUNT, STEPS
 from asyncrl.heads.choice import heads_with_options, of_other_heads, options_type_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.session.folder import read_experiment
@@ -38,7 +39,7 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     Raises UserError for input that cannot be used, WorkerFailed if workers kept failing.
     """
     if not isinstance(algo, str) or algo not in ALGORITHMS:
-        raise unknown("algorithm", algo, ALGORITHMS)
+        raise unknown_algorithm(algo, env)
     entry, head = ALGORITHMS[algo], settings.get("head", "auto")
     of_head = options_type_of(head_named(algo, head))
     kinds = {"options": entry.options_type, "head_options": of_head, "network": NetworkOptions, "run": RunOptions}
@@ -93,6 +94,8 @@ def resume(
     check_checkpoint(checkpoint, experiment)
     saved = read_part(checkpoint, "run")[0]
     done = int(saved["steps"])
+    if steps is not None:
+        check_number("steps", steps, STEPS)
     target = int(saved["target_steps"]) if steps is None else steps
     if target <= done:
         raise UserError(f"run {str(folder)!r} has done {done:,} of {target:,} steps already; go further with --steps")
@@ -115,7 +118,7 @@ def evaluate(
     `seed`: of the first episode; `steps` in the result: those of the checkpoint; `simulator`: as in `RunOptions`; `trust`: as in
     `resume`. Raises UserError.
     """
-    _check_episodes(episodes)
+    check_number("episodes", episodes, COUNT)
     task, snapshot = load(Path(run_folder), env, network_function, trust=trust)
     task = simulated(task, policy_of(task), simulator)
     with kept_generators(), closed_environments():
@@ -136,7 +139,7 @@ def play(
 
     Returns what `evaluate` does. Raises UserError, for example if there is no screen.
     """
-    _check_episodes(episodes)
+    check_number("episodes", episodes, COUNT)
     task, snapshot = load(Path(run_folder), env, network_function, trust=trust)
     if video is None and not has_screen():
         raise UserError("there is no screen to play on; write a video instead, such as --video run.gif")
@@ -165,11 +168,6 @@ def _on_device(experiment: Experiment, learner_device: str | None) -> Any:
         having = ", ".join(name for name, entry in ALGORITHMS.items() if entry.options_type.has("learner_device"))
         raise UserError(f"learner_device = {learner_device!r} cannot be used with {experiment.algo} (algorithms that have one: {having})")
     return dataclasses.replace(experiment.options, learner_device=learner_device)
-
-
-def _check_episodes(episodes: int) -> None:
-    if episodes < 1:
-        raise UserError(f"episodes = {episodes} cannot be used (allowed: whole numbers from 1)")
 
 
 def _outcome(evaluation: Evaluation) -> dict[str, Any]:

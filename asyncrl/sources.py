@@ -167,4 +167,11 @@ def check_arguments(function: Callable[..., Any], arguments: dict[str, Any], nam
                 )
     needed = [one.name for one in parameters if one.name in takes and one.default is one.empty and one.name not in arguments]
     if needed and more is None:
-        raise UserError(f"environment {name!r} needs {needed[0]!r}: give it with --env-kwargs {needed[0]}=...")
+        given = f"--env-kwargs {needed[0]}=..., from Python env_kwargs={{{needed[0]!r}: ...}}"
+        raise UserError(f"environment {name!r} needs {needed[0]!r}{_defined(function)}: give it with {given}")
+
+
+def _defined(function: Callable[..., Any]) -> str:
+    """The file and line where a function, or a class's `__init__`, is written, in parentheses; "" where that is not known."""
+    code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
+    return f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""

@@ -20,6 +20,7 @@ import pytest
 from environments import ContinuousTargetEnv, CountingEnv, NaNEnv, RaisingEnv, WrongShapeEnv
 
 import asyncrl
+from asyncrl.algos import ALGORITHMS
 from asyncrl.cli.main import main
 from asyncrl.errors import AsyncrlError, UserError, WorkerFailed
 from asyncrl.shared import arrays
@@ -80,6 +81,11 @@ def in_a_process(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
     ("args", "parts"),
     [
         ("train a3x CartPole-v1", ["unknown algorithm 'a3x'", "did you mean 'a3c'", "allowed: a3c, a2c"]),
+        ("train zzz CartPole-v1", ["unknown algorithm 'zzz'", "allowed: a3c", *ALGORITHMS]),
+        ("train CartPole-v1 a3c", ["'CartPole-v1' is no algorithm", "the algorithm comes first"]),
+        ("train CartPole-v1 --name a3c", ["unknown algorithm 'CartPole-v1'"]),
+        ("train q1 CartPole-v1 --trunk shared", ["'--trunk' cannot be used with q1"]),
+        ("train es CartPole-v1 --envs-per-worker 2", ["'--envs-per-worker' cannot be used with es"]),
         ("train a3c CartPole-v9", ["unknown environment 'CartPole-v9'", "did you mean 'CartPole-v1'"]),
         ("train a3c Cartpol-v1", ["unknown environment 'Cartpol-v1'", "did you mean 'CartPole-v1'"]),
         ("train a3c nowhere:Env-v0", ["there is no module named 'nowhere'"]),
@@ -160,6 +166,69 @@ def test_an_environment_that_raises_in_the_first_reset():
     assert "RuntimeError" in first
     assert "raised in reset after 0 steps" in first
     assert "environments.py" in text, "the traceback says where"
+
+
+def raises_when_it_is_made():
+    raise RuntimeError("no licence")
+
+
+class WithoutASpace(CountingEnv):
+    """Forgets one of its two spaces."""
+
+    def __init__(self, which: str) -> None:
+        super().__init__()
+        delattr(self, which)
+
+
+def test_an_environment_that_raises_when_it_is_made():
+    first, *trace = refused(raises_when_it_is_made).splitlines()
+    assert first.startswith("environment 'raises_when_it_is_made' cannot be made: RuntimeError: no licence (")
+    assert f"{__file__}:" in first
+    assert trace[0].startswith("Traceback")
+    assert not any("asyncrl/envs/make.py" in line for line in trace), "the frames are those of the user's code"
+
+
+@pytest.mark.parametrize("which", ["observation_space", "action_space"])
+def test_an_environment_without_a_space(which):
+    text = refused(lambda: WithoutASpace(which))
+    assert f"has no {which}" in text
+    assert "__init__ of WithoutASpace" in text
+    assert "\n" not in text
+
+
+def test_a_function_that_needs_an_argument():
+    def made(size):
+        return CountingEnv()
+
+    text = refused(made)
+    for part in ("needs 'size'", __file__, "env_kwargs={'size': ...}"):
+        assert part in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": "1000"}, "steps = '1000' cannot be used (allowed: whole numbers"),
+        ({"gamma": "0.9"}, "gamma = '0.9' cannot be used (allowed: finite numbers"),
+        ({"hidden": ("64", 64)}, "contains '64' cannot be used"),
+    ],
+)
+def test_a_number_given_as_text(settings, said):
+    text = refused("CartPole-v1", **settings)
+    assert said in text
+    assert "\n" not in text
+
+
+def test_numbers_of_other_calls_given_as_text():
+    for call in (asyncrl.evaluate, asyncrl.play):
+        with pytest.raises(UserError, match="episodes = '3' cannot be used"):
+            call("nowhere", episodes="3")
+
+
+def test_algorithm_and_environment_in_the_wrong_order():
+    with pytest.raises(UserError, match="the algorithm comes first, then the environment"):
+        asyncrl.train("CartPole-v1", "a3c")
 
 
 @pytest.mark.parametrize(("at_step", "in_reset", "word"), [(5, False, "step"), (10, True, "reset")])

@@ -277,14 +277,20 @@ def test_a_worker_that_raises_is_replaced_and_given_up_at_the_same_place(tmp_pat
     assert isinstance(run.error, UserError)
     text = str(run.error)
     first = text.splitlines()[0]
-    for wanted in ("worker 0", "raising", "seed 9", "step 120", "3 times", "step raised RuntimeError: raised at step 50, as asked"):
+    for wanted in ("worker 0", "raising", "seed 9", "step 80", "2 times", "step raised RuntimeError: raised at step 50, as asked"):
         assert wanted in first, (wanted, first)
     assert "Traceback" in text
     assert "in step" in text
-    assert len([note for note in run.notes if "it is being replaced" in note]) == 2
+    assert len([note for note in run.notes if "it is being replaced" in note]) == 1  # the same exception at the same place: once more
     summary = json.loads(next(tmp_path.glob("*/summary.json")).read_text())
     assert summary["status"] == "failed"
-    assert summary["steps"] == 120  # two rounds of each of the three
+    assert summary["steps"] == 80  # two rounds of each of the two
+
+
+def test_one_that_raises_after_a_long_time_is_tried_as_often_as_one_that_dies(tmp_path, monkeypatch):
+    monkeypatch.setattr("asyncrl.launcher.watch.SOON", 0.0)
+    run = train(tmp_path, raising, mode="async", workers=1, steps=10_000)
+    assert "3 times" in str(run.error).splitlines()[0]
 
 
 def test_one_that_raises_now_and_then_does_not_end_the_run(tmp_path):

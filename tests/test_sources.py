@@ -127,7 +127,7 @@ def test_arguments_are_literals_or_text(words, values):
         ("other.py:make", {}, (), "environment 'other.py:make': there is no file '{}/other.py'"),
         ("nowhere.to_be:make", {}, (), "environment 'nowhere.to_be:make': there is no module named 'nowhere'"),
         ("my_walk.py:make", {"sise": 3}, (), "environment 'my_walk:make' does not take 'sise'; did you mean 'size'? (allowed: size)"),
-        ("my_walk.py:needs", {}, (), "environment 'my_walk:needs' needs 'size': give it with --env-kwargs size=..."),
+        ("my_walk.py:needs", {}, (), "environment 'my_walk:needs' needs 'size' ("),
         ("my_walk.py:gives", {}, (), "environment 'my_walk:gives' made an object of type int, which is not a gymnasium.Env"),
         ("CartPole-v1", {"sutton_reward": 1}, (), "environment 'CartPole-v1' does not take 'sutton_reward'; did you mean 'sutton_barto_"),
         ("my_walk.py:make", {}, ("Halved",), "wrapper 'Halved' cannot be used (allowed: module:class or file.py:class, "),

@@ -14,7 +14,7 @@ What several of them build on is in `asyncrl.learners` and `asyncrl.blackbox`.
 from __future__ import annotations
 
 from asyncrl.algos.entries import ActorCritic, AlgorithmEntry, BlackBox, Replayed, Streamed, ValueBased
-from asyncrl.errors import UserError
+from asyncrl.errors import UserError, unknown
 
 _DRAWN = ("temperature", "epsilon", "subset")
 _IMPALA, _TANH = "impala:Impala", "deterministic"
@@ -42,6 +42,14 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
         BlackBox("sep-cma", "covariance matrix adaptation, diagonal", "cma_es:SepCma", options="CmaEsOptions", modes=("sync",)),
     )
 }
+
+
+def unknown_algorithm(given: object, env: object = None) -> UserError:
+    """The error for a name that is no algorithm's: it names the nearest one, and all. `env`: what stands where an environment belongs;
+    where that is an algorithm, the two were given in the wrong order."""
+    if isinstance(env, str) and env in ALGORITHMS:
+        return UserError(f"{given!r} is no algorithm, but {env!r} is: the algorithm comes first, then the environment")
+    return unknown("algorithm", given, ALGORITHMS, most=len(ALGORITHMS))
 
 
 def head_named(algo: str, given: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asyncrl.cli.arguments import Env, check_at_least_one, check_writable, write_json
 from asyncrl.cli.parsing import parse
-from asyncrl.errors import UserError, unknown
+from asyncrl.errors import UserError
 from asyncrl.fields import Simulator
 
 
@@ -54,7 +54,7 @@ def throughput(args: list[str]) -> int:
 
 def _pairs(only: str) -> list[str] | None:
     """The checked ``algorithm:mode`` pairs of --only; None for all."""
-    from asyncrl.algos import ALGORITHMS
+    from asyncrl.algos import ALGORITHMS, unknown_algorithm
     from asyncrl.scheduler.modes import parse_modes
 
     pairs = [pair.strip() for pair in only.split(",") if pair.strip()]
@@ -63,7 +63,7 @@ def _pairs(only: str) -> list[str] | None:
         if not colon:
             raise UserError(f"only: {pair!r} is not an algorithm and a mode (allowed: such as a3c:async,a2c:sync,a3c:bounded:2)")
         if algo not in ALGORITHMS:
-            raise unknown("algorithm", algo, ALGORITHMS)
+            raise unknown_algorithm(algo)
         parse_modes(mode)
     return pairs or None
 

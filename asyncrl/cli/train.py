@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from asyncrl.cli.arguments import EXIT_CODES, Env
 from asyncrl.cli.parsing import option_names, parse
-from asyncrl.errors import UserError, unknown
+from asyncrl.errors import UserError
 
 if TYPE_CHECKING:
     from asyncrl.heads.options import HeadOptions
@@ -31,7 +32,7 @@ def train(args: list[str]) -> int:
 
     algo, rest = _algorithm(args)
     head = (_words_after(rest, "--head") or ["auto"])[-1]
-    given = parse(experiment_type(algo, head), rest, f"asyncrl train {algo}", _train_description(algo), _of_other_heads(algo, head))
+    given = parse(experiment_type(algo, head), rest, f"asyncrl train {algo}", _train_description(algo), _refused(algo, head))
     settings = {field.name: getattr(given, field.name) for field in dataclasses.fields(Experiment)}
     experiment = Experiment(**{**settings, "env_kwargs": arguments_of(given.env_kwargs)})
     experiment = dataclasses.replace(experiment, network=_plain(NetworkOptions, experiment.network))
@@ -45,11 +46,12 @@ def train(args: list[str]) -> int:
 
 def _algorithm(args: list[str]) -> tuple[str, list[str]]:
     """The algorithm, which determines the options, and the other arguments."""
-    from asyncrl.algos import ALGORITHMS
+    from asyncrl.algos import ALGORITHMS, unknown_algorithm
 
     if args and not args[0].startswith("-"):
         if args[0] not in ALGORITHMS:
-            raise unknown("algorithm", args[0], ALGORITHMS)
+            given_later = [word for before, word in itertools.pairwise(args) if word in ALGORITHMS and before != "--name"]
+            raise unknown_algorithm(args[0], given_later[0] if given_later else None)
         return args[0], args[1:]
     if "-h" in args or "--help" in args:
         return next(iter(ALGORITHMS)), ["--help"]
@@ -77,6 +79,12 @@ def _words_after(args: list[str], option: str) -> list[str]:
     return after + [word.partition("=")[2] for word in args if word.startswith(f"{option}=")]
 
 
+def _refused(algo: str, head: str) -> dict[str, str]:
+    """The options that mean something elsewhere, and for each the words that refuse it: of other heads, or of no use under `algo`."""
+    others = [f"--{negated}{name.replace('_', '-')}" for name in _without_use(algo) for negated in ("", "no-")]
+    return {**dict.fromkeys(others, f"cannot be used with {algo}, for which it says nothing"), **_of_other_heads(algo, head)}
+
+
 def _of_other_heads(algo: str, head: str) -> dict[str, str]:
     """The options that other heads have and `head` has not, and for each the words that refuse it."""
     from asyncrl.algos import head_named
@@ -102,9 +110,8 @@ def experiment_type(algo: str, head: str = "auto") -> type[Any]:
     entry, named = ALGORITHMS[algo], head_named(algo, head)
     of_head = options_type_of(named)
     shown = Annotated[of_head, tyro.conf.arg(name=f"head {named}", prefix_name=False, help=of_head.__doc__)]  # type: ignore[valid-type]
-    network = dataclasses.make_dataclass(
-        "Network", [("head_options", shown, dataclasses.field(default_factory=of_head))], bases=(NetworkOptions,), frozen=True
-    )
+    own = [("head_options", shown, dataclasses.field(default_factory=of_head)), *_left_out(NetworkOptions, _without_use(algo))]
+    network = dataclasses.make_dataclass("Network", own, bases=(NetworkOptions,), frozen=True)
     network.__doc__ = NetworkOptions.__doc__
     options = Annotated[entry.options_type, tyro.conf.arg(name=algo)]  # type: ignore[name-defined]
     fields = [
@@ -114,10 +121,28 @@ def experiment_type(algo: str, head: str = "auto") -> type[Any]:
         ("mode", str, dataclasses.field(default=entry.default_mode)),
         ("explore", Annotated[str, tyro.conf.arg(help=_explore_help(algo, of_head))], dataclasses.field(default="")),
         ("head", Annotated[str, tyro.conf.arg(help=_head_help())], dataclasses.field(default="auto")),
+        *_left_out(Experiment, ("network_function", *_without_use(algo))),
         ("options", options, dataclasses.field(default_factory=entry.options_type)),
         ("network", network, dataclasses.field(default_factory=network)),
     ]
     return dataclasses.make_dataclass("Train", fields, bases=(Experiment,), frozen=True)
+
+
+def _left_out(kind: type[Any], names: Collection[str]) -> list[tuple[str, Any, Any]]:
+    """These fields of a dataclass for one that is made of it, which the command line does not have."""
+    fields = [one for one in dataclasses.fields(kind) if one.name in names]
+    return [(one.name, Annotated[Any, tyro.conf.Suppress], dataclasses.field(default=one.default)) for one in fields]
+
+
+def _without_use(algo: str) -> tuple[str, ...]:
+    """The options that say nothing under an algorithm, or of which it allows one value: names of fields of network and experiment."""
+    from asyncrl.algos import ALGORITHMS
+    from asyncrl.heads.choice import role_under
+    from asyncrl.heads.options import UNUSED
+
+    entry = ALGORITHMS[algo]
+    unused = UNUSED[role_under(entry.head, entry.searches, entry.learns_values)]
+    return (*unused, "envs_per_worker") if entry.searches else unused
 
 
 def _head_help() -> str:

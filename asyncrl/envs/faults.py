@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,23 @@ class EnvironmentFault(UserError):
 def raised(what: str, error: Exception) -> EnvironmentFault:
     """The fault of an environment whose method `what` ("reset" or "step") raised; to be raised from that error."""
     return EnvironmentFault(f"{what} raised {type(error).__name__}: {error}")
+
+
+def not_made(name: str, problem: Exception, done: str = "made") -> EnvironmentFault:
+    """The fault of an environment whose own code raised while it was made or `done` otherwise, and where; to be raised from that error."""
+    what = f"{type(problem).__name__}: {in_one_line(problem)}{_place(problem)}"
+    return EnvironmentFault(f"environment {name!r} cannot be {done}: {what}")
+
+
+def in_one_line(problem: BaseException) -> str:
+    """What an exception says, without line breaks."""
+    return " ".join(str(problem).split())
+
+
+def _place(problem: BaseException) -> str:
+    """The file and line where an exception was raised, in parentheses; "" for a SyntaxError, whose text has them."""
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    return "" if isinstance(problem, SyntaxError) else f" ({last.filename}:{last.lineno})"
 
 
 def wrong_observation(observation: Any, spec: EnvSpec) -> EnvironmentFault:

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import inspect
-import re
-import sys
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import error, spaces
-from gymnasium.envs.registration import find_highest_version, get_env_id, load_env_creator, parse_env_id
+from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, TransformObservation
 
-from asyncrl.envs import atari
 from asyncrl.envs.closing import put_down
+from asyncrl.envs.faults import not_made
+from asyncrl.envs.ids import from_id
 from asyncrl.envs.spec import is_image_space
 from asyncrl.envs.viewed import View, Viewed
-from asyncrl.errors import UserError, nearest, unknown
+from asyncrl.errors import UserError
 from asyncrl.processes.parcels import Parcel, pack, packed
 from asyncrl.sources import Described, check_arguments, function_named, name_of, wrapper_named
 
 EnvSource = str | Callable[..., gymnasium.Env[Any, Any]]
-
-REGISTERED_BY = {"dm_control": "shimmy", atari.NAMESPACE: "ale_py"}
-"""Namespace of ids -> the module that registers them when it is imported, so that it need not be named in front."""
-
-EXTRAS = {
-    "shimmy": "dmc",
-    "dm_control": "dmc",
-    "pybullet_envs_gymnasium": "bullet",
-    "pybullet": "bullet",
-    "gymnasium_robotics": "adroit",
-    "ale_py": "atari",
-}
-"""Module -> the extra of ours that installs it."""
-
 
 def make_env(source: EnvSource | Described | View, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """Make the environment of a name (`asyncrl.sources`), of a function, of a `Described`, or of a `View` of any of them.
@@ -48,13 +28,15 @@ def make_env(source: EnvSource | Described | View, render_mode: str | None = Non
     Observations are vectors [size], or uint8 images [channels, height, width]. Atari's games, ``"ALE/Pong-v5"`` and their like, are
     preprocessed (`asyncrl.envs.atari`). An environment whose observations are vectors
     already gets no further wrapper. ``render_mode`` is passed to a function only if it has an argument of that name. The caller
-    must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, or an object that
-    is no environment.
+    must close the environment (`asyncrl.envs.closing`). Raises UserError for an unknown id, a missing package, an object that
+    is no environment or has no spaces; EnvironmentFault, from the exception, for whatever the environment's own code raises.
     """
     if isinstance(source, View):
         return Viewed(make_env(source.source, render_mode), source)
     given = source if isinstance(source, Described) else Described(source)
-    env = _wrapped(_inner(given, render_mode), given.wrappers)
+    inner = _inner(given, render_mode)
+    _check_spaces(inner, name_of(given))
+    env = _wrapped(inner, given.wrappers)
     put_down(env)
     return _plain_observations(env)
 
@@ -66,13 +48,26 @@ def _inner(given: Described, render_mode: str | None) -> gymnasium.Env[Any, Any]
         raise UserError(f"an environment is given as an id or a function that makes one, not as {type(source).__name__}")
     function = _function(source) if isinstance(source, str) else source
     if function is None:
-        return _from_id(str(source), render_mode, arguments)
-    if isinstance(source, str) or arguments:
-        check_arguments(function, arguments, name)
-    env = function(**arguments, **_render_argument(function, render_mode))
+        return from_id(str(source), render_mode, arguments)
+    check_arguments(function, arguments, name)
+    try:
+        env = function(**arguments, **_render_argument(function, render_mode))
+    except UserError:
+        raise
+    except Exception as problem:  # whatever the user's code raises
+        raise not_made(name, problem) from problem
     if not isinstance(env, gymnasium.Env):
         raise UserError(f"environment {name!r} made an object of type {type(env).__name__}, which is not a gymnasium.Env")
     return env
+
+
+def _check_spaces(env: gymnasium.Env[Any, Any], name: str) -> None:
+    """Raise UserError where an environment does not say what it observes or what its actions are."""
+    for which in ("observation_space", "action_space"):
+        found = getattr(env, which, None)
+        if not isinstance(found, spaces.Space):
+            what, kind = "no" if found is None else f"a {type(found).__name__} as", type(env.unwrapped).__qualname__
+            raise UserError(f"environment {name!r} has {what} {which} (allowed: a space of gymnasium's, set in __init__ of {kind})")
 
 
 def _function(name: str) -> Callable[..., Any] | None:
@@ -82,8 +77,7 @@ def _function(name: str) -> Callable[..., Any] | None:
     except UserError:
         raise
     except Exception as problem:
-        what = f"{type(problem).__name__}: {_one_line(problem)}{_place(problem)}"
-        raise UserError(f"environment {name_of(name)!r} cannot be imported: {what}") from problem
+        raise not_made(name_of(name), problem, "imported") from problem
 
 
 def _wrapped(env: gymnasium.Env[Any, Any], wrappers: Sequence[str]) -> gymnasium.Env[Any, Any]:
@@ -127,124 +121,6 @@ def _render_argument(source: Callable[..., Any], render_mode: str | None) -> dic
     except ValueError:  # some builtins have no signature
         accepted = False
     return {"render_mode": render_mode} if accepted else {}
-
-
-def _from_id(name: str, render_mode: str | None, arguments: dict[str, Any]) -> Any:
-    try:
-        # gymnasium's warnings of old versions and incomplete ids would be printed by every worker
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"gymnasium\.envs\.registration")
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"gymnasium\.")
-            warnings.filterwarnings("ignore", module="glfw")  # dm_control looks for a screen as soon as it is imported
-            creator = _import_entry_point(name)
-            if arguments and creator is not None:
-                check_arguments(creator, arguments, name, frozenset(inspect.signature(gymnasium.make).parameters))
-            with _quiet_mujoco():
-                chosen: dict[str, Any] = arguments if render_mode is None else {**arguments, "render_mode": render_mode}
-                if atari.is_game(name):
-                    return atari.game(name, **chosen)
-                return gymnasium.make(name, disable_env_checker=True, **chosen)
-    except (error.UnregisteredEnv, error.DeprecatedEnv) as problem:
-        raise _unknown_id(name) from problem
-    except error.DependencyNotInstalled as problem:
-        raise UserError(f"environment {name!r} needs a package: {_one_line(problem)}{_extra(name, str(problem))}") from problem
-    except ModuleNotFoundError as problem:
-        missing = problem.name or "?"
-        package = missing.partition(".")[0]
-        if package not in EXTRAS and ":" in name and name.startswith(missing):
-            raise UserError(f"environment {name!r}: there is no module named {missing!r}") from problem
-        raise _needs(name, package) from problem
-    except (ImportError, error.Error) as problem:
-        raise UserError(f"environment {name!r} cannot be made: {_one_line(problem)}") from problem
-    except UserError:
-        raise
-    except Exception as problem:  # whatever the module or the environment's constructor raises
-        what = f"{type(problem).__name__}: {_one_line(problem)}{_place(problem)}"
-        raise UserError(f"environment {name!r} cannot be made: {what}") from problem
-
-
-def _import_entry_point(name: str) -> Callable[..., Any] | None:
-    """Import the module that an id needs, so that MuJoCo's log can be configured if it imports that; returns what makes it, if known."""
-    module, _, short = name.rpartition(":")
-    if ":" in module:
-        raise error.Error("an id has at most one ':', as in 'module:Env-v0'")
-    if ":" in name and not all(part.isidentifier() for part in module.split(".")):
-        raise error.Error(f"{module!r} is no name of a module, as in 'module:Env-v0' or 'package.module:Env-v0'")
-    if module := module or REGISTERED_BY.get(str(parse_env_id(short)[0]), ""):
-        importlib.import_module(module)
-    entry_point: Any = _entry_point(short)
-    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-
-
-def _entry_point(short: str) -> object:
-    """The registered entry point of an id without module; None for unknown ids."""
-    namespace, word, version = parse_env_id(short)
-    found = gymnasium.registry.get(get_env_id(namespace, word, find_highest_version(namespace, word) if version is None else version))
-    return found.entry_point if found is not None else None
-
-
-@contextlib.contextmanager
-def _quiet_mujoco() -> Iterator[None]:
-    """Suppress MuJoCo's messages, on the terminal and in ./MUJOCO_LOG.TXT, about deprecated features in gymnasium's own models.
-
-    Only while models are compiled, since later warnings, of unstable simulations, are for the user.
-    """
-    settings = getattr(sys.modules.get("mujoco"), "MjLogConfig", None)
-    if settings is None:  # not loaded, or older than the setting
-        yield
-        return
-    before, silent = settings.get(), settings.get()
-    silent.logto_console = silent.logto_file = False
-    silent.set()
-    try:
-        yield
-    finally:
-        before.set()
-
-
-def _needs(name: str, package: str) -> UserError:
-    """For an environment whose package is missing."""
-    wanted = f"'asyncrl[{EXTRAS[package]}]'" if package in EXTRAS else package
-    return UserError(f"environment {name!r} needs a package: run `pip install {wanted}`")
-
-
-def _unknown_id(name: str) -> UserError:
-    module, _, short = name.rpartition(":")
-    namespace, word, version = parse_env_id(short)
-    newest = find_highest_version(namespace, word)
-    prefix = f"{module}:" if module else ""
-    registered = list(gymnasium.registry.values())
-    if version is not None and newest is not None:
-        listed = ", ".join(prefix + spec.id for spec in registered if (spec.namespace, spec.name) == (namespace, word))
-        meant = prefix + get_env_id(namespace, word, newest)
-        return UserError(f"unknown environment {name!r}; did you mean {meant!r}? (allowed: {listed})")
-    if namespace is not None and all(spec.namespace != namespace for spec in registered):
-        if namespace in REGISTERED_BY:  # the module is there, and has not found what it registers
-            return _needs(name, namespace)
-        hint = "" if module else f"; if a package registers it, put its module in front, as in 'module:{name}'"
-        meant = nearest(namespace, {spec.namespace for spec in registered if spec.namespace})
-        return UserError(f"unknown environment {name!r}: nothing is registered under {namespace!r}{meant or hint}")
-    inside = [spec for spec in registered if namespace in (None, spec.namespace)]
-    newest_ids = {get_env_id(spec.namespace, spec.name, find_highest_version(spec.namespace, spec.name)) for spec in inside}
-    if prefix:  # the module was imported, so its ids are in the registry
-        return UserError(f"unknown environment {short!r} in module {module!r}{nearest(short, newest_ids)}")
-    return unknown("environment", name, sorted(newest_ids))
-
-
-def _extra(name: str, told: str) -> str:
-    """The command to install the missing extra, if the error does not have it: gymnasium's extras are named like its folders."""
-    folder = re.search(r"gymnasium\.envs\.(\w+)", str(_entry_point(name.rpartition(":")[2])))
-    return "" if "pip install" in told or folder is None else f" (run `pip install \"gymnasium[{folder[1].replace('_', '-')}]\"`)"
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split())
-
-
-def _place(problem: BaseException) -> str:
-    """The file and line where an exception was raised, in parentheses; "" for a SyntaxError, whose text has them."""
-    last = traceback.extract_tb(problem.__traceback__)[-1]
-    return "" if isinstance(problem, SyntaxError) else f" ({last.filename}:{last.lineno})"
 
 
 def _plain_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

@@ -15,8 +15,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncrl.algos import ALGORITHMS, head_named
-from asyncrl.errors import UserError, unknown
+from asyncrl.algos import ALGORITHMS, head_named, unknown_algorithm
+from asyncrl.errors import UserError
 from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
 from asyncrl.heads.choice import options_type_of, role_under
 from asyncrl.heads.options import LOG_STD
@@ -44,7 +44,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     `new`: a run that makes its folder; a resumed one has it.
     """
     if not isinstance(experiment.algo, str) or experiment.algo not in ALGORITHMS:
-        raise unknown("algorithm", experiment.algo, ALGORITHMS)
+        raise unknown_algorithm(experiment.algo, experiment.env)
     _check_options(experiment)
     for part in (experiment, experiment.options, experiment.network, experiment.network.head_options, experiment.run):
         check_fields(part)
@@ -128,7 +128,8 @@ def check_number(name: str, value: Any, allowed: Range, several: bool = False) -
     """Check a number, or each of several."""
     for item in value if several else (value,):
         if not allowed.allows(item):
-            given = f"{value} contains {item}" if several else value
+            shown = repr(item) if isinstance(item, str) else item  # so that a number given as text is seen to be one
+            given = f"{value} contains {shown}" if several else shown
             raise UserError(f"{name} = {given} cannot be used (allowed: {allowed})")
 
 

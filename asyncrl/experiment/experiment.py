@@ -45,8 +45,9 @@ class RunOptions:
     """A worker that takes longer than this for a round is reported."""
     replace_hung: bool = False
     """Kill and replace a worker that hangs."""
-    max_failures: Annotated[int, COUNT] = 3
-    """The run gives up when a worker fails so often in a row without completing a round, or workers raise so often at one place."""
+    max_failures: Annotated[int | None, COUNT] = None
+    """The run gives up when a worker fails so often in a row without completing a round, or workers raise so often at one place;
+    none for 3, and for 2 where the same exception comes back at one place within a process's first minute."""
 
 
 @dataclass(frozen=True)

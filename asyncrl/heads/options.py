@@ -39,6 +39,17 @@ def chosen_or_default(chosen: HeadOptions, kind: type[HeadOptions]) -> HeadOptio
     return kind() if type(chosen) is HeadOptions else chosen
 
 
+_GAUSSIAN, _WITH_VALUE = ("squash", "initial_log_std"), ("trunk", "recurrent")
+UNUSED: dict[Role, tuple[str, ...]] = {
+    Role.ACTOR_CRITIC: ("virtual_batch",),
+    Role.ACTION_VALUES: (*_GAUSSIAN, *_WITH_VALUE, "virtual_batch"),
+    Role.REPLAY: (*_GAUSSIAN, *_WITH_VALUE, "rank", "virtual_batch"),
+    Role.SOFT_REPLAY: (*_GAUSSIAN, *_WITH_VALUE, "rank", "virtual_batch"),
+    Role.SEARCH: _WITH_VALUE,
+}
+"""Options of the network that say nothing in a family of algorithms: its `--help` leaves them out."""
+
+
 @dataclass(frozen=True)
 class NetworkOptions:
     """The network below a policy head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
 from typing import Any
@@ -29,6 +30,8 @@ class Slot:
     """How many processes in a row did not complete a round."""
     rounds_at_grant: float = 0.0
     """The worker's completed rounds when the process was granted the slot."""
+    started_at: float = 0.0
+    """When the process was started, by time.monotonic()."""
     failed: Failed | None = None
     """The message of a process that has raised an exception."""
     told_hung: bool = False
@@ -36,9 +39,14 @@ class Slot:
     restarts: int = 0
     """How many processes were replaced."""
 
+    @property
+    def worked_seconds(self) -> float:
+        """Seconds since the newest process was started."""
+        return time.monotonic() - self.started_at
+
     def hold(self, process: Any, connection: mp_connection.Connection) -> None:
         """Put a new process into the slot."""
-        self.process, self.connection = process, connection
+        self.process, self.connection, self.started_at = process, connection, time.monotonic()
         self.start_at, self.ready, self.granted, self.failed, self.told_hung = None, False, False, None, False
         self.generation += 1
 

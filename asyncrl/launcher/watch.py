@@ -10,6 +10,13 @@ from asyncrl.launcher.slots import Slot
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES, Board
 from asyncrl.workers.messages import Failed
 
+MOST_FAILURES = 3
+"""In a row by one worker, or of all at one place in the code, where the user names no other number."""
+MOST_REPEATS = 2
+"""The same of an exception at one place in the code that comes back soon: another try would most likely come to the same."""
+SOON = 60.0
+"""Seconds since the process was started within which an exception is taken for one that any process would meet."""
+
 WAITS_FOR_OTHERS = ("waiting", "applying", "at the gate")
 """Phases in which a worker is not in its environment."""
 
@@ -18,7 +25,7 @@ WAITS_FOR_OTHERS = ("waiting", "applying", "at the gate")
 class Watch:
     """How the launcher treats failures and hung workers. The first three fields are the options of the same names."""
 
-    max_failures: int
+    max_failures: int | None
     hang_seconds: float
     replace_hung: bool
     note: Callable[[str], None]
@@ -29,16 +36,21 @@ class Watch:
     """worker -> its name in messages: worker, environment, seed."""
     same_place: dict[str, int] = field(default_factory=dict)
     """Place in the code -> how often workers have raised there."""
+    repeats: dict[str, int] = field(default_factory=dict)
+    """The same, of processes that had lived for less than SOON; begun anew by one that had lived longer."""
 
     def judge(self, worker: int, slot: Slot, code: int, was_built: bool) -> None:
         """Judge the end of a process with exit code `code`. Raises UserError or WorkerFailed if replacing it would not help."""
-        failed, name, count = slot.failed, self.name_of(worker), slot.failures
+        failed, name, count, most = slot.failed, self.name_of(worker), slot.failures, self.max_failures or MOST_FAILURES
         if failed is not None:
             count = max(count, self.same_place.get(failed.where, 0) + 1)
             self.same_place[failed.where] = count
+            self.repeats[failed.where] = self.repeats.get(failed.where, 0) + 1 if slot.worked_seconds < SOON else 0
+            if self.max_failures is None and self.repeats[failed.where] >= MOST_REPEATS:
+                most = count
         never_built = failed is not None and not was_built and slot.generation == 1
         hopeless = failed is not None and failed.hopeless
-        if count < self.max_failures and not never_built and not hopeless:
+        if count < most and not never_built and not hopeless:
             return
         raise WorkerFailed(f"{name} died {count} times in a row (exit code {code})") if failed is None else _error(name, failed, count)
 

@@ -1,5 +1,6 @@
 """What all process bodies share; the bodies themselves are in `asyncrl.topologies`.
 
+    probing     the environment is made and reset once before anything is started
     plan          what is learned (`Task`), what a process is handed, what every topology has in shared memory
     body          a worker's life from its start to its end
     leaving       its end: environments are closed, `atexit` is honoured

@@ -6,7 +6,6 @@ What only one topology has is in its own `plan`.
 from __future__ import annotations
 
 import dataclasses
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,7 @@ from numpy.typing import NDArray
 
 from asyncrl.actors.exploration import Exploration
 from asyncrl.algos import ALGORITHMS, check_actions
-from asyncrl.envs import checked_reset, closed_environments, kept_generators, make_env, seed_generators, ship, spec_of
-from asyncrl.envs.compiled.registry import why_not
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.envs.viewed import View
-from asyncrl.errors import AsyncrlError, UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads import HEADS
 from asyncrl.heads.choice import refuse_action_values
@@ -29,7 +24,6 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.roles import Role
 from asyncrl.processes.identity import Worker
-from asyncrl.processes.interrupts import interruptible
 from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS
@@ -40,6 +34,7 @@ from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
 from asyncrl.store.checkpoint import folder_of
+from asyncrl.workers.probing import probed
 
 EPISODE_SLOTS = 4096
 
@@ -97,7 +92,7 @@ class Task:
 
 def task_of(experiment: Experiment) -> Task:
     """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
-    shipped, spec, not_simulated = _probed(experiment)
+    shipped, spec, not_simulated = probed(experiment)
     function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
     task = task_without_environment(experiment)
     return dataclasses.replace(task, env=shipped, env_spec=spec, network_function=function, not_simulated=not_simulated)
@@ -120,33 +115,6 @@ def task_without_environment(experiment: Experiment) -> Task:
         # With a learner there is one process more, but it and all workers are seldom busy at the same time.
         a_core_each=experiment.workers <= usable_cores(),
     )
-
-
-def _probed(experiment: Experiment) -> tuple[Parcel, EnvSpec, str]:
-    """Make the environment once here, so that what is wrong with it is said before anything is started.
-
-    Returns (what makes it, its spaces, why it has no compiled simulator or "").
-    """
-    viewed = experiment.frame_stack > 1 or bool(experiment.resize)
-    source = View(experiment.environment, experiment.frame_stack, experiment.resize) if viewed else experiment.environment
-    shipped = ship(source)
-    with interruptible(), kept_generators(), closed_environments():
-        seed_generators(experiment.seed)
-        environment = make_env(source)
-        spec = spec_of(environment)
-        _first_reset(environment, spec, experiment.env_name)
-        reason = why_not(environment)
-    return shipped, spec, reason or ""
-
-
-def _first_reset(environment: Any, spec: Any, name: str) -> None:
-    try:
-        checked_reset(environment, spec, 0)
-    except AsyncrlError:
-        raise
-    except Exception as error:
-        text = "".join(traceback.format_exception(error)).rstrip()
-        raise UserError(f"environment {name} (seed 0) raised {type(error).__name__} in reset: {error}\n{text}") from error
 
 
 @dataclass(frozen=True)
