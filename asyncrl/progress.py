@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,12 @@ LAG_BINS = 128
 SHARES = ("environment", "act", "learn", "apply", "wait")
 """What a worker's time is divided into; columns ``<share>_seconds``."""
 
-LOSSES = ("policy_loss", "value_loss", "entropy", "gradient_norm")
-"""Columns ``<loss>_sum`` of an actor-critic, with one summand per round (in place: per update). Divide by ``rounds``."""
+NORMS = ("gradient_norm", "gradient_norm_clipped")
+"""Figures of every actor-learner: the norm of what an update was made of, before and after clipping."""
+
+MOMENTS = ("target", "target_square", "residual", "residual_square")
+"""Figures that are not told themselves: means, over the steps of a rollout or a batch, of what v(s) is drawn to, of what it lacks to
+that, and of their squares. The monitor makes `learn/value_mean` and `learn/explained_variance` of their means over an interval."""
 
 COLUMNS: dict[str, int] = {
     "steps": 1,  # environment transitions whose round was published
@@ -27,10 +33,16 @@ COLUMNS: dict[str, int] = {
     "lag_max": 1,
     "lag_histogram": LAG_BINS,
     **{f"{share}_seconds": 1 for share in SHARES},
-    **{f"{loss}_sum": 1 for loss in LOSSES},
     "started": 1,  # time.monotonic() when the first round began
     "ended": 1,  # time.monotonic() when the last published round ended
 }
+
+
+
+def figure_columns(names: Iterable[str]) -> dict[str, int]:
+    """Columns ``<figure>_sum``: of an actor-learner with one summand a round (of `NORMS` one an update), of a learner one an update."""
+    return {f"{name}_sum": 1 for name in names}
+
 
 EPISODE_FIELDS = {
     "episode_return": ((), np.float64),

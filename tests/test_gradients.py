@@ -14,7 +14,7 @@ from asyncrl.errors import UserError
 from asyncrl.heads.networks.modules import Trunk, initialise
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.learners.gradients import AutogradGradient, WrittenGradient, gradient_of
+from asyncrl.learners.gradients import POLICY_FIGURES, AutogradGradient, WrittenGradient, gradient_of
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 DISCRETE = EnvSpec((5,), "float32", "discrete", (3,), (), (), (), (0,))
@@ -82,6 +82,9 @@ def test_written_is_autograd(kind, trunk, options):
         losses, by_torchs = written(trajectory, entropy_weight), by_torch(trajectory, entropy_weight)
         close(written.gradient, by_torch.gradient)
         np.testing.assert_allclose(losses, by_torchs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(written.figures, by_torch.figures, rtol=1e-4, atol=1e-5)
+        told = dict(zip(POLICY_FIGURES, written.figures))
+        assert told["residual_square"] * (steps * envs if options.reduction == "sum" else 1) == pytest.approx(losses.value_loss, rel=1e-4)
         assert np.abs(written.gradient).max() > 1e-3
 
 

@@ -13,10 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
+from asyncrl.learners.gradients import POLICY_FIGURES
 from asyncrl.monitor.aggregate import Aggregate
 from asyncrl.monitor.events import EventFile, new_file_name
 from asyncrl.monitor.memory import MemoryMeter
-from asyncrl.progress import COLUMNS, LAG_BINS
+from asyncrl.progress import COLUMNS, LAG_BINS, MOMENTS, NORMS, figure_columns
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.ledger import Ledger
 from asyncrl.store.json_files import write_json_atomically
@@ -26,8 +27,11 @@ from asyncrl.topologies.streams.plan import ledger_columns
 EXPLORATIONS = ["entropy:0.01", "entropy:0.1"]
 
 
+LEDGER = {**COLUMNS, **figure_columns((*POLICY_FIGURES, *NORMS))}
+
+
 def make_ledger(workers: int = 2) -> Ledger:
-    return Ledger(COLUMNS, SharedArrays.allocate(Ledger.layout(COLUMNS, workers)))
+    return Ledger(LEDGER, SharedArrays.allocate(Ledger.layout(LEDGER, workers)))
 
 
 def record(ledger: Ledger, worker: int, lags: tuple[int, ...] = (), **columns: float) -> None:
@@ -104,6 +108,50 @@ def test_losses_in_rounds_modes_are_means_over_gradients():
     report = aggregate.report(2.0, updates=4)
     assert report["learn/entropy"] == 2.0
     assert report["learn/skipped_updates"] == 1
+
+
+def moments_of(value, target):
+    """MOMENTS of values and targets [N], by numpy."""
+    return dict(zip(MOMENTS, (target.mean(), (target**2).mean(), (target - value).mean(), ((target - value) ** 2).mean())))
+
+
+def test_explained_variance_is_that_of_the_whole_interval():
+    """Rollouts of one or two steps have next to no variance of their own; told is that of all of them together."""
+    generator, ledger = np.random.default_rng(0), make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    target = generator.normal(5.0, 2.0, (40, 2))
+    value = target + generator.normal(1.0, 0.5, (40, 2))
+    for turn, (v, y) in enumerate(zip(value, target)):
+        sums = {f"{name}_sum": mean for name, mean in moments_of(v, y).items()}
+        record(ledger, turn % 2, started=1.0, rounds=1, updates=1, **sums)
+    report = aggregate.report(2.0, updates=40)
+    assert report["learn/value_mean"] == pytest.approx(value.mean())
+    assert report["learn/explained_variance"] == pytest.approx(1.0 - (target - value).var() / target.var())
+    assert not {f"learn/{name}" for name in MOMENTS} & set(report)
+
+
+def test_a_learners_explained_variance_is_that_of_its_updates():
+    generator, columns = np.random.default_rng(0), ledger_columns(("policy_loss", *MOMENTS), 2)
+    ledger = Ledger(columns, SharedArrays.allocate(Ledger.layout(columns, 3)))
+    aggregate, books = Aggregate(ledger, EXPLORATIONS), LearnerBooks(ledger, 2)
+    record(ledger, 0, started=1.0)
+    value, target = generator.normal(0.0, 1.0, (2, 9, 5))
+    for v, y in zip(value, target):
+        books.update_done({"policy_loss": 1.0, **moments_of(v, y)})
+    ledger.publish(2, books.draft)
+    report = aggregate.report(2.0, updates=9)
+    assert report["learn/explained_variance"] == pytest.approx(1.0 - (target - value).var() / target.var())
+    assert report["learn/value_mean"] == pytest.approx(value.mean())
+
+
+def test_targets_that_are_all_alike_have_no_explained_variance():
+    ledger = make_ledger()
+    aggregate = Aggregate(ledger, EXPLORATIONS)
+    sums = {f"{name}_sum": mean for name, mean in moments_of(np.array([1.0, 2.0]), np.array([0.1, 0.1])).items()}
+    record(ledger, 0, started=1.0, rounds=1, updates=1, **sums)
+    report = aggregate.report(2.0, updates=1)
+    assert report["learn/value_mean"] == pytest.approx(1.5)
+    assert "learn/explained_variance" not in report
 
 
 def test_figures_with_a_count_of_their_own_are_means_over_those_who_had_one():
@@ -235,11 +283,13 @@ def test_charts_show_names_that_reports_have_and_no_others(tmp_path):
     ledger = make_ledger()
     aggregate = Aggregate(ledger, EXPLORATIONS)
     losses = {"policy_loss_sum": 1.0, "value_loss_sum": 1.0, "entropy_sum": 1.0, "gradient_norm_sum": 1.0}
+    losses |= {"target_sum": 0.0, "target_square_sum": 1.0}
+    others = dict.fromkeys(("learn/q_mean", "learn/q_target_mean", "learn/policy_std", "evaluation/return", "memory/rss_mb"), 1.0)
     for worker in range(2):
         record(ledger, worker, (0, 1), started=1.0, ended=2.0, steps=5, rounds=1, updates=1, act_seconds=1.0, **losses)
         told(aggregate, worker, [1.0], [5], 5)
     events = EventFile(tmp_path / new_file_name(), {"algo": "a3c"})
-    events.add_report(aggregate.report(2.0, updates=2) | {"evaluation/return": 1.0, "memory/rss_mb": 1.0}, None, time.time())
+    events.add_report(aggregate.report(2.0, updates=2) | others, None, time.time())
     events.close()
     seen = EventAccumulator(str(tmp_path)).Reload()
     tensor = seen.Tensors("custom_scalars__config__")[0].tensor_proto

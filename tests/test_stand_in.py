@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from asyncrl.progress import COLUMNS
+from asyncrl.progress import COLUMNS, NORMS, figure_columns
 from asyncrl.scheduler.board import MARK, OPENED, REQUEST, ROUNDS, SCHEDULER_COLUMNS, UPDATES, Board
 from asyncrl.scheduler.modes import Mode, Pipelined, Sync
 from asyncrl.scheduler.pace import Books, Ground, UpdateRule
@@ -171,7 +171,7 @@ class Game:
     kills: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns = {**COLUMNS, **SCHEDULER_COLUMNS}
+        columns = {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns(NORMS)}
         layout = {
             **prefixed("ledger", Ledger.layout(columns, self.workers)),
             **prefixed("board", Board.layout(self.workers)),
@@ -254,7 +254,7 @@ class Game:
             self.seen.append(Seen(worker, self.epoch, k, version, local.copy(), target.copy(), pace.total_steps()))
             self.stage.stop("acting")
             gradient = gradient_of(worker, self.epoch, k, local)
-            books.round_done(STEPS, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0, 0.0)
+            books.round_done(STEPS, np.zeros(0), (0.0, 0.0, 0.0), 0, 0.0)
             self.ledger.pending[worker] = gradient
             pace.finish_round(gradient)
 

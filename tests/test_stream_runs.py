@@ -317,7 +317,7 @@ def test_updates_per_step_hold_in_sync_and_async_and_figures_are_means_over_the_
         arrays = learner_part(run)
         updates, steps = int(arrays["updates"][0]), int(arrays["own/steps"][0])
         assert updates == run.summary["updates"] == int((steps - 40) * ratio)
-        assert (run.column("value_count")[-1], run.column("policy_loss_count")[-1]) == (updates, updates // 2)
+        assert (run.column("q_mean_count")[-1], run.column("policy_loss_count")[-1]) == (updates, updates // 2)
         middle = (40 + steps) / 2  # of the replay's sizes, over all updates; those of the last report are at least as large
         assert run.column("replay_size_sum")[-1] / updates == pytest.approx(middle, rel=0.02)
         report = last_report(run, "learn/replay_size")

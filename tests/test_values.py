@@ -26,7 +26,7 @@ from asyncrl.heads.roles import Role
 from asyncrl.learners.estimators import best_values, n_step_targets, one_step_targets, taken_values
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.learners.value_gradients import AutogradValueGradient, WrittenValueGradient, value_gradient_of
-from asyncrl.progress import COLUMNS
+from asyncrl.progress import COLUMNS, NORMS, figure_columns
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.modes import Async
 from asyncrl.scheduler.pace import Books, Ground, UpdateRule
@@ -97,7 +97,7 @@ def test_the_next_value_by_hand():
 
 
 def loops(algo, policy, vector, target, trajectory, options):
-    """Algorithms S1 and S2 (and S1's Sarsa) read aloud, step by step, in float64; (gradient, loss)."""
+    """Algorithms S1 and S2 (and S1's Sarsa) read aloud, step by step, in float64; (gradient, loss, means of Q and of its targets)."""
     (module, _), (target_module, _) = policy.module(vector.copy(), None), policy.module(target.copy(), None)
     number = torch.float32 if policy.spec.is_image else torch.float64  # the convolutions' trunk makes float32 of its pixels
     module, target_module = module.to(number), target_module.to(number)
@@ -112,7 +112,7 @@ def loops(algo, policy, vector, target, trajectory, options):
         picked_by = values(module, observation) if getattr(options, "double", False) else judged
         return float(judged[int(picked_by.argmax())])
 
-    loss = torch.zeros((), dtype=number)
+    loss, means = torch.zeros((), dtype=number), np.zeros(2)
     steps, envs = trajectory.reward.shape
     for e in range(envs):
         following = None
@@ -126,11 +126,12 @@ def loops(algo, policy, vector, target, trajectory, options):
             elif following is None or algo != "nq":
                 following = bootstrap(trajectory.observation[i + 1, e], int(trajectory.action[i + 1, e, 0]) if algo == "sarsa" else None)
             following = float(trajectory.reward[i, e]) + options.gamma * following
-            loss = loss + (following - values(module, trajectory.observation[i, e])[int(trajectory.action[i, e, 0])]) ** 2
+            value = values(module, trajectory.observation[i, e])[int(trajectory.action[i, e, 0])]
+            loss, means = loss + (following - value) ** 2, means + np.array([value.item(), following])
     parameters = [one for one in module.parameters() if one.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     parts = [torch.zeros_like(one) if part is None else part for one, part in zip(parameters, found)]
-    return torch.cat([part.reshape(-1) for part in parts]).numpy(), loss.item()
+    return torch.cat([part.reshape(-1) for part in parts]).numpy(), loss.item(), means / (steps * envs)
 
 
 def value_rollout(policy, algo, steps, envs, seed=0):
@@ -157,9 +158,11 @@ def test_the_gradient_is_the_algorithms(algo, changes, kind, hidden):
         trajectory = value_rollout(policy, algo, steps, envs)
         learner = kind(policy, vector, target, (steps, envs), options, ALGORITHMS[algo].implementation)
         losses = learner(trajectory, 0.0)
-        expected, loss = loops(algo, policy, vector, target, trajectory, options)
+        expected, loss, means = loops(algo, policy, vector, target, trajectory, options)
         close(learner.gradient, expected)
         assert losses.value_loss == pytest.approx(loss, rel=1e-4)
+        assert tuple(learner.figures) == losses
+        assert losses[1:] == pytest.approx(means, rel=1e-4, abs=1e-5)
         mean = kind(policy, vector, target, (steps, envs), dataclasses.replace(options, reduction="mean"), ALGORITHMS[algo].implementation)
         assert mean(trajectory, 0.0).value_loss == pytest.approx(loss / (steps * envs), rel=1e-4)
         close(mean.gradient, expected / (steps * envs))
@@ -260,7 +263,7 @@ def test_a_truncated_step_of_sarsa_is_followed_by_what_the_worker_would_have_don
     import torch
 
     from asyncrl.actors.exploration import Epsilon
-    from asyncrl.learners.value_gradients import Targets
+    from asyncrl.learners.value_targets import Targets
 
     def network(spec, outputs):
         class Net(torch.nn.Module):
@@ -313,7 +316,7 @@ def test_when_a_target_is_refreshed():
 
 def two_paces(every):
     """Two workers in place on private memory, each with 5 steps a round."""
-    columns = {**COLUMNS, **SCHEDULER_COLUMNS}
+    columns = {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns(NORMS)}
 
     def private(layout):
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
@@ -330,7 +333,7 @@ def two_paces(every):
 
 def act(pace, books):
     pace.start_round(np.zeros(3, np.float32))
-    books.round_done(5, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0, 0.0)
+    books.round_done(5, np.zeros(0), (0.0, 0.0, 0.0), 0, 0.0)
 
 
 def test_in_place_a_refreshment_comes_with_the_update_that_passes_the_multiple():

@@ -17,7 +17,7 @@ import numpy as np
 from asyncrl.algos.proposing import CHOICE, ProposingLearner, picked, scores
 from asyncrl.heads.cross_entropy import LEAST_DEVIATION, CrossEntropyOptions
 from asyncrl.heads.keyed_numbers import normal_at
-from asyncrl.learners.replays import ReplayUpdater
+from asyncrl.learners.replays import VALUES, ReplayUpdater
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class CrossEntropy(ProposingLearner):
     """The critics and their update. Of its counts the first are updates, the second those after which the targets followed."""
 
-    figures: ClassVar[tuple[str, ...]] = ("critic_loss", "critic_gradient_norm", "value", "skipped", *CHOICE)
+    figures: ClassVar[tuple[str, ...]] = (*VALUES, *CHOICE)
     chosen_type = CrossEntropyOptions
 
     def add_networks(self, sizes: tuple[int, int], hidden: tuple[int, ...]) -> None:

@@ -83,7 +83,7 @@ class ActorCritic(AlgorithmEntry):
 class ValueBased(AlgorithmEntry):
     """The same where the shared parameters are action values, with a target network beside them.
 
-    `implementation`: an `asyncrl.learners.value_gradients.ActionValueTargets`.
+    `implementation`: an `asyncrl.learners.value_targets.ActionValueTargets`.
     """
 
     topology = "actor_learner"

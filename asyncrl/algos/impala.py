@@ -30,6 +30,7 @@ from asyncrl.learners.hyperparameters import GradientOptions
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
 from asyncrl.learners.traces import AutogradTraces, Trace, WrittenTraces
 from asyncrl.learners.updater import OnPolicyUpdater
+from asyncrl.progress import MOMENTS, NORMS
 from asyncrl.shared.optimizers import clip_scale, norm
 from asyncrl.trajectory import Trajectory
 
@@ -97,7 +98,7 @@ class ImpalaUpdater(OnPolicyUpdater):
     """IMPALA and APPO. One update of several traces is the mean of their gradients, in the order of actors."""
 
     figures = (
-        *("policy_loss", "value_loss", "entropy", "gradient_norm", "skipped"),
+        *("policy_loss", "value_loss", "entropy", *MOMENTS, *NORMS, "skipped"),
         *("effective_samples", "ratio_mean", "ratio_max", "kl_acting", "kl_learning"),
     )
 
@@ -147,7 +148,7 @@ class ImpalaUpdater(OnPolicyUpdater):
         rate = self._rate(steps)
         scale = clip_scale(length, self._options.max_gradient_norm)
         self._rule.step((self._vector, self._statistics), self._sum, slice(None), scale, rate, int(self._counts[0]))
-        return {**figures, "gradient_norm": length, "skipped": 0.0}
+        return {**figures, "gradient_norm": length, "gradient_norm_clipped": length * scale, "skipped": 0.0}
 
 
 def _of_all(name: str, values: list[float]) -> float:

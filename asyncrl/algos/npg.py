@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from asyncrl.errors import UserError
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE, NOT_NEGATIVE, POSITIVE, PROBABILITY
 from asyncrl.heads.policy import Policy
-from asyncrl.learners.estimators import generalised_advantages, standardised
+from asyncrl.learners.estimators import generalised_advantages, moments, standardised
 from asyncrl.learners.gradients import feed_forward
 from asyncrl.learners.hyperparameters import StepOptions
 from asyncrl.learners.natural import backtrack, fisher_product, natural_step, surrogate
 from asyncrl.learners.updater import OnPolicyUpdater, draws
+from asyncrl.progress import MOMENTS
 from asyncrl.shared.optimizers import Adam
 from asyncrl.trajectory import Trajectory
 
@@ -78,7 +79,7 @@ class NpgUpdater(OnPolicyUpdater):
     """
 
     figures = (
-        *("policy_loss", "value_loss", "entropy", "gradient_norm", "kl", "improvement", "expected_improvement"),
+        *("policy_loss", "value_loss", "entropy", *MOMENTS, "gradient_norm", "kl", "improvement", "expected_improvement"),
         *("step_norm", "backtracks", "skipped"),
     )
     needs_log_prob = False
@@ -120,12 +121,14 @@ class NpgUpdater(OnPolicyUpdater):
         observation = torch.cat([torch.from_numpy(one.observation[:-1]).flatten(0, 1) for one in self._trajectories])
         action = torch.cat([torch.from_numpy(one.action.reshape(one.reward.size, -1)) for one in self._trajectories])
         advantage, target = (np.concatenate([part[i].reshape(-1) for part in parts]) for i in (0, 1))
+        fit = np.zeros(len(MOMENTS))
+        moments((target - advantage)[:, None], advantage, fit)
         self._trajectories.clear()
         if self._options.normalize_advantages:
             standardised(advantage[:, None])
         figures = self._improve_policy(observation, action, torch.from_numpy(advantage))
         figures["value_loss"] = self._fit_values(observation, torch.from_numpy(target))
-        return [figures]
+        return [{**figures, **dict(zip(MOMENTS, fit.tolist()))}]
 
     def _advantages(self, trajectory: Trajectory) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(advantage, value target) [T, E]"""

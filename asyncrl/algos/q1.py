@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from asyncrl.learners.estimators import best_values, one_step_targets
 from asyncrl.learners.hyperparameters import ValueOptions
-from asyncrl.learners.value_gradients import ActionValueTargets
+from asyncrl.learners.value_targets import ActionValueTargets
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class SacOptions(OffPolicyOptions):
 class Sac(OffPolicyLearner):
     """SAC's networks and its update. The policy gives mu [B, C] and log sigma [B, C], one after the other."""
 
-    figures: ClassVar[tuple[str, ...]] = (*CRITICS, "entropy", "temperature")
+    figures: ClassVar[tuple[str, ...]] = (*CRITICS, "entropy", "temperature", "policy_std")
     policy: Towers | Actors
 
     def __init__(
@@ -79,6 +79,7 @@ class Sac(OffPolicyLearner):
         self.policy = self.new_policy((observation_size, action_size), hidden, generator)
         self.critics = Towers(observation_size + action_size, hidden, 1, 2, generator, self.place)
         self.counts = np.zeros(1, np.int64)
+        self._newest_log_std: torch.Tensor  # [.., C], of the actions that were drawn last; for the log
         self.temperature = np.array([math.log(options.temperature), 0.0, 0.0])  # log alpha, and Adam's mean and square
         policy = self.policy.kept("policy")
         del policy["policy_target"]
@@ -104,8 +105,10 @@ class Sac(OffPolicyLearner):
         from asyncrl.heads.networks.towers import noise
 
         mean, log_std = outputs.chunk(2, -1)
+        log_std = log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH)
+        self._newest_log_std = log_std.detach()
         normal = noise(self.seed, int(self.counts[0]), stream, tuple(mean.shape), self.place)
-        return squashed(mean, log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH), normal)
+        return squashed(mean, log_std, normal)
 
     def greedy(self, observation: torch.Tensor) -> torch.Tensor:
         import torch
@@ -143,7 +146,8 @@ class Sac(OffPolicyLearner):
         entropy = -log_prob.mean().item()
         if o.tune_temperature and math.isfinite(entropy):
             self._tune(self.target_entropy - entropy)
-        return {"policy_loss": loss.item(), "policy_gradient_norm": length, "entropy": entropy, "temperature": alpha}
+        figures = {"policy_loss": loss.item(), "policy_gradient_norm": length, "entropy": entropy, "temperature": alpha}
+        return {**figures, "policy_std": self._newest_log_std.exp().mean().item()}
 
     def _tune(self, shortage: float) -> None:
         """One Adam step on log alpha, whose derivative is the entropy less its target."""

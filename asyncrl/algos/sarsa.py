@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from asyncrl.learners.estimators import one_step_targets, taken_values
 from asyncrl.learners.hyperparameters import ValueOptions
-from asyncrl.learners.value_gradients import ActionValueTargets
+from asyncrl.learners.value_targets import ActionValueTargets
 
 
 @dataclass(frozen=True)

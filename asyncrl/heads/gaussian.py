@@ -150,6 +150,11 @@ class GaussianHead(Head):
         """The option `initial_log_std` for every component [C]."""
         return np.full(self.extra_size, self._initial_log_std, np.float32)
 
+    def parameter_figures(self, vector: Floats) -> dict[str, float]:
+        """The deviation, mean over components, before exploration and bounds."""
+        log_std = vector[vector.size - self.components :]
+        return {"policy_std": float(np.exp(np.clip(log_std, LOG_STD_LOW, LOG_STD_HIGH)).mean())}
+
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         r, log_std = rounds, vector[vector.size - self.components :]
         _choose(r.policy_output, log_std, self.bounds, self.squash, r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])

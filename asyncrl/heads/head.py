@@ -185,6 +185,10 @@ class Head:
         """What its tables and caches tell of the run so far, by name, for a run's summary."""
         return {}
 
+    def parameter_figures(self, vector: Floats) -> dict[str, float]:
+        """What the head's own parameters, the last of vector [size], say of the policy by themselves, by name, for reports."""
+        return {}
+
     # Acting.
 
     def draw(self, generator: np.random.Generator, rounds: RoundArrays) -> None:

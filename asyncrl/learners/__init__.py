@@ -5,6 +5,7 @@
     rules, return_scale      the optimizer and the step size that options name; the running scale of returns
     gradients                rollout -> gradient of an actor-critic's loss
     value_gradients          rollout -> gradient of action values, with a target network
+    value_targets            what action values are drawn to
     traces                   trajectories of older policies -> gradient corrected by V-trace
     natural                  natural gradient by conjugate gradient
     updater                  the contract of a stream's learner, and the base of those without a replay

@@ -92,3 +92,18 @@ def n_step_targets(reward, ended, next_value, gamma, target):  # type: ignore[no
                 ahead = next_value[t, e]
             ahead = reward[t, e] + g * ahead
             target[t, e] = ahead
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def moments(value, error, out):  # type: ignore[no-untyped-def]
+    """Write `asyncrl.progress.MOMENTS` to out[4]: means over N of y = v + e, y^2, e and e^2; value[N, 1] = v, error[N] = e."""
+    out[:4] = 0.0
+    for n in range(error.size):
+        e = np.float64(error[n])
+        y = value[n, 0] + e
+        out[0] += y
+        out[1] += y * y
+        out[2] += e
+        out[3] += e * e
+    for i in range(4):
+        out[i] /= error.size

@@ -14,7 +14,9 @@ from asyncrl.heads.behaviour import own_share
 from asyncrl.heads.networks.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import LossRows
-from asyncrl.learners.estimators import generalised_advantages, standardised
+from asyncrl.learners.estimators import generalised_advantages, moments, standardised
+from asyncrl.progress import MOMENTS
+from asyncrl.shared.compiled import njit
 from asyncrl.trajectory import TRUNCATED, Trajectory
 
 
@@ -24,6 +26,17 @@ class Losses(NamedTuple):
     policy_loss: float
     value_loss: float
     entropy: float
+
+
+POLICY_FIGURES = (*Losses._fields, *MOMENTS)
+"""What the gradient of an actor-critic tells of a rollout, in the order of its array `figures`."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tell(policy_loss, value_loss, entropy, value, error, out):  # type: ignore[no-untyped-def]
+    """Write POLICY_FIGURES to out; value[N, 1] = v(s_n), error[N] = what it lacks to its target."""
+    out[0], out[1], out[2] = policy_loss, value_loss, entropy
+    moments(value, error, out[3:])
 
 
 class ActorCriticLoss(Protocol):
@@ -64,6 +77,7 @@ class WrittenGradient:
         self._output_weights = algorithm.output_weights
         self._policy, self._plan, self._vector, self._options = policy, policy.plan, vector, options
         self.gradient = np.zeros(policy.size, np.float32)
+        self.figures = np.zeros(len(POLICY_FIGURES))  # of the newest rollout
         self._dense, self._dense_gradient = policy.dense(vector), policy.dense(self.gradient)
         rows = steps * envs
         outputs = policy.head.policy_outputs
@@ -106,7 +120,9 @@ class WrittenGradient:
         backward(*network, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self._dense_gradient)
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         scale = 1.0 / count if options.reduction == "mean" else 1.0
-        return Losses(policy_loss, float(error @ error) * scale, entropies / count)
+        losses = Losses(policy_loss, float(error @ error) * scale, entropies / count)
+        _tell(*losses, self._value, error, self.figures)
+        return losses
 
 
 class AutogradGradient:
@@ -123,6 +139,7 @@ class AutogradGradient:
     ):
         self._policy, self._options, self._loss = policy, options, algorithm.loss
         self.gradient = np.zeros(policy.size, np.float32)
+        self.figures = np.zeros(len(POLICY_FIGURES))  # of the newest rollout
         self._vector, self._dense, self._dense_gradient = vector, policy.dense(vector), policy.dense(self.gradient)
         self._module, self._extra = policy.module(self._dense, self._dense_gradient)
         self._advantage = np.zeros((steps, envs), np.float32)
@@ -152,6 +169,8 @@ class AutogradGradient:
         total, parts = self._loss(log_prob, entropy, value, advantage, target, options, entropy_weight)
         total.backward()
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
+        values = value_grid.reshape(count, 1)
+        _tell(*Losses(**parts), values, target.numpy() - values[:, 0], self.figures)
         return Losses(**parts)
 
     def _recurrent(self, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from asyncrl.fields import COUNT, COUNT_OR_ZERO, FINITE, NOT_NEGATIVE, POSITIVE, PROBABILITY, SHARE, Range
 from asyncrl.learners.hyperparameters import StepOptions
+from asyncrl.shared.optimizers import clip_scale
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +182,9 @@ class OffPolicyLearner(ABC):
         self.errors, figures = regress(self.critics, pair, target, weight if o.priority_alpha > 0 else None, *numbers)
         figures.update(self.fit(observation, action, batch))
         figures.update(self.improve(observation))
-        return {**figures, "skipped": left_out(figures)}
+        norms = {name: value for name, value in figures.items() if name in ("critic_gradient_norm", "policy_gradient_norm")}
+        clipped = {f"{name}_clipped": length * clip_scale(length, o.max_gradient_norm) for name, length in norms.items()}
+        return {**figures, **clipped, "skipped": left_out(figures)}
 
     @abstractmethod
     def greedy(self, observation: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,8 @@ from asyncrl.trajectory import Trajectory
 DRAWS = 0x4E9
 """What a stream of random numbers is for: part of its key."""
 
-CRITICS = ("critic_loss", "critic_gradient_norm", "value", "policy_loss", "policy_gradient_norm", "skipped")
+VALUES = ("critic_loss", "critic_gradient_norm", "critic_gradient_norm_clipped", "q_mean", "q_target_mean", "skipped")
+CRITICS = (*VALUES, "policy_loss", "policy_gradient_norm", "policy_gradient_norm_clipped")
 REPLAY = ("replay_size", "age_versions", "age_versions_max", "age_steps", "age_steps_max")
 
 MOST_UPDATES = 2**53

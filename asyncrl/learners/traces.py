@@ -17,9 +17,10 @@ from asyncrl.errors import UserError
 from asyncrl.heads.networks.kernels import backward, rollout_forward, workspace_size
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
-from asyncrl.learners.estimators import standardised
+from asyncrl.learners.estimators import moments, standardised
 from asyncrl.learners.gradients import feed_forward
 from asyncrl.learners.vtrace import importance_figures, vtrace
+from asyncrl.progress import MOMENTS
 from asyncrl.trajectory import Trajectory
 
 LogProbWeights = Callable[[NDArray[np.float32], NDArray[np.float32], float, float], NDArray[np.float32]]
@@ -53,6 +54,7 @@ class WrittenTraces:
         self._log_prob, self._log_ratio = np.zeros(rows, np.float32), np.zeros(grid, np.float32)
         self._target, self._advantage = np.zeros(grid, np.float32), np.zeros(grid, np.float32)
         self._work = np.zeros(workspace_size(policy.plan, rows), np.float32)
+        self._moments = np.zeros(len(MOMENTS))
         self._knobs = np.zeros(KNOBS)
         self._knobs[TEMPERATURE], self._knobs[EPSILON] = 1.0, 0.0
 
@@ -91,8 +93,9 @@ class WrittenTraces:
         d_value = error * np.float32(-2.0 * options.value_weight * scale)
         backward(self._plan, self._dense, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self._dense_gradient)
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
+        moments(self._value, error, self._moments)
         losses = {"policy_loss": policy_loss, "value_loss": float(error @ error) * scale, "entropy": entropies * scale}
-        return {**losses, **importance_figures(since_acted)}
+        return {**losses, **dict(zip(MOMENTS, self._moments.tolist())), **importance_figures(since_acted)}
 
 
 class AutogradTraces:
@@ -106,6 +109,7 @@ class AutogradTraces:
         self._vector, self._dense, self._dense_gradient = vector, policy.dense(vector), policy.dense(self.gradient)
         self._module, self._extra = policy.module(self._dense, self._dense_gradient)
         self._target, self._advantage = np.zeros((steps, envs), np.float32), np.zeros((steps, envs), np.float32)
+        self._moments = np.zeros(len(MOMENTS))
 
     def __call__(self, trace: Trace) -> dict[str, float]:
         """As `WrittenTraces.__call__`, by torch's backpropagation."""
@@ -134,5 +138,6 @@ class AutogradTraces:
         policy_loss, value_loss = (weight * log_prob).sum(), error.square().mean()
         (policy_loss - options.entropy_weight * entropy.mean() + options.value_weight * value_loss).backward()
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
+        moments(values.reshape(-1, 1), error.detach().numpy(), self._moments)
         losses = {"policy_loss": policy_loss.item(), "value_loss": value_loss.item(), "entropy": entropy.mean().item()}
-        return {**losses, **importance_figures(since_acted)}
+        return {**losses, **dict(zip(MOMENTS, self._moments.tolist())), **importance_figures(since_acted)}

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.monitor.returns import Returns
-from asyncrl.progress import LAG_BINS, SHARES, lag_quantile
+from asyncrl.progress import LAG_BINS, MOMENTS, SHARES, lag_quantile
 from asyncrl.shared.ledger import Ledger
 
 FloatArray = NDArray[np.float64]
+
+
+SMALLEST_VARIANCE = 1e-12
+"""As a share of the mean square: less than that is rounding."""
 
 
 class Aggregate:
@@ -154,14 +158,15 @@ class Aggregate:
         rounds = self._column(change, "rounds")[:, 0] - self._column(change, "skipped")[:, 0]
         gradients = np.maximum(self._column(change, "updates")[:, 0], rounds)[(sums != 0).any(axis=0)].sum()
         named = zip(self._loss_names, sums.sum(axis=1))
-        return {f"learn/{loss}": float(total) / gradients for loss, total in named} if gradients else {}
+        return _told({loss: float(total) / gradients for loss, total in named}) if gradients else {}
 
     def _figures(self, change: FloatArray, records: FloatArray) -> dict[str, float]:
         """Means of columns that have their own ``<name>_count``; the run's largest values, ``<name>_peak``; skipped updates."""
-        report = {}
+        means = {}
         for name in self._counted_names:
             if count := self._total(change, f"{name}_count"):
-                report[f"learn/{name}"] = self._total(change, f"{name}_sum") / count
+                means[name] = self._total(change, f"{name}_sum") / count
+        report = _told(means)
         if self._total(change, "updates"):
             report |= {f"learn/{name}": float(self._column(records, f"{name}_peak").max()) for name in self._peaks}
         skipped = self._total(records, "skipped")
@@ -185,3 +190,16 @@ class Aggregate:
 
 def _finite(report: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in report.items() if math.isfinite(value)}
+
+
+def _told(means: dict[str, float]) -> dict[str, float]:
+    """Figures by their names in reports; `MOMENTS` make the mean of v(s), and 1 - Var(y - v) / Var(y) where its targets y differ at all."""
+    report = {f"learn/{name}": mean for name, mean in means.items() if name not in MOMENTS}
+    if not all(name in means for name in MOMENTS):
+        return report
+    target, target_square, residual, residual_square = (means[name] for name in MOMENTS)
+    report["learn/value_mean"] = target - residual
+    variance = target_square - target**2
+    if variance > SMALLEST_VARIANCE * target_square:
+        report["learn/explained_variance"] = 1.0 - (residual_square - residual**2) / variance
+    return report

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from asyncrl.progress import LAG_BINS
 from asyncrl.scheduler.board import Board
+from asyncrl.shared.compiled import njit
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Optimizer
 from asyncrl.shared.parameters import SharedParameters
@@ -47,12 +48,24 @@ class Ground:
     rule: UpdateRule
 
 
+@njit(cache=True)
+def _add_finite(draft, at, figures):  # type: ignore[no-untyped-def]
+    """draft[at : at + F] += figures[F], or nothing where one is not finite: a sum would stay so for ever."""
+    for i in range(figures.size):
+        if not math.isfinite(figures[i]):
+            return
+    for i in range(figures.size):
+        draft[at + i] += figures[i]
+
+
 class Books:
     """The private draft of a worker's ledger record. A pace publishes it with every round."""
 
-    def __init__(self, ledger: Ledger, worker: int):
+    def __init__(self, ledger: Ledger, worker: int, figures: Sequence[str] = ()):
+        """`figures`: names of what `round_done` is told of a round, whose columns ``<name>_sum`` follow one another."""
         self.draft = ledger.draft_of(worker)
         self._positions = {name: ledger.position(name) for name in ledger.columns}
+        self._figures_at = self._positions[f"{figures[0]}_sum"] if figures else 0
 
     def __getitem__(self, name: str) -> float:
         return float(self.draft[self._positions[name]])
@@ -65,22 +78,24 @@ class Books:
         """Overwrite a column of one number."""
         self.draft[self._positions[name]] = value
 
-    def round_done(self, steps: int, losses: Sequence[float], seconds: Sequence[float], lost: int, now: float) -> None:
-        """Count a round: its steps, (policy_loss, value_loss, entropy), seconds of (environment, act, learn), lost episodes."""
+    def round_done(self, steps: int, figures: NDArray[np.float64], seconds: Sequence[float], lost: int, now: float) -> None:
+        """Count a round: its steps, figures [F] of what was learned, seconds of (environment, act, learn), lost episodes."""
         draft, positions = self.draft, self._positions
         draft[positions["steps"]] += steps
         draft[positions["rounds"]] += 1
-        at = positions["policy_loss_sum"]
-        if math.isfinite(losses[0] + losses[1] + losses[2]):  # else every sum would stay infinite
-            draft[at] += losses[0]
-            draft[at + 1] += losses[1]
-            draft[at + 2] += losses[2]
+        _add_finite(draft, self._figures_at, figures)
         at = positions["environment_seconds"]
         draft[at] += seconds[0]
         draft[at + 1] += seconds[1]
         draft[at + 2] += seconds[2]
         draft[positions["lost_episodes"]] = lost
         draft[positions["ended"]] = now
+
+    def applied(self, length: float, scale: float) -> None:
+        """Count an update by a gradient of norm `length`, which was scaled by `scale` for it."""
+        at = self._positions["gradient_norm_sum"]
+        self.draft[at] += length
+        self.draft[at + 1] += length * scale
 
     def lag(self, lag: int) -> None:
         """Count one use of experience that was `lag` versions old."""

@@ -42,7 +42,7 @@ class Reports:
         self._ground = ground
         self._every = experiment.run.report_seconds
         self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
-        self._estate = topology.estate
+        self._estate, self._parameter_figures = topology.estate, topology.parameter_figures
         self.aggregate = Aggregate(ground.ledger, labels, updates, topology.settings)
         self._writer: Writer | None = Writer(context, folder, settings, after=int(ground.ledger.total("steps")) if resumes else None)
         self._console = Console(title, experiment.steps, labels, experiment.seconds, experiment.run.quiet)
@@ -82,7 +82,8 @@ class Reports:
             ended = float(self._ground.ledger.column(self._ground.ledger.read_all(), "ended").max())
             now = min(now, ended) if ended else now
         self.drain()
-        report = {**self.aggregate.report(now, updates), "memory/rss_mb": self._memory.read(now)}
+        of_parameters = {f"learn/{name}": value for name, value in self._parameter_figures().items()}
+        report = {**self.aggregate.report(now, updates), **of_parameters, "memory/rss_mb": self._memory.read(now)}
         if self._writer is not None:
             self._writer.send(report, self.aggregate.lag_histogram)
             for warning in self._writer.poll():

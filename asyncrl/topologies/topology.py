@@ -96,6 +96,10 @@ class Topology(Protocol):
         """What the policy's head tells of the whole run (`Head.figures`), for summary.json; by default nothing."""
         return {}
 
+    def parameter_figures(self) -> dict[str, float]:
+        """What the present parameters say of the policy by themselves (`Head.parameter_figures`), for reports; by default nothing."""
+        return {}
+
     def parts(self) -> list[int]:
         """Workers that write a part of a checkpoint themselves."""
 

@@ -26,7 +26,7 @@ from asyncrl.heads.roles import Role
 from asyncrl.processes.identity import Worker
 from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores
-from asyncrl.progress import COLUMNS, EPISODE_FIELDS
+from asyncrl.progress import COLUMNS, EPISODE_FIELDS, figure_columns
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
@@ -165,8 +165,7 @@ def common_layout(columns: dict[str, int], places: int, workers: int) -> Layout:
 
 def learner_columns(figures: Sequence[str], more: Sequence[str] = ()) -> dict[str, int]:
     """Columns of a ledger with one learner: progress, the scheduler's, `more`, and a sum for each of the algorithm's figures."""
-    own = {name: size for name, size in COLUMNS.items() if not name.endswith("_sum") or name == "lag_sum"}
-    return {**own, **SCHEDULER_COLUMNS, **dict.fromkeys(more, 1), **{f"{name}_sum": 1 for name in figures}}
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **dict.fromkeys(more, 1), **figure_columns(figures)}
 
 
 def record_of_version(ledger: Ledger, learner: int, version: int) -> NDArray[np.float64]:

@@ -107,7 +107,8 @@ def regress(
     loss = squares.mean() if weight is None else (squares * weight).mean()
     length = critics.step(loss, rate, count, longest)
     with torch.no_grad():
-        figures = {"critic_loss": loss.item(), "value": values.mean().item(), "critic_gradient_norm": length}
+        means = {"q_mean": values.mean().item(), "q_target_mean": target.mean().item()}
+        figures = {"critic_loss": loss.item(), **means, "critic_gradient_norm": length}
         return critics.place.array(errors.abs().mean(1)), figures
 
 

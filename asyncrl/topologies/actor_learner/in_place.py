@@ -87,7 +87,7 @@ class InPlacePace(Clockwork, Pace):
             ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, seen + 1)
             self.books.lag(version - self._acted_on)
             self.books.add("updates", 1)
-            self.books.add("gradient_norm_sum", length)
+            self.books.applied(length, scale)
         self.books.add("apply_seconds", time.perf_counter() - began)
         if self._target is None:
             self.ground.ledger.publish(self.worker, self.books.draft)

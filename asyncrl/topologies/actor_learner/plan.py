@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from asyncrl.algos import ALGORITHMS
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import tables_layout
+from asyncrl.learners.gradients import POLICY_FIGURES
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of
-from asyncrl.progress import COLUMNS
+from asyncrl.learners.value_gradients import VALUE_FIGURES
+from asyncrl.progress import COLUMNS, NORMS, figure_columns
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Ground, UpdateRule
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
@@ -17,11 +20,17 @@ from asyncrl.workers.plan import Task, common_layout, parking_of
 
 
 def ledger_columns(task: Task) -> dict[str, int]:
-    """Columns of the workers' ledger: progress, the scheduler's, and the observations' statistics where they are kept."""
+    """Columns of the workers' ledger: progress, the scheduler's, what the algorithm tells of its rounds (`figures`) and updates, and
+    the observations' statistics where they are kept."""
     size = task.spec.observation_size if normalises(task) else 0
     statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
     returns = SharedReturnScale.columns(task.envs_per_worker) if scales_returns(task) else {}
-    return {**COLUMNS, **SCHEDULER_COLUMNS, **statistics, **returns}
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns((*figures(task), *NORMS)), **statistics, **returns}
+
+
+def figures(task: Task) -> tuple[str, ...]:
+    """Names of what the algorithm's gradient tells of each rollout; an algorithm has no column for what it does not have."""
+    return VALUE_FIGURES if ALGORITHMS[task.algo].learns_values else POLICY_FIGURES
 
 
 def normalises(task: Task) -> bool:

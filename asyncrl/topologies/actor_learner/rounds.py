@@ -150,7 +150,7 @@ class RoundsPace(Clockwork, Pace):
             rate = rule.rate(sum(entry[self._steps] for entry in self._entries(k)))
             scale = clip_scale(length, rule.longest)
             rule.optimizer.step(target, self._mean, part, scale, rate, self._first_count + k + 1)
-            self.books.add("gradient_norm_sum", length)
+            self.books.applied(length, scale)
         self._carry_target(k, part)
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)
         ground.parking.wake_all()

@@ -55,6 +55,9 @@ class ActorLearnerTopology(Topology):
     def head_figures(self) -> dict[str, float]:
         return self._policy.head.figures()
 
+    def parameter_figures(self) -> dict[str, float]:
+        return self._policy.head.parameter_figures(self.current()[: self.size])
+
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
         plan = WorkerPlan(
             task=self.task,

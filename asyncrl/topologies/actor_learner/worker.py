@@ -19,7 +19,7 @@ from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
 from asyncrl.topologies.actor_learner.in_place import InPlacePace
-from asyncrl.topologies.actor_learner.plan import ground_of, normalises, scales_returns
+from asyncrl.topologies.actor_learner.plan import figures, ground_of, normalises, scales_returns
 from asyncrl.topologies.actor_learner.rounds import RoundsPace
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
@@ -66,7 +66,7 @@ class ActorLearner(ActingWorker):
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
-        self._books = Books(ground.ledger, index)
+        self._books = Books(ground.ledger, index, figures(self._plan.task))
         if self._return_scale is not None:
             self._return_scale.begin(self._books.draft, self._goes_on)
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
@@ -98,12 +98,11 @@ class ActorLearner(ActingWorker):
         board.stand(index, PHASE, LEARNING)
         if self._return_scale is not None:
             self._return_scale(trajectory, books.draft, pace.records())
-        losses = self._learner(trajectory, self._entropy_weight)
+        self._learner(trajectory, self._entropy_weight)
         if self._standardiser is not None:
             self._standardiser.observe(books.draft, actor.rounds.raw[1:])
         learned = time.perf_counter()
         board.stand(index, PHASE, APPLYING)
-        books.round_done(
-            self._steps_a_round, losses, (environment, acted - began - environment, learned - acted), self._ring.dropped, time.monotonic()
-        )
+        seconds = environment, acted - began - environment, learned - acted
+        books.round_done(self._steps_a_round, self._learner.figures, seconds, self._ring.dropped, time.monotonic())
         pace.finish_round(self._learner.gradient)

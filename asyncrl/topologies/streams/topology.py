@@ -94,6 +94,9 @@ class StreamTopology(Topology):
     def head_figures(self) -> dict[str, float]:
         return self._policy.head.figures()
 
+    def parameter_figures(self) -> dict[str, float]:
+        return self._policy.head.parameter_figures(self.snapshot().vector)
+
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
         learns = seat.worker == self.ground.learner
         share = WorkerPlan(
