@@ -133,7 +133,7 @@ def test_unknown_settings(name, nearest):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"steps": "many"}, "steps = many"),
+        ({"steps": "many"}, "steps = 'many'"),
         ({"algo": "A3C"}, "unknown algorithm 'A3C'; did you mean 'a3c'"),
         ({"algo": None}, "unknown algorithm None"),
         ({"algo": ["a3c"]}, r"unknown algorithm \['a3c'\]"),

@@ -29,8 +29,9 @@ class RunOptions:
     """Steps between checkpoints; 0 for one at the end only."""
     keep_checkpoints: Annotated[int, COUNT] = 3
     """How many of the newest checkpoints are kept (the best one is kept besides)."""
-    evaluate_every: Annotated[int, COUNT_OR_ZERO] = 0
-    """Steps between greedy evaluations in a process of their own; 0 for none."""
+    evaluate_every: Annotated[int | None, COUNT_OR_ZERO] = None
+    """Steps between greedy evaluations in a process of their own; 0 for none. none for a twentieth of the run, or seldomer: so that
+    they take at most 2 % of the processors' time, where workers and learner leave no core free."""
     simulator: Simulator = "auto"
     """What steps environments: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from multiprocessing import connection as mp_connection
 from multiprocessing.connection import Connection
 from typing import Any
 
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.interrupts import held, interruptible
-from asyncrl.processes.starting import start, stop_all
+from asyncrl.processes.starting import start, stop_all, usable_cores
 from asyncrl.session.reports import Reports
+from asyncrl.topologies import essential_part
 from asyncrl.topologies.players import player_of
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.evaluator import run_evaluator
@@ -22,10 +24,20 @@ MOST_DEATHS = 3
 """After so many deaths of the evaluator in a row, without an evaluation in between, the present evaluation is left out."""
 
 
+TIMES = 20
+"""Evaluations of a run whose user names no other number."""
+SHARE = 0.02
+"""Of the workers' processor time, what these may take: in `sync` all wait for the worker that is held up, so it may cost half as much
+again."""
+START_SECONDS = 1.5
+"""Processor seconds that the process takes until it can evaluate; a run that is too short for that evaluates at its end only."""
+
+
 class Evaluations:
     """Sends snapshots of the parameters to the evaluator process and receives the evaluations, one at a time.
 
-    The next snapshot is taken when the previous evaluation is done and the next is due. An evaluator that was killed is started
+    The next snapshot is taken when the previous evaluation is done and the next is due; where the user has not said how often that is,
+    also only when it can be afforded. An evaluator that was killed is started
     again and gets the same snapshot once more; after one that has raised an exception there are no further evaluations.
     """
 
@@ -40,19 +52,36 @@ class Evaluations:
         self._deaths = self._ended = 0
         self._left_out = False
         self._failed = episodes == 0
+        self._first_tick: float | None = None
+        self._spent = self._spent_by_dead = self._dearest = 0.0
         self.newest: Evaluation | None = None
 
-    def tick(self, every: int, topology: Topology, reports: Reports) -> None:
-        """Receive messages, and start an evaluation if one is due; there is one every `every` steps (0: none). Does not wait."""
+    def tick(self, every: int | None, topology: Topology, reports: Reports) -> None:
+        """Receive messages, and start an evaluation if one is due. Does not wait.
+
+        There is one every `every` steps (0: none); of None, every twentieth of the run, as far as it can be afforded.
+        """
         while self._connection is not None and self._has_news(0.0):
             self._receive(reports)
-        if not every or self._failed:
+        if every == 0 or self._failed or (every is None and not self._affordable()):
             return
+        every = every or max(self._task.target_steps // TIMES, 1)
         following = (topology.steps // every + 1) * every
         if self._left_out:
             self._next, self._left_out = following, False
         if (self._under_way is not None or topology.steps >= self._next) and self._advance(topology):
             self._next = following
+
+    def _affordable(self) -> bool:
+        """Whether an evaluation would leave the processor time of all of them within their share of what has passed."""
+        now = time.monotonic()
+        self._first_tick = self._first_tick or now
+        if self._under_way is not None:
+            return True
+        processes = self._task.workers + (essential_part(self._task.algo) is not None)
+        share = 1.0 if processes < usable_cores() else SHARE * min(processes, usable_cores())
+        cost = START_SECONDS if self._connection is None else self._dearest
+        return self._spent_by_dead + self._spent + cost <= share * (now - self._first_tick)
 
     def final(self, topology: Topology, reports: Reports) -> Evaluation | None:
         """Evaluate the final parameters and wait for the result. Raises KeyboardInterrupt if that is interrupted."""
@@ -105,6 +134,9 @@ class Evaluations:
         elif isinstance(message, Evaluation):
             self._under_way, self._sent, self._deaths = None, False, 0
             self._ended += 1
+            if self._spent:  # the first has the start of the process in it
+                self._dearest = max(self._dearest, message.processor_seconds - self._spent)
+            self._spent = message.processor_seconds
             self.newest = message
             reports.evaluated(message)
         elif isinstance(message, Failed):
@@ -129,6 +161,7 @@ class Evaluations:
         """End the process. Idempotent."""
         connection, self._connection = self._connection, None
         self._ready = self._sent = False
+        self._spent_by_dead, self._spent = self._spent_by_dead + self._spent, 0.0
         if connection is not None:
             connection.close()
             stop_all([self._process], 1.0)

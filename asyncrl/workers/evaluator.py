@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +37,8 @@ def _evaluate(make: MakePlayer, task: Task, seed: int, episodes: int, connection
         connection.send(Ready([]))
         while (snapshot := _next(connection)) is not None:
             evaluation, alone = player.play(snapshot, episodes), player.play_alone(snapshot, episodes)
-            connection.send(evaluation if alone is None else replace(evaluation, alone=alone.mean))
+            told = replace(evaluation, processor_seconds=time.process_time())
+            connection.send(told if alone is None else replace(told, alone=alone.mean))
     except Exception as error:  # noqa: BLE001 - whatever an environment raises must reach the main process
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):

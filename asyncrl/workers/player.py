@@ -43,6 +43,9 @@ class Evaluation:
     alone: float | None = None
     """Mean return of as many episodes of the head's first proposal, without the critic's choice, where `Head.can_play_alone`."""
 
+    processor_seconds: float = 0.0
+    """That the evaluator's process had taken in all when it was done."""
+
     @property
     def mean(self) -> float:
         """Mean return."""
