@@ -134,9 +134,13 @@ def tensors(batch: Any, place: Place) -> tuple[torch.Tensor, ...]:
 def fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDArray[np.float32]:
     """Numbers [N] of layers with these (inputs, outputs), one after another, a layer's weight and then its bias.
 
-    Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published.
+    Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published. A layer without inputs,
+    which is a bias alone, is 0.
     """
-    parts = [generator.uniform(-1.0, 1.0, inputs * outputs + outputs) / np.sqrt(inputs) for inputs, outputs in shapes]
+    parts = [
+        generator.uniform(-1.0, 1.0, inputs * outputs + outputs) / np.sqrt(inputs) if inputs else np.zeros(outputs)
+        for inputs, outputs in shapes
+    ]
     return np.concatenate(parts).astype(np.float32)
 
 
