@@ -42,6 +42,11 @@ class Stack:
         ones[: sum(sizes.hidden)] = 1.0
         self._one = place.tensor(ones)  # added to gamma's bias, which is cheaper than to gamma of every row
 
+    @property
+    def output(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(weights, biases) of the output layers."""
+        return self._mlp[-1]
+
     def run(self, observation: torch.Tensor, x: torch.Tensor, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Outputs [n, P, B, out] of x[n, P, B, inputs]: P points for each of B lists of actions given[j, B, A], one list a row.
 
@@ -88,7 +93,12 @@ class Actors(Learned):
         self.learn(self.first, slopes)
         for cell, slope in zip(self.cells, cell_slopes):
             self.learn(cell.layers, slope.layers)
+        self.outputs = [*self._outputs(self.first, self.cells), *self._outputs(self._target_first, self._target_cells)]
         self._shares = [place.tensor(np.full((1, length), 1.0 / length, np.float32)) for length in range(1, actors)]
+
+    @staticmethod
+    def _outputs(first: Layers, cells: list[Stack]) -> Layers:
+        return [first[-1], *(cell.output for cell in cells)]
 
     def run(self, observation: torch.Tensor) -> list[torch.Tensor]:
         """Every actor's proposal [B, A] at observation [B, S]; gradients flow to that actor alone, and not by what it was told."""
@@ -134,6 +144,7 @@ class Surrogates(Learned):
         if count:
             self._stack, _, slopes = (Stack(flat[at:], count, sizes, place) for flat in self.numbers.tensors)
             self.learn(self._stack.layers, slopes.layers)
+        self.outputs = []  # surrogates begin anew as a whole, or not
         self._shares = place.tensor((np.tri(count) / np.arange(1, count + 1)[:, None]).astype(np.float32))
 
     def run(self, observation: torch.Tensor, action: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
