@@ -13,6 +13,7 @@ from asyncrl.errors import UserError
 EXIT_CODES = {"completed": 0, "interrupted": 130, "failed": 1}
 
 Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+File = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 Env = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
 
 
