@@ -409,6 +409,7 @@ QUICK = [
     "train a3c --help",
     "train td3 --head savo --help",
     "train a3x CartPole-v1",
+    "train a3c CartPol-v1",
     "train a3c CartPole-v1 --workers 0",
     "train a3c CartPole-v1 --steps many",
     "train a3c CartPole-v1 --stepz 1",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -49,6 +51,12 @@ def test_a_kernel_calls_others_and_is_their_argument():
     assert outer(4) == 9 and applied(given, 3) == 6
     assert ready(given) is ready(given) and not isinstance(ready(given), Kernel) and given(2) == 4
     assert given.py_func.__doc__ == given.__doc__ == "Twice x." and given.__name__ == "inner"
+
+
+def test_a_kernel_travels():
+    """As a part of a user's function, before it is made and after."""
+    for _ in range(2):
+        assert pickle.loads(cloudpickle.dumps(lambda x: outer(x)))(4) == 9
 
 
 def test_later_calls_do_not_come_by_the_name():
