@@ -30,6 +30,13 @@ def check_seed(seed: int) -> None:
         raise UserError(f"seed = {seed} cannot be used (allowed: whole numbers from 0)")
 
 
+def check_run(folder: str) -> None:
+    """Raise UserError for what is no run's folder, before anything is loaded that reads one."""
+    from asyncrl.session.folder import check_folder
+
+    check_folder(folder)
+
+
 def check_writable(file: str | None) -> None:
     """Raise UserError if `file` cannot be written, to be called before a command does its work. None is accepted."""
     if file is not None and (Path(file).is_dir() or not os.access(Path(file).absolute().parent, os.W_OK)):

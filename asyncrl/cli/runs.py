@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncrl.cli.arguments import EXIT_CODES, File, Run, check_at_least_one, check_seed, check_writable, write_json
+from asyncrl.cli.arguments import EXIT_CODES, File, Run, check_at_least_one, check_run, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
 from asyncrl.fields import Simulator
 
@@ -40,6 +40,7 @@ def resume(args: list[str]) -> int:
     """Go on from the newest whole checkpoint of a run's folder."""
     given = parse(Resume, args, "asyncrl resume")
     check_at_least_one(steps=given.steps)
+    check_run(given.run)
 
     from asyncrl.api import resume as resume_run
 
@@ -70,6 +71,7 @@ def evaluate(args: list[str]) -> int:
     check_at_least_one(episodes=given.episodes)
     check_writable(given.json)
     check_seed(given.seed)
+    check_run(given.run)
 
     from asyncrl.api import evaluate as evaluate_run
 
@@ -98,6 +100,7 @@ def play(args: list[str]) -> int:
     given = parse(Play, args, "asyncrl play")
     check_at_least_one(episodes=given.episodes)
     check_writable(given.video)
+    check_run(given.run)
 
     from asyncrl.api import play as play_run
 
@@ -160,6 +163,7 @@ def landscape(args: list[str]) -> int:
     check_at_least_one(states=given.states)
     check_writable(given.out)
     check_seed(given.seed)
+    check_run(given.run)
 
     from asyncrl.landscapes.landscape import landscape as draw
     from asyncrl.landscapes.telling import told
