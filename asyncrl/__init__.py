@@ -1,7 +1,7 @@
 """asyncrl: asynchronous reinforcement learning on one multicore workstation.
 
-``train``, ``run``, ``resume``, ``load``, ``evaluate``, ``play``, ``landscape``, ``minimize``, ``worker`` and ``Experiment`` are the Python
-API; they load when first used. The environments ``asyncrl/...`` are registered with gymnasium.
+``train``, ``run``, ``resume``, ``load``, ``export``, ``evaluate``, ``play``, ``landscape``, ``minimize``, ``worker`` and ``Experiment``
+are the Python API; they load when first used. The environments ``asyncrl/...`` are registered with gymnasium.
 """
 
 from importlib import import_module
@@ -14,11 +14,26 @@ find_numba_cache()
 register_environments()
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "Minimum", "Result", "evaluate", "landscape", "load", "minimize", "play", "resume", "run", "train", "worker"]
+__all__ = [
+    "Experiment",
+    "Minimum",
+    "Result",
+    "evaluate",
+    "export",
+    "landscape",
+    "load",
+    "minimize",
+    "play",
+    "resume",
+    "run",
+    "train",
+    "worker",
+]
 
 _PLACES = {
     "Experiment": "experiment.experiment",
     "Result": "experiment.experiment",
+    "export": "session.exporting",
     "landscape": "landscapes.landscape",
     "load": "session.learned",
     "minimize": "minimization",

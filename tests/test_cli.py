@@ -403,12 +403,26 @@ def test_listed_extras_are_those_that_pip_knows(monkeypatch):
     assert {("box2d", "pip install 'asyncrl[box2d]': LunarLander-v3"), ("adroit", "installed: Hands")} <= set(extras())
 
 
-@pytest.mark.parametrize("args", ["--help", "train a3c --help", "train a3c CartPole-v1 --workers 0"])
+QUICK = [
+    "--help",
+    "list",
+    "train a3c --help",
+    "train td3 --head savo --help",
+    "train a3x CartPole-v1",
+    "train a3c CartPol-v1",
+    "train a3c CartPole-v1 --workers 0",
+    "train a3c CartPole-v1 --steps many",
+    "train a3c CartPole-v1 --stepz 1",
+    "evaluate nowhere",
+]
+
+
+@pytest.mark.parametrize("args", QUICK)
 def test_a_quick_start(tmp_path, args):
-    """Nothing that takes a second to load is loaded for help, nor to refuse a number."""
+    """Nothing that takes a moment to load is loaded for help and lists, nor to refuse a name or a number."""
     code = f"import sys\nfrom asyncrl.cli.main import main\nmain({args.split()!r})\nprint(*sys.modules, sep=chr(10), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     loaded = set(done.stderr.split("\n"))
     assert "tyro" in loaded
-    assert loaded.isdisjoint({"torch", "tensorboard", "mujoco"})
-    assert args != "--help" or loaded.isdisjoint({"numba", "numpy", "gymnasium"})
+    assert loaded.isdisjoint({"torch", "tensorboard", "mujoco", "numba", "scipy"})
+    assert args != "--help" or loaded.isdisjoint({"numpy", "gymnasium"})

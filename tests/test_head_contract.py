@@ -26,6 +26,7 @@ from asyncrl.heads import HEADS
 from asyncrl.heads.choice import AUTO, REPLAY_ROLES, made
 from asyncrl.heads.head import Head
 from asyncrl.heads.networks.compact import LAYERS
+from asyncrl.heads.networks.greedy_modules import GreedyModule
 from asyncrl.heads.networks.kernels import policy_forward, workspace_size
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy, round_arrays
@@ -34,6 +35,7 @@ from asyncrl.heads.rounds import EPSILON, KNOBS, TEMPERATURE, LossRows
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import attach_tables, restore_tables, tables_layout, tables_to_keep
 from asyncrl.heads.tower import TowerPolicy
+from asyncrl.session.learned import LearnedPolicy
 from asyncrl.session.loading import load
 from asyncrl.session.session import Session
 from asyncrl.shared.arrays import SharedArrays
@@ -42,6 +44,7 @@ from asyncrl.store.checkpoint import newest, read_part, write_part
 from asyncrl.topologies.players import player_of
 from asyncrl.topologies.streams.plan import stream_policy, updater_of, updater_type
 from asyncrl.workers.plan import task_of
+from asyncrl.workers.player import Snapshot
 
 SPACES = {
     "discrete": spaces.Discrete(3, start=5),
@@ -344,6 +347,24 @@ def test_a_search_plays_the_greedy_action(head, kind, role):
 
 
 # Probabilities and gradients.
+
+
+@every_case
+def test_an_exported_policy_acts_as_it_does_or_is_refused_in_one_line(head, kind, role):
+    """`greedy_action`, within the module that is exported, against what is played."""
+    policy = policy_of(head, kind, role)
+    vector, generator = lively(policy), np.random.default_rng(5)
+    normaliser = np.vstack([generator.normal(size=(1, 4)), generator.uniform(0.5, 2.0, (1, 4)), np.ones((1, 4))]).astype(np.float32)
+    observations = generator.standard_normal((40, 4), np.float32)
+    module = GreedyModule(policy, vector, normaliser)
+    if head.for_role(role).greedy_action is Head.greedy_action:
+        with pytest.raises(UserError, match=rf"^head '{policy.head.name}' cannot be exported: [^\n]*$"):
+            module(torch.from_numpy(observations))
+        return
+    wanted = LearnedPolicy(policy, Snapshot(vector, normaliser, 0), []).act(observations)
+    given = module(torch.from_numpy(observations)).detach().numpy()
+    assert given.dtype == wanted.dtype and len(np.unique(wanted.reshape(40, -1), axis=0)) > 1
+    np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3])

@@ -38,9 +38,10 @@ SIMULATORS = {"gymnasium", "mujoco"}
 VERSION = ("asyncrl", ("__version__",))  # may be imported from anywhere
 
 # Imports inside functions, which a reader of a file's head does not see.
-HEAVY = {"torch", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma", "ale_py"}
+HEAVY = {"torch", "numba", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma", "ale_py", "onnxruntime"}
 """Libraries that take long to load, or that not everybody has: loaded where they are first needed."""
-OURS_THAT_LOAD_TORCH = {f"asyncrl.heads.networks.{file}" for file in ("modules", "devices", "towers", "cascades", "nearest")}
+_WITH_TORCH = ("modules", "devices", "towers", "cascades", "nearest", "greedy_modules")
+OURS_THAT_LOAD_TORCH = {f"asyncrl.heads.networks.{file}" for file in _WITH_TORCH}
 """Files of ours with torch at their head, which is why whoever can do without torch loads them late."""
 LAZY = {"__main__.py", "__init__.py", "cli/"}
 """The command line: its help and its error messages come at once, and a command loads what it needs. `import asyncrl` likewise."""

@@ -14,6 +14,7 @@ from asyncrl.envs.stepping import Chooser
 from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.rounds import RoundArrays
+from asyncrl.shared.compiled import ready
 
 Choosing = Callable[[int], bool]
 """Chooses action[t, E] of the round for raw[t, E]. Returns False where an observation has a component that is not finite."""
@@ -62,7 +63,7 @@ def choosing(
 
 def _light(policy: Policy, dense: NDArray[np.float32], rounds: RoundArrays) -> Choosing:
     kernel, arguments = policy.head.light_kernel(policy.plan, dense, rounds)
-    return functools.partial(kernel, *arguments)
+    return functools.partial(ready(kernel), *arguments)
 
 
 def _by_torch(

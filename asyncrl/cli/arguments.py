@@ -13,6 +13,7 @@ from asyncrl.errors import UserError
 EXIT_CODES = {"completed": 0, "interrupted": 130, "failed": 1}
 
 Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+File = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 Env = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
 
 
@@ -27,6 +28,13 @@ def check_seed(seed: int) -> None:
     """Raise UserError if a seed is negative."""
     if seed < 0:
         raise UserError(f"seed = {seed} cannot be used (allowed: whole numbers from 0)")
+
+
+def check_run(folder: str) -> None:
+    """Raise UserError for what is no run's folder, before anything is loaded that reads one."""
+    from asyncrl.session.folder import check_folder
+
+    check_folder(folder)
 
 
 def check_writable(file: str | None) -> None:

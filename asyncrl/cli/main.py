@@ -15,7 +15,7 @@ from asyncrl.cli.arguments import EXIT_CODES
 from asyncrl.cli.bench import heads, more_wild, queues, throughput
 from asyncrl.cli.listing import list_parts
 from asyncrl.cli.parsing import complain
-from asyncrl.cli.runs import evaluate, landscape, play, resume
+from asyncrl.cli.runs import evaluate, export, landscape, play, resume
 from asyncrl.cli.train import train
 from asyncrl.errors import AsyncrlError, UserError, unknown
 from asyncrl.processes.interrupts import Interrupts
@@ -80,6 +80,7 @@ COMMANDS = {
     "resume": Command(resume, "RUN"),
     "evaluate": Command(evaluate, "RUN"),
     "play": Command(play, "RUN"),
+    "export": Command(export, "RUN FILE"),
     "landscape": Command(landscape, "RUN"),
     "bench": Command(bench, "NAME"),
     "list": Command(list_parts, ""),

@@ -1,4 +1,4 @@
-"""`asyncrl resume RUN`, `evaluate RUN`, `play RUN` and `landscape RUN`: the commands that take a run's folder."""
+"""`asyncrl resume RUN`, `evaluate RUN`, `play RUN`, `export RUN FILE` and `landscape RUN`: the commands that take a run's folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncrl.cli.arguments import EXIT_CODES, Run, check_at_least_one, check_seed, check_writable, write_json
+from asyncrl.cli.arguments import EXIT_CODES, File, Run, check_at_least_one, check_run, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
 from asyncrl.fields import Simulator
 
@@ -40,6 +40,7 @@ def resume(args: list[str]) -> int:
     """Go on from the newest whole checkpoint of a run's folder."""
     given = parse(Resume, args, "asyncrl resume")
     check_at_least_one(steps=given.steps)
+    check_run(given.run)
 
     from asyncrl.api import resume as resume_run
 
@@ -70,6 +71,7 @@ def evaluate(args: list[str]) -> int:
     check_at_least_one(episodes=given.episodes)
     check_writable(given.json)
     check_seed(given.seed)
+    check_run(given.run)
 
     from asyncrl.api import evaluate as evaluate_run
 
@@ -98,10 +100,37 @@ def play(args: list[str]) -> int:
     given = parse(Play, args, "asyncrl play")
     check_at_least_one(episodes=given.episodes)
     check_writable(given.video)
+    check_run(given.run)
 
     from asyncrl.api import play as play_run
 
     print(_line_of(play_run(given.run, video=given.video, episodes=given.episodes, **vars(given.environment))))
+    return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the greedy policy to a file for other programs: .onnx, or .pt2 for torch. Normaliser and bounds are in it."""
+
+    run: Run
+    """The run's folder."""
+    file: File
+    """File to write: policy.onnx (pip install 'asyncrl[export]'), or policy.pt2, which torch.export.load reads."""
+    checkpoint: int | None = None
+    """Steps of the checkpoint, as in its folder's name; none for the newest."""
+
+
+def export(args: list[str]) -> int:
+    """Write the greedy policy to a file for other programs."""
+    given = parse(Export, args, "asyncrl export")
+    check_writable(given.file)
+
+    from asyncrl.session.exporting import OBSERVATIONS
+    from asyncrl.session.exporting import export as export_run
+
+    made = export_run(given.run, given.file, given.checkpoint)
+    print(f"{made.file}: observation {made.observation} -> action {made.action}, of the checkpoint at step {made.steps:,}")
+    print(f"checked at {OBSERVATIONS} observations: actions differ by {made.difference:.1g} at most")
     return 0
 
 
@@ -134,6 +163,7 @@ def landscape(args: list[str]) -> int:
     check_at_least_one(states=given.states)
     check_writable(given.out)
     check_seed(given.seed)
+    check_run(given.run)
 
     from asyncrl.landscapes.landscape import landscape as draw
     from asyncrl.landscapes.telling import told

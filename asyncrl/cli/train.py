@@ -25,6 +25,7 @@ KWARGS_HELP = "Arguments of the environment, such as size=5 render=false: litera
 
 def train(args: list[str]) -> int:
     """Train, with a live table, and write a run's folder."""
+    from asyncrl.envs.ids import check_id
     from asyncrl.experiment.checks import check_experiment, check_named
     from asyncrl.experiment.experiment import Experiment
     from asyncrl.heads.options import NetworkOptions
@@ -38,6 +39,7 @@ def train(args: list[str]) -> int:
     experiment = dataclasses.replace(experiment, network=_plain(NetworkOptions, experiment.network))
     check_named(experiment.options, [word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")])
     check_experiment(experiment)
+    check_id(experiment.env)
 
     from asyncrl.api import run
 

@@ -113,6 +113,14 @@ def _needs(name: str, package: str) -> UserError:
     return UserError(f"environment {name!r} needs a package: run `pip install {wanted}`")
 
 
+def check_id(source: Any) -> None:
+    """Raise UserError for an id that nothing registers: at once, where it takes neither a module nor an environment to see it."""
+    if isinstance(source, str) and ":" not in source and "/" not in source and source not in gymnasium.registry:
+        with contextlib.suppress(error.Error):  # what is no id at all is told by who makes it
+            if parse_env_id(source)[2] is not None:
+                raise _unknown_id(source)
+
+
 def _unknown_id(name: str) -> UserError:
     module, _, short = name.rpartition(":")
     namespace, word, version = parse_env_id(short)

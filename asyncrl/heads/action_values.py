@@ -72,6 +72,9 @@ class ActionValueHead(Head):
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         return _act, (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output, r.knobs, r.noise, r.action)
 
+    def greedy_action(self, policy_output: Any) -> Any:
+        return policy_output.argmax(-1, keepdim=True)
+
     def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
         """As `Head.output_gradient`, of the chosen values; a choice that is greedy has no entropy, so its weight is not read."""
         return _output_gradient(rows.log_prob_weight, rows.policy_output, rows.action, rows.d_policy), 0.0

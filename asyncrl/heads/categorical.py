@@ -139,6 +139,11 @@ class CategoricalHead(Head):
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         return _act, (*inputs, self.sizes, r.knobs, r.noise, r.action)
 
+    def greedy_action(self, policy_output: Any) -> Any:
+        import torch
+
+        return torch.stack([scores.argmax(-1) for scores in policy_output.split(self.sizes.tolist(), -1)], -1)
+
     def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
         numbers = np.float32(entropy_weight), float(temperature)
         return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, *numbers, rows.d_policy)

@@ -94,6 +94,20 @@ class ExplicitHead(Head):
         r = rounds
         _choose(r.policy_output, self.sizes, self._how, self.bounds, r.action[t], r.bounded[t])
 
+    def greedy_action(self, policy_output: Any) -> Any:
+        import torch
+
+        if self._how == ONE_HOT and not self._box:
+            return torch.stack([scores.argmax(-1) for scores in policy_output.split(self.sizes.tolist(), -1)], -1)
+        sizes = torch.tensor(self.sizes.tolist())
+        if self._how == SIGN and not self._box:
+            return torch.where(policy_output > 0.0, sizes - 1, torch.zeros_like(sizes))
+        share = 0.5 * (torch.tanh(policy_output.double()) + 1.0)
+        if not self._box:
+            return torch.minimum((share * sizes).long(), sizes - 1)
+        low, high = torch.tensor(self.bounds.tolist(), dtype=torch.float64)
+        return (low + share * (high - low)).clamp(low, high)
+
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         return _act, (*inputs, self.sizes, self._how, self.bounds, r.action, r.bounded)

@@ -164,6 +164,17 @@ class GaussianHead(Head):
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         return _act, (*inputs, log_std, self.bounds, self.squash, r.knobs, r.noise, r.extra_noise, r.action, r.bounded)
 
+    def greedy_action(self, policy_output: Any) -> Any:
+        import torch
+
+        low, high = torch.tensor(self.bounds.tolist(), dtype=torch.float64)
+        finite = np.isfinite(self.bounds).all(0)
+        mean = policy_output.double()
+        within = torch.tanh(mean) if self.squash else mean.clamp(-1.0, 1.0)
+        width = torch.tensor(np.where(finite, self.bounds[1], 1.0) - np.where(finite, self.bounds[0], 0.0))
+        scaled = torch.where(torch.tensor(finite), low + 0.5 * (within + 1.0) * width, mean)
+        return torch.minimum(torch.maximum(scaled, low), high)
+
     def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
         at, r = vector.size - self.components, rows
         numbers = np.float32(entropy_weight), float(temperature)

@@ -2,7 +2,7 @@
 
 A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subclasses `Head` and overrides what its roles need:
 
-    every role      choose, light_kernel
+    every role      choose, light_kernel; greedy_action, without which it cannot be exported
     ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
     ACTION_VALUES   output_gradient, chosen; values, where the outputs are not the values themselves
     REPLAY          the greedy action is tanh(policy_output), P = C, and there are no parameters of its own, unless `learners` names
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
+from asyncrl.errors import UserError
 from asyncrl.heads.actions import EnvironmentActions, float32_within
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.options import HeadOptions, NetworkOptions, chosen_or_default
@@ -236,6 +237,14 @@ class Head:
         if self._single:
             return self._actions.number(rounds.action[t, e, 0])
         return self._actions.numbers(rounds.action[t, e])
+
+    def greedy_action(self, policy_output: Any) -> Any:
+        """torch: what `choose` gives at temperature 0, of policy_output[N, P] alone: choices [N, C], counted from 0, or of a Box float64
+        [N, C] within `bounds`. It is traced, for files that are run elsewhere (`asyncrl export`).
+
+        Raises UserError, as here: a head for which the outputs are not enough.
+        """
+        raise UserError(f"head {self.name!r} cannot be exported: its greedy action is more than a function of the network's outputs")
 
     # What it prefers, for pictures (`asyncrl landscape`): where `energy` says what that is.
 

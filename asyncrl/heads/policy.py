@@ -171,6 +171,10 @@ class Policy:
             extra.grad = torch.from_numpy(gradient)[at:]
         return module, extra
 
+    def greedy_action(self, output: Any) -> Any:
+        """torch: the actions of output[N, P], see `Head.greedy_action`."""
+        return self.head.greedy_action(output)
+
     def fill_tables(self, seed: int) -> None:
         """Write the first contents of the head's tables; see `Head.fill`."""
         self.head.fill(np.random.default_rng((seed, OWN_PARAMETERS, 1)))

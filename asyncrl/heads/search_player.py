@@ -30,6 +30,7 @@ from asyncrl.heads.networks.virtual_batch import fold
 from asyncrl.heads.networks.wide import WideNetwork
 from asyncrl.heads.policy import round_arrays
 from asyncrl.heads.rounds import TEMPERATURE, BoundKernel, RoundArrays
+from asyncrl.shared.compiled import ready
 
 if TYPE_CHECKING:
     from asyncrl.heads.search_policy import SearchPolicy
@@ -186,7 +187,7 @@ def _narrow_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Ac
 
         return choose
 
-    kernel, _ = _kernels(policy)
+    kernel = ready(_kernels(policy)[0])
     given = _given(policy)
 
     def act(observation: NDArray[Any], at: int = 0) -> NDArray[Any] | None:
@@ -200,7 +201,7 @@ def _deciding(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Deci
         return None
     discrete = policy.spec.action_kind == "discrete"
     kernel, action = (act_choice, None) if discrete else (_kernels(policy)[0], memory.action)
-    return Deciding(kernel, memory.orders, memory.numbers, seen, action)
+    return Deciding(ready(kernel), memory.orders, memory.numbers, seen, action)
 
 
 def _head_rounds(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> RoundArrays:
@@ -215,7 +216,8 @@ def _head_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any], rounds:
     """The head's own compiled step."""
     head, size = policy.head, policy.spec.observation_size
     give = head.environment_action
-    kernel, arguments = head.light_kernel(policy.plan, memory.numbers[memory.orders[VECTOR] :], rounds)
+    step, arguments = head.light_kernel(policy.plan, memory.numbers[memory.orders[VECTOR] :], rounds)
+    kernel = ready(step)
 
     def act(observation: NDArray[Any], at: int = 0) -> Any:
         if observation.size != size:

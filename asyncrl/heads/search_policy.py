@@ -70,10 +70,24 @@ class SearchPolicy:
         """Write the first contents of the head's tables; see `Head.fill`."""
         self.head.fill(np.random.default_rng((seed, OWN_PARAMETERS, 1)))
 
+    def dense(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What `expand` fills from vector[size], for who has no such memory yet."""
+        return np.zeros(self.network.dense_size + self.extra_size, np.float32)
+
     def expand(self, vector: NDArray[Any], dense: NDArray[np.float32]) -> None:
         """Write dense[network.dense_size + extra_size], what the kernels work on, of vector[size]."""
         self.network.expand(vector[: self.network.size], dense[: self.network.dense_size])
         dense[self.network.dense_size :] = vector[self.network.size :]
+
+    def greedy_action(self, output: Any) -> Any:
+        """torch: the actions of output[N, outputs], as `Head.greedy_action` gives them."""
+        if not self.action_bins:
+            return self.head.greedy_action(output)
+        import torch
+
+        low, high = torch.tensor(self.head.bounds.tolist(), dtype=torch.float64)
+        best = output.unflatten(-1, (self.head.components, self.action_bins)).argmax(-1)
+        return (low + best / (self.action_bins - 1) * (high - low)).clamp(low, high)
 
     def player(self) -> Player:
         """What acts, with arrays of its own."""

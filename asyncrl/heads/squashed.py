@@ -87,6 +87,13 @@ class ReplayHead(Head):
         own = (self.spread, self.log_std, self.bounds, r.knobs)
         choose_within(r.policy_output, *own, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t])
 
+    def greedy_action(self, policy_output: Any) -> Any:
+        import torch
+
+        low, high = torch.tensor(self.bounds.tolist(), dtype=torch.float64)
+        action = torch.tanh(policy_output[:, : self.components].double()).float()  # what is stored is float32
+        return (low + 0.5 * (action.double() + 1.0) * (high - low)).clamp(low, high)
+
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (plan, vector, r.work, r.normaliser, r.raw, r.observation, r.policy_output)
         own = (self.spread, self.log_std, self.bounds, r.knobs)

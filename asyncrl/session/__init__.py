@@ -6,4 +6,6 @@
     evaluations   evaluations in a process of their own
     folder        a run's folder and its experiment.json
     loading       its checkpoint, ready to be played, and what learned in it
+    learned       the policy of a checkpoint as an object, for one's own program
+    exporting     the same as a file, for other programs
 """

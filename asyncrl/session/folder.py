@@ -100,12 +100,24 @@ def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any])
     )
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise UserError for what is no run's folder."""
+    path = Path(folder) / "experiment.json"
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{str(folder)!r} is not a run's folder: there is no experiment.json in it") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{str(path)!r} can't be read: {type(error).__name__}: {error}") from None
+
+
 def read_experiment(folder: Path, env: Any = None, network_function: Any = None, trust: bool = False) -> Experiment:
     """The experiment of a run's folder, with `env` in place of the environment that it names.
 
     Raises UserError if it is no run's folder, needs a function that was not given, or names code that would be run: a folder may come
     from others, and only `trust` says that it may decide what is run.
     """
+    check_folder(folder)
     path = Path(folder) / "experiment.json"
     try:
         data = _read(path)
@@ -116,8 +128,6 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None,
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
         experiment = _rebuild(Experiment, {**settings, **made})
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{str(folder)!r} is not a run's folder: there is no experiment.json in it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} can't be read: {type(error).__name__}: {error}") from None
     for kind, given in (("env", env), ("network", network_function)):

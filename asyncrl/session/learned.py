@@ -42,15 +42,17 @@ class Chooses(Protocol):
 class LearnedPolicy:
     """The policy of a checkpoint, with its normaliser, and its memory where it is recurrent. One thread uses it at a time.
 
-    spec    the environment's spaces, as the run had them
-    steps   environment steps of the checkpoint
+    spec       the environment's spaces, as the run had them
+    steps      environment steps of the checkpoint
+    policy     its head, its network, sizes and layout
+    snapshot   the numbers of both, and the normaliser
     """
 
     def __init__(self, policy: Policy | SearchPolicy, snapshot: Snapshot, settings: list[Exploration], seed: int = 0):
         """`settings`: how the worker explores that `explore` stands for; `seed`: of every random number."""
         self.spec: EnvSpec = policy.spec
         self.steps = snapshot.steps
-        self._policy, self._snapshot, self._settings, self._seed = policy, snapshot, settings, seed
+        self.policy, self.snapshot, self._settings, self._seed = policy, snapshot, settings, seed
         set_tables(policy.head, snapshot.tables)
         self._of: dict[int, Chooses] = {}
 
@@ -78,11 +80,10 @@ class LearnedPolicy:
 
     def _chooser(self, count: int) -> Chooses:
         if count not in self._of:
-            policy = self._policy
-            if isinstance(policy, SearchPolicy):
-                self._of[count] = _Searched(policy, self._snapshot)
+            if isinstance(self.policy, SearchPolicy):
+                self._of[count] = _Searched(self.policy, self.snapshot)
             else:
-                self._of[count] = _Drawn(policy, self._snapshot, count, self._settings, self._seed)
+                self._of[count] = _Drawn(self.policy, self.snapshot, count, self._settings, self._seed)
         return self._of[count]
 
 

@@ -14,5 +14,5 @@
     journal      records that a consumer has taken since its state was last saved
     bundles      many arrays as one argument of a compiled function; of one process alone
     sum_tree     sampling in proportion to weights
-    compiled     Numba's `njit`, with signals held back while a function is compiled
+    compiled     Numba's `njit` and `intrinsic`, made when they are first called, with signals held back while a function is compiled
 """

@@ -13,28 +13,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
-from asyncrl.shared.compiled import njit
+from asyncrl.shared.compiled import intrinsic, njit
 
 _INT64_BYTES = 8
 
 
 def _word_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     """Address of element `index` of a one-dimensional C-contiguous array."""
+    from numba.core import cgutils
+
     structure = context.make_array(array_type)(context, builder, array)
     return cgutils.gep(builder, structure.data, index)
 
 
 def _check(array: Any) -> None:
+    from numba import types
+
     if not (isinstance(array, types.Array) and array.dtype == types.int64 and array.ndim == 1 and array.layout == "C"):
         raise TypeError(f"atomics need a one-dimensional contiguous int64 array, not {array}")
 
 
 @intrinsic
 def _load(typing_context, array, index):  # type: ignore[no-untyped-def]
+    from numba import types
+
     _check(array)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -46,6 +48,8 @@ def _load(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+    from numba import types
+
     _check(array)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -58,6 +62,8 @@ def _store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _add(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+    from numba import types
+
     _check(array)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -69,6 +75,8 @@ def _add(typing_context, array, index, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _swap_if(typing_context, array, index, expected, value):  # type: ignore[no-untyped-def]
+    from numba import types
+
     _check(array)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -81,6 +89,8 @@ def _swap_if(typing_context, array, index, expected, value):  # type: ignore[no-
 
 @intrinsic
 def _fence(typing_context):  # type: ignore[no-untyped-def]
+    from numba import types
+
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         builder.fence("seq_cst")
         return context.get_dummy_value()
@@ -91,29 +101,29 @@ def _fence(typing_context):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def load_acquire(array, index):  # type: ignore[no-untyped-def]
     """Load word `index` of array[N] with acquire order: what its writer stored before `store_release` is visible afterwards."""
-    return _load(array, index)  # type: ignore[call-arg]
+    return _load(array, index)
 
 
 @njit(cache=True)
 def store_release(array, index, value):  # type: ignore[no-untyped-def]
     """Store `value` in word `index` of array[N] with release order: earlier stores of this process become visible first."""
-    _store(array, index, value)  # type: ignore[call-arg]
+    _store(array, index, value)
 
 
 @njit(cache=True)
 def fetch_add(array, index, value):  # type: ignore[no-untyped-def]
     """Add `value` to word `index` of array[N] atomically; returns the value before."""
-    return _add(array, index, value)  # type: ignore[call-arg]
+    return _add(array, index, value)
 
 
 @njit(cache=True)
 def compare_and_swap(array, index, expected, value):  # type: ignore[no-untyped-def]
     """Store `value` in word `index` of array[N] if it holds `expected`, atomically; returns the value before."""
-    return _swap_if(array, index, expected, value)  # type: ignore[call-arg]
+    return _swap_if(array, index, expected, value)
 
 
 @njit(cache=True)
 def fence():  # type: ignore[no-untyped-def]
     """Full barrier: every store before it is visible before any load after it is made."""
-    _fence()  # type: ignore[call-arg]
+    _fence()
 

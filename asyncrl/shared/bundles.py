@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import carray, types
-from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
-from asyncrl.shared.compiled import njit
+from asyncrl.shared.compiled import intrinsic, njit
 
 MOST_AXES = 4
 
@@ -52,36 +50,40 @@ def bundle(arrays: Sequence[NDArray[Any]], kinds: Sequence[Kind]) -> Bundle:
 
 
 @intrinsic
-def pointer(typing_context, address, dtype):  # type: ignore[no-untyped-def]
-    """The address as a pointer to numbers of this type."""
-    kind = types.CPointer(dtype.dtype)
+def array_at(typing_context, address, shape, dtype):  # type: ignore[no-untyped-def]
+    """The C-contiguous array of this shape, a tuple, and this dtype, whose numbers lie at an address. Nobody frees them."""
+    from numba import types
+    from numba.np.arrayobj import np_cfarray
+
+    pointer, array = types.CPointer(dtype.dtype), types.Array(dtype.dtype, len(shape), "C")
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.inttoptr(arguments[0], context.get_value_type(kind))
+        place = builder.inttoptr(arguments[0], context.get_value_type(pointer))
+        return np_cfarray(context, builder, array(pointer, shape), (place, arguments[1]))
 
-    return kind(types.int64, dtype), generate
+    return array(types.int64, shape, dtype), generate
 
 
 @njit(cache=True)
 def array1(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
-    return carray(pointer(words[place, 0], dtype), (words[place, 1],), dtype)  # type: ignore[call-arg]
+    return array_at(words[place, 0], (words[place, 1],), dtype)
 
 
 @njit(cache=True)
 def array2(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n, m] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
-    return carray(pointer(words[place, 0], dtype), (words[place, 1], words[place, 2]), dtype)  # type: ignore[call-arg]
+    return array_at(words[place, 0], (words[place, 1], words[place, 2]), dtype)
 
 
 @njit(cache=True)
 def array3(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n, m, k] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
-    return carray(pointer(words[place, 0], dtype), (words[place, 1], words[place, 2], words[place, 3]), dtype)  # type: ignore[call-arg]
+    return array_at(words[place, 0], (words[place, 1], words[place, 2], words[place, 3]), dtype)
 
 
 @njit(cache=True)
 def array4(words, place, dtype):  # type: ignore[no-untyped-def]
     """The array [n, m, k, l] of this dtype at a place of words[arrays, 1 + MOST_AXES]."""
     shape = (words[place, 1], words[place, 2], words[place, 3], words[place, 4])
-    return carray(pointer(words[place, 0], dtype), shape, dtype)  # type: ignore[call-arg]
+    return array_at(words[place, 0], shape, dtype)

@@ -1,4 +1,8 @@
-"""Numba's `njit` for kernels, with two faults of its own mended.
+"""Numba's `njit` for kernels, made when they are first wanted, and with two faults of its own mended.
+
+Numba takes a quarter of a second to load, and half a millisecond for each function that it is shown, of which we have some three
+hundred. A help text needs none of them, and a policy that acts needs three. So a kernel is a name until it is called, or until another
+kernel that calls it is compiled.
 
 Numba compiles at the first call. If a signal handler raises an exception there (Ctrl-C), Numba's tables and LLVM's objects are left
 incomplete: later calls fail, and finalisers print tracebacks of their own. So signals are held back meanwhile.
@@ -13,11 +17,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
-
-from numba import njit as numba_njit
 
 from asyncrl.processes.interrupts import held
 
@@ -26,20 +30,90 @@ _IMPORTED = re.compile(rf"^\s*(?:from|import)\s+({_PACKAGE.name}[\w.]*)(?:\s+imp
 """A module, and the names that are imported of it, which may be modules too."""
 
 
+class Kernel:
+    """A function that Numba compiles, before Numba has seen it. Whatever is asked of it is asked of Numba's dispatcher, which is made then.
+
+    From then on the dispatcher itself stands under the function's name in our modules, so that later calls do not come by here. Who
+    has taken hold of a kernel before, and calls it at every step, asks `ready` for the dispatcher.
+    """
+
+    def __init__(self, function: Callable[..., Any], make: Callable[[Any], Any]):
+        functools.update_wrapper(self, function)
+        self._function, self._make = function, make
+
+    @functools.cached_property
+    def _made(self) -> Any:
+        with held():
+            made = self._make(self._function)
+        named = self._function.__name__
+        for module in _modules():
+            if vars(module).get(named) is self:
+                setattr(module, named, made)
+        return made
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._made(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        """Numba itself asks for `_numba_type_`, where a kernel is compiled that calls this one."""
+        if name.startswith("__"):  # what Python looks for, to copy or pickle it, is not the dispatcher's
+            raise AttributeError(name)
+        return getattr(self._made, name)
+
+
 def njit(**options: Any) -> Callable[[Any], Any]:
     """The decorator `numba.njit` with the same options. A signal that arrives during compilation is handled after it."""
-    decorate = numba_njit(**options)
 
-    def compiled(function: Any) -> Any:
-        dispatcher = decorate(function)
-        if hasattr(dispatcher, "_compile_for_args"):  # with NUMBA_DISABLE_JIT set it is the plain function, without this attribute
-            dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args)  # what Numba calls for new argument types
-            kept, file = getattr(dispatcher._cache, "_cache_file", None), Path(function.__code__.co_filename)
-            if kept is not None and file.is_file():  # without `cache` there is none; a notebook's function has no file
-                kept._source_stamp = contents_of(file)
-        return dispatcher
+    def make(function: Any) -> Any:
+        from numba import njit as numba_njit
 
-    return compiled
+        _make_named(function.__code__, function.__globals__)
+        return _mended(numba_njit(**options)(function), function)
+
+    return lambda function: Kernel(function, make)
+
+
+def intrinsic(function: Any) -> Any:
+    """The decorator `numba.extending.intrinsic`; the function itself imports what it needs of Numba."""
+
+    def make(function: Any) -> Any:
+        from numba.extending import intrinsic as numba_intrinsic
+
+        return numba_intrinsic(function)
+
+    return Kernel(function, make)
+
+
+def ready(kernel: Any) -> Any:
+    """Numba's dispatcher of a kernel; anything else is given back as it is."""
+    return kernel._made if isinstance(kernel, Kernel) else kernel
+
+
+def make_all() -> None:
+    """Make the dispatchers of all kernels of modules that are loaded: for a process that is forked, whose children have them then."""
+    for module in _modules():
+        for kernel in list(vars(module).values()):
+            ready(kernel)
+
+
+def _modules() -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name.startswith(f"{_PACKAGE.name}.")]
+
+
+def _make_named(code: CodeType, names: dict[str, Any]) -> None:
+    """Make the kernels that a function names: Numba looks for them among the names of its module."""
+    for name in code.co_names:
+        if isinstance(names.get(name), Kernel):
+            names[name] = ready(names[name])
+
+
+def _mended(dispatcher: Any, function: Any) -> Any:
+    if hasattr(dispatcher, "_compile_for_args"):  # with NUMBA_DISABLE_JIT set it is the plain function, without this attribute
+        dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args)  # what Numba calls for new argument types
+        kept, file = getattr(dispatcher._cache, "_cache_file", None), Path(function.__code__.co_filename)
+        if kept is not None and file.is_file():  # without `cache` there is none; a notebook's function has no file
+            kept._source_stamp = contents_of(file)
+    return dispatcher
 
 
 def _with_signals_held(compile_for: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Every process body, and what they load at first use. The fork server imports this once, for all processes of a program.
 
-The first call of any compiled function makes Numba import half of itself (and scipy.linalg), which takes longer than all the rest of
-a worker's start. A process that is forked after one call has that already.
+Kernels are shown to Numba here, and one is called: the first call of any makes Numba import half of itself (and scipy.linalg), which
+takes longer than all the rest of a worker's start. A process that is forked after that has it already.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from asyncrl.learners import replays as replays
 from asyncrl.learners import traces as traces
 from asyncrl.monitor import recorder as recorder
+from asyncrl.shared.compiled import make_all
 from asyncrl.shared.optimizers import norm
 from asyncrl.topologies import players as players
 from asyncrl.topologies.actor_learner import worker as actor_learner
@@ -24,4 +25,5 @@ from asyncrl.workers import evaluator as evaluator
 BODIES = (actor_learner, search_learner, search_worker, stream_actor, stream_learner, evaluator, players, replays, traces, recorder, torch)
 """Modules that are loaded, so that nobody takes the imports for needless ones."""
 
+make_all()
 norm(np.zeros(1, np.float32))

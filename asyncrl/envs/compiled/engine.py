@@ -14,11 +14,11 @@ from typing import Any
 import llvmlite.binding
 import mujoco
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from asyncrl.envs.compiled.arithmetic import clipped, product_and_sum
 from asyncrl.envs.compiled.simulator import Simulator, simulating
-from asyncrl.shared.bundles import pointer
+from asyncrl.shared.bundles import array_at
 
 _LIBRARIES = sorted(Path(mujoco.__file__).parent.glob("libmujoco.*"))
 """The library beside the bindings: the file that they have loaded, so it is loaded once."""
@@ -37,7 +37,7 @@ and qvel have, and their addresses. OWN: from here on the environment's own."""
 @simulating
 def vector(address, size):  # type: ignore[no-untyped-def]
     """The array [size] of float64 at an address."""
-    return carray(pointer(address, np.float64), (size,), np.float64)  # type: ignore[call-arg]
+    return array_at(address, (size,), np.float64)
 
 
 @simulating

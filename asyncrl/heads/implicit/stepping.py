@@ -26,6 +26,7 @@ from asyncrl.heads.implicit.selection import Coded, PrincipalTree, Projections
 from asyncrl.heads.implicit.selection.selection import Selection
 from asyncrl.heads.rounds import TEMPERATURE, RoundArrays
 from asyncrl.shared.bundles import Bundle, Kind, bundle
+from asyncrl.shared.compiled import ready
 
 PICKING: dict[type[Selection], tuple[Any, tuple[Kind, ...]]] = {
     Coded: (act_by_codes, CODES),
@@ -60,8 +61,8 @@ class Stepping:
         if self._indexed and self._knobs[TEMPERATURE] == 0.0:
             index = latents.selection()
             kernel, kinds = PICKING[type(index)]
-            return kernel, self._bundle(index.arguments, kinds)
-        return act_among, self._bundle((latents.latents, *self._last), AMONG)
+            return ready(kernel), self._bundle(index.arguments, kinds)
+        return ready(act_among), self._bundle((latents.latents, *self._last), AMONG)
 
     def _bundle(self, beyond: Arrays, kinds: tuple[Kind, ...]) -> Bundle:
         kept, number, at, words = self._latents.standing()

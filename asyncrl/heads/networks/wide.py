@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from asyncrl.heads.networks.compact import CompactNetwork, Layer
 from asyncrl.heads.networks.layers import dense, relu, tanh
 from asyncrl.heads.networks.structures.fast import FastProduct, pays
+from asyncrl.shared.compiled import ready
 
 
 class WideNetwork:
@@ -15,7 +16,7 @@ class WideNetwork:
 
     def __init__(self, network: CompactNetwork, activation: str):
         self._network = network
-        self._activation = {"tanh": tanh, "relu": relu}.get(activation)
+        self._activation = ready({"tanh": tanh, "relu": relu}.get(activation))
         self._parts = [_Part(layer) for layer in network.layers]
 
     @staticmethod

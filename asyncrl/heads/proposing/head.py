@@ -12,7 +12,7 @@ import numpy as np
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
-from asyncrl.heads.head import Floats
+from asyncrl.heads.head import Floats, Head
 from asyncrl.heads.networks.kernels import POLICY_ALONE, make_plan
 from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.proposing.items import Items, features_of
@@ -103,6 +103,8 @@ class ProposingHead(ReplayHead):
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
         inputs = (r.work, r.normaliser, r.raw, r.observation, r.policy_output, r.noise, r.extra_noise)
         return self.kernels[1], (plan, self.own(vector, r), *inputs, tuple(r.scratch.values()), r.action, r.bounded)
+
+    greedy_action = Head.greedy_action  # the critic picks among what is proposed
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self.items is None:

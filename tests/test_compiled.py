@@ -1,0 +1,91 @@
+"""Kernels are made when they are first wanted, and from then on they are Numba's own dispatchers."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from asyncrl.shared.compiled import Kernel, intrinsic, njit, ready
+
+
+@intrinsic
+def _doubled(typing_context, number):
+    from numba import types
+
+    def generate(context, builder, signature, arguments):
+        return builder.shl(arguments[0], context.get_constant(types.int64, 1))
+
+    return types.int64(types.int64), generate
+
+
+@njit()
+def inner(x):
+    """Twice x."""
+    return _doubled(x)
+
+
+@njit()
+def outer(x):
+    return inner(x) + 1
+
+
+@njit()
+def applied(kernel, x):
+    return kernel(x)
+
+
+def after(program: str) -> Any:
+    """What a program says in a fresh process, as JSON."""
+    return json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_kernel_calls_others_and_is_their_argument():
+    given = inner
+    assert outer(4) == 9 and applied(given, 3) == 6
+    assert ready(given) is ready(given) and not isinstance(ready(given), Kernel) and given(2) == 4
+    assert given.py_func.__doc__ == given.__doc__ == "Twice x." and given.__name__ == "inner"
+
+
+def test_a_kernel_travels():
+    """As a part of a user's function, before it is made and after."""
+    for _ in range(2):
+        assert pickle.loads(cloudpickle.dumps(lambda x: outer(x)))(4) == 9
+
+
+def test_later_calls_do_not_come_by_the_name():
+    """In every module of ours that has it by its name, there is Numba's dispatcher after the first call; before, Numba is not loaded."""
+    program = """
+import json, sys
+import numpy as np
+from asyncrl.heads.networks import kernels, layers
+from asyncrl.shared.compiled import Kernel
+def kinds():
+    return [type(module.tanh).__name__ for module in (layers, kernels)]
+before, loaded = kinds(), "numba" in sys.modules
+row = np.ones((1, 2), np.float32)
+layers.tanh(row)
+print(json.dumps([before, loaded, kinds(), float(row[0, 0]), type(layers.relu).__name__]))
+"""
+    before, loaded, later, value, other = after(program)
+    assert before == ["Kernel", "Kernel"] and not loaded
+    assert later == ["CPUDispatcher", "CPUDispatcher"] and value == pytest.approx(np.tanh(1.0), abs=1e-6)
+    assert other == "Kernel", "what is not called is not made"
+
+
+def test_the_fork_server_has_made_them_all():
+    program = """
+import json, sys
+from asyncrl.topologies import bodies
+from asyncrl.shared.compiled import Kernel
+ours = [vars(module) for name, module in sys.modules.items() if name.startswith("asyncrl.")]
+print(json.dumps([sum(isinstance(one, Kernel) for names in ours for one in names.values()), len(ours)]))
+"""
+    left, modules = after(program)
+    assert left == 0 and modules > 100
