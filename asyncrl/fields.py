@@ -92,10 +92,10 @@ class AlgorithmOptions:
         """Threads of the learner's networks."""
         return 1
 
-    def settled(self, steps: int) -> tuple[Self, list[str]]:
-        """These options without defaults that depend on the run's length, and a line for each that is not the usual one.
+    def settled(self, steps: int, environments: int) -> tuple[Self, list[str]]:
+        """These options without defaults that depend on the run's size, and a line for each that is not the usual one.
 
-        `steps`: of the whole run.
+        `steps`: of the whole run; `environments`: of all workers.
         """
         return self, []
 

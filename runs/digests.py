@@ -64,7 +64,7 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
         name = " ".join(part for part in (algo, env if isinstance(env, str) else env.__name__, label) if part)
         found[name] = (algo, env, settings)
 
-    for algo in ("a3c", "a2c", "impala", "appo", "npg"):
+    for algo in ("a3c", "a2c", "impala", "appo", "ppo", "npg"):
         for env in (DISCRETE, BOX, TwoKnobs):
             add(algo, env)
     for head in STRUCTURES:

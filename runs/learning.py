@@ -19,6 +19,7 @@ import asyncrl
 MILLION = {"steps": 1_000_000}
 HALFCHEETAH = {**MILLION, "normalize_observations": True, "initial_log_std": -0.5}
 IMPALA_CHEETAH = {**HALFCHEETAH, "t_max": 20, "batch_units": 1, "gamma": 0.98, "gae_lambda": 0.9}
+AS_SB3 = {**MILLION, "anneal": "constant", "normalize_returns": False}
 KEPT = ("evaluation_return", "return_mean_last_100", "return_best_mean_100", "return_best_steps", "steps", "seconds")
 
 
@@ -59,6 +60,11 @@ STUDIES = {
     ),
     "itt": Study(
         "a3c", ("CartPole-v1", "MountainCarContinuous-v0"), {"sync": {"head": "itt"}, "async": {"head": "itt"}}, seeds=3
+    ),
+    "ppo-cartpole": Study("ppo", ("CartPole-v1",), {"sync": {}}, seeds=10, steps=200_000),
+    "ppo": Study("ppo", ("HalfCheetah-v5", "Hopper-v5"), {"sync": MILLION}, seeds=3),
+    "ppo-as-sb3": Study(
+        "ppo", ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5"), {"sync": AS_SB3}, seeds=3, of={"CartPole-v1": {"steps": 200_000}}
     ),
     "impala-cartpole": Study("impala", ("CartPole-v1",), {"async": {}, "sync": {}}),
     "impala-halfcheetah": Study("impala", ("HalfCheetah-v5",), {"async": IMPALA_CHEETAH}),

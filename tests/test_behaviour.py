@@ -103,7 +103,7 @@ def test_mu_is_the_density_of_what_was_drawn(kind, value, space, squash, head):
         assert np.abs(spread).max() < 5.0
 
 
-@pytest.mark.parametrize("algo", ["impala", "appo"])
+@pytest.mark.parametrize("algo", ["impala", "appo", "ppo"])
 def test_settings_whose_density_nobody_knows_are_refused_where_it_is_needed(algo):
     """Noise that remembers has none for a step by itself. What is allowed is tested above."""
     assert set(ALGORITHMS[algo].explorations) == CORRECTED  # type: ignore[attr-defined]

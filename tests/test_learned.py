@@ -26,6 +26,7 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a3c recurrent": ("a3c", "Pendulum-v1", {"steps": 300, "recurrent": 8}),
     "a3c itt": ("a3c", "CartPole-v1", {"steps": 300, "head": "itt"}),
     "impala iot": ("impala", "Pendulum-v1", {"steps": 640, "head": "iot", "resample": "transition"}),
+    "ppo": ("ppo", "Pendulum-v1", {"steps": 300, "normalize_observations": True}),
     "q1": ("q1", "CartPole-v1", {"steps": 300}),
     "td3": ("td3", "Pendulum-v1", {"steps": 300, "warm_up": 100, "hidden": (16,)}),
     "sac": ("sac", "Pendulum-v1", {"steps": 300, "warm_up": 100, "hidden": (16,)}),

@@ -44,6 +44,7 @@ REPLAY = {"batch": 8, "warm_up": 20, "replay": 150, "n_step": 3, "t_max": 4}  # 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "impala": ("impala", "CartPole-v1", {"t_max": 5, "normalize_observations": True}),
     "appo": ("appo", "Pendulum-v1", {"t_max": 5}),
+    "ppo": ("ppo", "Pendulum-v1", {"t_max": 10, "minibatch": 8, "epochs": 2}),
     "npg": ("npg", "CartPole-v1", {"t_max": 10, "value_epochs": 2}),
     "ddpg": ("ddpg", "Pendulum-v1", REPLAY),
     "td3": ("td3", "Pendulum-v1", {**REPLAY, "priority_alpha": 0.6, "replay_ratio": 1.3}),

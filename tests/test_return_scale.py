@@ -129,7 +129,7 @@ def learned(algo, factor, folder):
     return arrays["vector" if "vector" in arrays else "parameters"].tobytes()
 
 
-@pytest.mark.parametrize("algo", ["a2c", "a3c", "impala", "appo", "npg"])
+@pytest.mark.parametrize("algo", ["a2c", "a3c", "impala", "appo", "ppo", "npg"])
 def test_a_run_learns_the_same_bits_in_any_unit_of_rewards(algo, tmp_path):
     assert learned(algo, 1.0, tmp_path) == learned(algo, 2.0**-7, tmp_path) == learned(algo, 2.0**7, tmp_path)
 
@@ -145,7 +145,7 @@ def test_a_run_that_is_older_than_the_scale_goes_on_without_it(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.01, 100.0])
-@pytest.mark.parametrize("algo", ["a3c", "a2c", "impala", "appo", "npg"])
+@pytest.mark.parametrize("algo", ["a3c", "a2c", "impala", "appo", "ppo", "npg"])
 def test_cartpole_is_learned_in_any_unit_of_rewards(algo, factor, tmp_path):
     def make():
         return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: factor * reward)

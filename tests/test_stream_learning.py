@@ -10,6 +10,7 @@ from running import train
 SETTINGS: dict[str, dict[str, Any]] = {
     "impala": {"steps": 60_000},
     "appo": {"steps": 40_000},
+    "ppo": {"steps": 40_000},
     "npg": {"steps": 60_000},
 }
 RANDOM = 23.0

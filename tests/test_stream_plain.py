@@ -30,7 +30,7 @@ from asyncrl.workers.plan import Task, stream
 SEED, HIDDEN = 3, (16, 16)
 CLASSIC = {"ddpg": Ddpg, "td3": Td3, "sac": Sac}
 REPLAY = {"batch": 16, "warm_up": 100, "replay": 200}
-ROUNDS = {"appo": {"t_max": 20}, "npg": {"t_max": 50}}
+ROUNDS = {"appo": {"t_max": 20}, "ppo": {"t_max": 50, "minibatch": 30}, "npg": {"t_max": 50}}
 
 
 @pytest.fixture(autouse=True, scope="module")

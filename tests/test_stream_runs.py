@@ -25,10 +25,11 @@ from asyncrl.topologies.streams.topology import StreamTopology
 
 TINY = {
     "impala": {"t_max": 10, "envs_per_worker": 2},
+    "ppo": {"t_max": 20, "minibatch": 16, "epochs": 3},
     "td3": {"hidden": (16, 16), "batch": 16, "warm_up": 40, "replay": 1000},
 }
-ENVIRONMENTS = {"impala": "CartPole-v1", "td3": "Pendulum-v1"}
-ANNEALED = {"impala": "epsilon:0.1@1000", "td3": "gaussian:0.1+epsilon:0.1@1000"}
+ENVIRONMENTS = {"impala": "CartPole-v1", "ppo": "CartPole-v1", "td3": "Pendulum-v1"}
+ANNEALED = {"impala": "epsilon:0.1@1000", "ppo": "epsilon:0.1@1000", "td3": "gaussian:0.1+epsilon:0.1@1000"}
 OTHERS = {"npg": {"t_max": 10}, "ddpg": TINY["td3"], "sac": TINY["td3"]}
 """Of these only what is refused is looked at here."""
 
@@ -86,8 +87,8 @@ def test_a_schedule_of_modes_goes_through(tmp_path):
 
 @pytest.mark.parametrize("algo", TINY)
 def test_a_resumed_run_continues_with_the_same_bits(tmp_path, algo):
-    whole = stream(tmp_path, algo, steps=800, anneal="constant") if algo == "impala" else stream(tmp_path, algo, steps=800)
-    settings = {"anneal": "constant"} if algo == "impala" else {}
+    settings = {} if algo == "td3" else {"anneal": "constant"}
+    whole = stream(tmp_path, algo, steps=800, **settings)
     half = stream(tmp_path, algo, steps=400, **settings)
     second = resume(half.folder, steps=800)
     ours, theirs = learned(second), learned(whole)
@@ -137,7 +138,7 @@ def check_replay(arrays: dict[str, Any]) -> None:
     assert np.isfinite(floats).all()
 
 
-LONG = {"impala": 2400, "td3": 1000}
+LONG = {"impala": 2400, "ppo": 2400, "td3": 1000}
 """Steps in which a few learners can be killed, one after the other."""
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos.a3c import A3C, A3COptions
-from asyncrl.algos.impala import AppoOptions, ImpalaOptions, ImpalaUpdater, log_prob_weights
+from asyncrl.algos.appo import AppoOptions
+from asyncrl.algos.impala import ImpalaOptions, ImpalaUpdater, log_prob_weights
 from asyncrl.algos.npg import NpgOptions, NpgUpdater
 from asyncrl.algos.td3 import Td3Options, Td3Updater
 from asyncrl.envs import GymnasiumStepping, make_env, spec_of

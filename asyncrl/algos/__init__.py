@@ -3,7 +3,8 @@
     entries           what a line of `ALGORITHMS` says, for each kind of algorithm
     a3c               every worker acts and updates; synchronous as a2c
     q1, sarsa, nq     the same with action values and a target network: one-step Q, one-step Sarsa, n-step Q
-    impala            actors -> rings -> learner, on trajectories (also appo)
+    impala            actors -> rings -> learner, on trajectories
+    appo              the same with clipped epochs; synchronous with the field's numbers as ppo
     npg               natural policy gradient, in sync
     ddpg, td3, sac    actors -> rings -> learner, with a replay
     es, tres, ars, nes, cem, cma_es   black-box search
@@ -17,7 +18,7 @@ from asyncrl.algos.entries import ActorCritic, AlgorithmEntry, BlackBox, Replaye
 from asyncrl.errors import UserError, unknown
 
 _DRAWN = ("temperature", "epsilon", "subset")
-_IMPALA, _TANH = "impala:Impala", "deterministic"
+_APPO, _TANH = "appo:Appo", "deterministic"
 
 ALGORITHMS: dict[str, AlgorithmEntry] = {
     entry.name: entry
@@ -27,8 +28,9 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
         ValueBased("q1", "asynchronous one-step Q-learning with a target network", "q1:Q1"),
         ValueBased("sarsa", "asynchronous one-step Sarsa with a target network", "sarsa:Sarsa"),
         ValueBased("nq", "asynchronous n-step Q-learning with a target network", "nq:Nq"),
-        Streamed("impala", "actors, rings and one learner, corrected by V-trace", _IMPALA, explorations=_DRAWN),
-        Streamed("appo", "the same with clipped epochs on each batch, as in PPO", _IMPALA, options="AppoOptions", explorations=_DRAWN),
+        Streamed("impala", "actors, rings and one learner, corrected by V-trace", "impala:Impala", explorations=_DRAWN),
+        Streamed("appo", "the same with clipped epochs on each batch, as in PPO", _APPO, explorations=_DRAWN),
+        Streamed("ppo", "appo in sync on shuffled minibatches, the field's PPO", _APPO, "sync", options="PpoOptions", explorations=_DRAWN),
         Streamed("npg", "natural policy gradient by conjugate gradient, in sync", "npg:Npg", "sync", modes=("sync",), explorations=()),
         Replayed("ddpg", "deterministic policy gradient from a replay", "ddpg:Ddpg", head=_TANH, default_explore="ou:0.2"),
         Replayed("td3", "twin delayed deterministic policy gradient from a replay", "td3:Td3", head=_TANH, default_explore="gaussian:0.1"),

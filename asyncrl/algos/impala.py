@@ -1,12 +1,12 @@
-"""IMPALA: an actor-critic that corrects for the age of its experience by V-trace (Espeholt and others 2018); APPO besides.
+"""IMPALA: an actor-critic that corrects for the age of its experience by V-trace (Espeholt and others 2018).
 
 Actors act on versions of the policy and hand trajectories, with the log-probabilities mu of what they drew, to one learner.
 Its loss for N steps is
 
     L = 1/N * sum over n of  - log pi(a_n | s_n) A_n  -  beta H(pi(. | s_n))  +  c (v_n - V(s_n))^2
 
-with the targets v and the advantages A of `asyncrl.learners.vtrace`, taken as constants. With several epochs (APPO), the first
-term is PPO's clipped surrogate  - min(r A, clip(r, 1 - e, 1 + e) A),  r = pi / pi at the batch's first epoch. Targets and
+with the targets v and the advantages A of `asyncrl.learners.vtrace`, taken as constants. With several epochs, as APPO has them, the
+first term is PPO's clipped surrogate  - min(r A, clip(r, 1 - e, 1 + e) A),  r = pi / pi at the batch's first epoch. Targets and
 advantages are made anew in each epoch, from the new values; their importance ratios stay those of the first epoch's policy, since
 r is what has changed after it.
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ from asyncrl.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class ImpalaOptions(GradientOptions):
-    """Options of IMPALA and APPO."""
+    """Options of IMPALA, which are APPO's and PPO's too."""
 
     t_max: Annotated[int, COUNT] = 32
     """Steps of each environment in a trajectory."""
@@ -67,20 +67,6 @@ class ImpalaOptions(GradientOptions):
     """Divide rewards by a running scale of the discounted returns, the same for all workers: so their unit does not matter."""
 
 
-@dataclass(frozen=True)
-class AppoOptions(ImpalaOptions):
-    """Options of APPO: IMPALA with several clipped epochs on each batch."""
-
-    epochs: Annotated[int, COUNT] = 4
-    """Updates made from each batch, all but the first with clipped ratios."""
-    optimizer: Literal["rmsprop", "adam", "sgd"] = "adam"
-    """Rule of the update."""
-    learning_rate: Annotated[float, POSITIVE] = 3e-4
-    """Step size at the start."""
-    value_learning_rate: Annotated[float, POSITIVE] = 3e-3
-    """Step size at the start of what v(s) alone depends on: larger, so that the policy does not outrun its critic."""
-
-
 def log_prob_weights(
     advantage: NDArray[np.float32], log_ratio: NDArray[np.float32], clip_range: float, scale: float
 ) -> NDArray[np.float32]:
@@ -95,9 +81,9 @@ def log_prob_weights(
 
 
 class ImpalaUpdater(OnPolicyUpdater):
-    """IMPALA and APPO. One update of several traces is the mean of their gradients, in the order of actors."""
+    """IMPALA. One update of several traces is the mean of their gradients, in the order of actors."""
 
-    figures = (
+    figures: tuple[str, ...] = (
         *("policy_loss", "value_loss", "entropy", *MOMENTS, *NORMS, "skipped"),
         *("effective_samples", "ratio_mean", "ratio_max", "kl_acting", "kl_learning"),
     )
@@ -126,12 +112,15 @@ class ImpalaUpdater(OnPolicyUpdater):
         """One update for each epoch, or none without units."""
         if not self._traces:
             return []
-        if self._returns is not None:
-            for trace in self._traces:
-                trace.trajectory = self._returns.scaled(trace.trajectory)
+        self._scale_rewards()
         epochs = [self._epoch(steps) for _ in range(self._options.epochs)]
         self._traces.clear()
         return epochs
+
+    def _scale_rewards(self) -> None:
+        if self._returns is not None:
+            for trace in self._traces:
+                trace.trajectory = self._returns.scaled(trace.trajectory)
 
     def _epoch(self, steps: int) -> dict[str, float]:
         self._sum[:] = 0.0
@@ -140,15 +129,18 @@ class ImpalaUpdater(OnPolicyUpdater):
             all_figures.append(self._gradient_of(trace))
             self._sum += self._gradient_of.gradient
         self._sum /= np.float32(len(self._traces))
-        length = norm(self._sum)
         figures = {name: _of_all(name, [one[name] for one in all_figures]) for name in all_figures[0]}
+        return {**figures, **self._step(self._sum, self._rate(steps))}
+
+    def _step(self, gradient: NDArray[np.float32], rate: float) -> dict[str, float]:
+        """Descend along gradient [N], scaled down to the largest norm, or leave out one that is not finite; returns figures."""
+        length = norm(gradient)
         if not np.isfinite(length):
-            return {**figures, "skipped": 1.0}
+            return {"skipped": 1.0}
         self._counts += 1
-        rate = self._rate(steps)
         scale = clip_scale(length, self._options.max_gradient_norm)
-        self._rule.step((self._vector, self._statistics), self._sum, slice(None), scale, rate, int(self._counts[0]))
-        return {**figures, "gradient_norm": length, "gradient_norm_clipped": length * scale, "skipped": 0.0}
+        self._rule.step((self._vector, self._statistics), gradient, slice(None), scale, rate, int(self._counts[0]))
+        return {"gradient_norm": length, "gradient_norm_clipped": length * scale, "skipped": 0.0}
 
 
 def _of_all(name: str, values: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Defaults that depend on how long a run is planned to be, or on its environment: settled once, as it begins, and written down with
+"""Defaults that depend on how large a run is planned to be, or on its environment: settled once, as it begins, and written down with
 its other settings.
 
 So a run that is resumed with more steps keeps what it began with.
@@ -19,7 +19,7 @@ def settled(experiment: Experiment) -> tuple[Experiment, list[str]]:
     What the user has named stays as it is.
     """
     steps = experiment.steps
-    options, notes = experiment.options.settled(steps)
+    options, notes = experiment.options.settled(steps, experiment.workers * experiment.envs_per_worker)
     if is_game(experiment.env) and options.has("reward_clip") and options.reward_clip is None and options.reward_scale:
         options = dataclasses.replace(options, reward_clip=abs(options.reward_scale))
     experiment = dataclasses.replace(experiment, options=options)

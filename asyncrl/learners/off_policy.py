@@ -85,7 +85,7 @@ class OffPolicyOptions(StepOptions):
             return self.warm_up
         return self.usual_warm_up if (steps - self.usual_warm_up) * self.replay_ratio >= 1 else steps // 10
 
-    def settled(self, steps: int) -> tuple[Self, list[str]]:
+    def settled(self, steps: int, environments: int) -> tuple[Self, list[str]]:
         """With the warm-up of a run of so many steps, and a line where it is shorter than the usual one."""
         if self.warm_up is not None:
             return self, []

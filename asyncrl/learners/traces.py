@@ -8,7 +8,7 @@ clip_range, entropy_weight, value_weight, normalize_advantages.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,14 @@ class Trace:
         self.first: NDArray[np.float32] | None = None
 
 
+class Judged(NamedTuple):
+    """What a critic makes of a trace: value, target and advantage, all [T, E], which stay until the next trace is judged."""
+
+    value: NDArray[np.float32]
+    target: NDArray[np.float32]
+    advantage: NDArray[np.float32]
+
+
 class WrittenTraces:
     """The gradient for the compiled MLP, written out. Equal to that of `AutogradTraces` up to rounding (a test)."""
 
@@ -60,6 +68,15 @@ class WrittenTraces:
 
     def __call__(self, trace: Trace) -> dict[str, float]:
         """Overwrite `gradient` with that of the loss of this trace at the present parameters; returns figures."""
+        steps, envs = trace.trajectory.reward.shape
+        self.judge(trace)
+        since_acted = self._log_prob.reshape(steps, envs) - trace.acted
+        if self._options.normalize_advantages:
+            standardised(self._advantage)
+        return self._backward(trace, steps * envs, since_acted)
+
+    def judge(self, trace: Trace) -> Judged:
+        """What the present parameters make of this trace. The first time, that is the policy from which ratios count."""
         trajectory, rows, options = trace.trajectory, self._rows, self._options
         steps, envs = trajectory.reward.shape
         count, observation = steps * envs, trajectory.observation
@@ -71,21 +88,18 @@ class WrittenTraces:
         )
         rows.action = trajectory.action.reshape(count, -1)
         self._policy.head.log_prob(rows.policy_output, self._dense, rows.action, self._knobs, self._log_prob)
-        since_acted = self._log_prob.reshape(steps, envs) - trace.acted
         if trace.first is None:
             trace.first = self._log_prob.copy()
         self._log_ratio[:] = trace.first.reshape(steps, envs) - trace.acted if options.correction else 0.0
         value = self._value.reshape(steps, envs)
         estimates = (trajectory.reward, value, self._next_value, ended, self._log_ratio)
         vtrace(*estimates, options.gamma, options.gae_lambda, options.rho_bar, options.c_bar, self._target, self._advantage)
-        if options.normalize_advantages:
-            standardised(self._advantage)
-        return self._backward(trace, count, observation[:steps].reshape(count, -1), since_acted)
+        return Judged(value, self._target, self._advantage)
 
-    def _backward(self, trace: Trace, count: int, inputs: NDArray[Any], since_acted: NDArray[np.float32]) -> dict[str, float]:
+    def _backward(self, trace: Trace, count: int, since_acted: NDArray[np.float32]) -> dict[str, float]:
         rows, options = self._rows, self._options
         assert trace.first is not None
-        scale = 1.0 / count
+        scale, inputs = 1.0 / count, trace.trajectory.observation[:-1].reshape(count, -1)
         advantage, error = self._advantage.reshape(count), (self._target - self._value.reshape(self._target.shape)).reshape(count)
         rows.log_prob_weight[:] = self._weights(advantage, self._log_prob - trace.first, options.clip_range, scale)
         coefficient = -options.entropy_weight * scale
@@ -115,29 +129,46 @@ class AutogradTraces:
         """As `WrittenTraces.__call__`, by torch's backpropagation."""
         import torch
 
-        self._policy.expand(self._vector, self._dense)
         self._dense_gradient[:] = 0.0  # through the flat vector: the parameters' .grad are views of it
         trajectory, options = trace.trajectory, self._options
-        grid = trajectory.reward.shape
-        output, value, next_value = feed_forward(self._module, trajectory)
-        action = torch.from_numpy(trajectory.action.reshape(trajectory.reward.size, -1))
-        log_prob, entropy = self._policy.head.log_prob_and_entropy(output, self._extra, action)
+        log_prob, entropy, value = self._forward(trace)
         now = log_prob.detach().numpy()
-        since_acted = now.reshape(grid) - trace.acted
-        if trace.first is None:
-            trace.first = now.copy()
-        ratio = trace.first.reshape(grid) - trace.acted if options.correction else np.zeros_like(since_acted)
-        values = value.detach().numpy().reshape(grid)
-        estimates = (trajectory.reward, values, next_value, trajectory.ended, ratio)
-        vtrace(*estimates, options.gamma, options.gae_lambda, options.rho_bar, options.c_bar, self._target, self._advantage)
+        since_acted = now.reshape(trajectory.reward.shape) - trace.acted
         if options.normalize_advantages:
             standardised(self._advantage)
+        assert trace.first is not None
         scale = 1.0 / trajectory.reward.size
         weight = torch.from_numpy(self._weights(self._advantage.reshape(-1), now - trace.first, options.clip_range, scale))
         error = torch.from_numpy(self._target.reshape(-1)) - value
         policy_loss, value_loss = (weight * log_prob).sum(), error.square().mean()
         (policy_loss - options.entropy_weight * entropy.mean() + options.value_weight * value_loss).backward()
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
-        moments(values.reshape(-1, 1), error.detach().numpy(), self._moments)
+        moments(value.detach().numpy().reshape(-1, 1), error.detach().numpy(), self._moments)
         losses = {"policy_loss": policy_loss.item(), "value_loss": value_loss.item(), "entropy": entropy.mean().item()}
         return {**losses, **dict(zip(MOMENTS, self._moments.tolist())), **importance_figures(since_acted)}
+
+    def judge(self, trace: Trace) -> Judged:
+        """As `WrittenTraces.judge`."""
+        import torch
+
+        with torch.no_grad():
+            value = self._forward(trace)[2]
+        return Judged(value.numpy().reshape(trace.trajectory.reward.shape), self._target, self._advantage)
+
+    def _forward(self, trace: Trace) -> tuple[Any, Any, Any]:
+        """(log_prob, entropy, value), tensors [N]; targets and advantages are written."""
+        import torch
+
+        self._policy.expand(self._vector, self._dense)
+        trajectory, options = trace.trajectory, self._options
+        grid = trajectory.reward.shape
+        output, value, next_value = feed_forward(self._module, trajectory)
+        action = torch.from_numpy(trajectory.action.reshape(trajectory.reward.size, -1))
+        log_prob, entropy = self._policy.head.log_prob_and_entropy(output, self._extra, action)
+        if trace.first is None:
+            trace.first = log_prob.detach().numpy().copy()
+        ratio = trace.first.reshape(grid) - trace.acted if options.correction else np.zeros_like(trace.acted)
+        values = value.detach().numpy().reshape(grid)
+        estimates = (trajectory.reward, values, next_value, trajectory.ended, ratio)
+        vtrace(*estimates, options.gamma, options.gae_lambda, options.rho_bar, options.c_bar, self._target, self._advantage)
+        return log_prob, entropy, value
