@@ -108,6 +108,7 @@ def test_it_is_evaluated_and_played_as_it_was(tmp_path):
         ({"n_actors": 1.5}, "n_actors = 1.5"),
         ({"n_actors": 101}, "allowed: whole numbers from 1 to 100"),
         ({"summary": 0}, "summary = 0"),
+        ({"pooling": "max", "summariser": "lstm"}, "pooling = max cannot be used with summariser = lstm (allowed: mean)"),
         ({"pooling": "median"}, "unknown pooling 'median'; did you mean 'mean'? (allowed: mean, max)"),
         ({"explore_on": "all"}, "unknown explore_on 'all' (allowed: proposals, chosen, both)"),
         ({"env": "CartPole-v1"}, "head 'savo' needs features of the 2 actions"),

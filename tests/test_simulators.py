@@ -23,8 +23,12 @@ from asyncrl.envs.compiled.registry import SIMULATORS, why_not
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
 from asyncrl.errors import UserError
+from asyncrl.heads import HEADS
+from asyncrl.heads.implicit.options import ImplicitOptions, TwoTowerOptions
+from asyncrl.heads.implicit.table import SLOTS
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
+from asyncrl.heads.search_player import HeadDeciding
 from asyncrl.heads.search_policy import SearchPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
@@ -338,6 +342,75 @@ def test_episodes_are_those_of_the_environment(name, head, options, bins, limit)
         episodes = [runner.run(seed, limit, observed) for seed in range(3)]
         played.append((episodes, observed.count, observed.mean.tolist(), observed.square.tolist()))
     assert played[0] == played[1]
+
+
+def played_by_head(policy, vector, name, compiled, beat=lambda: None):
+    """Two episodes of a head's own steps, the second one with other parameters, and what was observed."""
+    player, checked, observed = policy.player(), CheckedEnvironment(make_env(name), policy.spec), Observed(policy.spec.observation_size)
+    kind = CompiledEpisodeRunner if compiled else EpisodeRunner
+    assert isinstance(player.deciding, HeadDeciding)
+    runner = kind(checked, player.deciding if compiled else player, beat, False)
+    episodes = []
+    for seed, parameters in enumerate((vector, vector[::-1].copy())):
+        player.set(parameters)
+        episodes.append(runner.run(seed, 300, observed))
+    return episodes, observed.count, observed.mean.tolist(), observed.square.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "options"),
+    [
+        ("HalfCheetah-v5", "explicit", {}),
+        ("CartPole-v1", "explicit", {"encoding": "one-hot"}),
+        ("CartPole-v1", "itt", {"encoding": "one-hot"}),
+        ("HalfCheetah-v5", "itt", {"set_size": 50}),
+        ("Pendulum-v1", "itt", {"set_size": 50, "resample": "subset", "subset": 9}),
+        ("Pendulum-v1", "itt", {"set_size": 50, "resample": "iteration"}),
+        ("HalfCheetah-v5", "itt", {"set_size": 50, "resample": "transition"}),
+        ("HalfCheetah-v5", "itt", {"set_size": 3000, "selection": "projections", "scanned": 64}),
+        ("HalfCheetah-v5", "itt", {"set_size": 3000, "selection": "principal-tree", "scanned": 64}),
+        ("HalfCheetah-v5", "iot", {"set_size": 50}),
+        ("Acrobot-v1", "iot", {}),
+    ],
+)
+def test_episodes_of_a_heads_own_steps_are_those_of_the_environment(name, head, options):
+    played = []
+    for compiled in (False, True):
+        policy = SearchPolicy(spec_of(make_env(name)), head, NetworkOptions(head_options=HEADS[head].options_type(**options)))
+        policy.fill_tables(3)
+        played.append(played_by_head(policy, policy.initial(1), name, compiled))
+    assert played[0] == played[1]
+    assert played[0][1] > 1
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_latents_that_others_take_away_during_an_episode(announced):
+    """Between parts of an episode others ask for the latents of so many parameters that no slot of the table is left."""
+    name, played = "HalfCheetah-v5", []
+    for others in (0, SLOTS + 1):
+        options = NetworkOptions(head_options=TwoTowerOptions(set_size=50))
+        policy, taker = (SearchPolicy(spec_of(make_env(name)), "itt", options) for _ in range(2))
+        policy.fill_tables(3)
+        policy.head.attach_caches({n: np.zeros(shape, kind) for n, (shape, kind) in policy.head.cache_layout().items()})
+        taker.head.attach(policy.head.tables)
+        taker.head.attach_caches(policy.head.caches)
+        if announced:
+            policy.head.announce(policy.initial(1))
+
+        def beat(taker=taker, others=others):
+            for seed in range(2, 2 + others):
+                taker.head.announce(taker.initial(seed))
+                taker.head._latents.of(taker.initial(seed)[-taker.head.extra_size :])
+
+        played.append(played_by_head(policy, policy.initial(1), name, True, beat))
+    assert played[0] == played[1]
+
+
+def test_what_refines_is_stepped_by_the_environment():
+    policy = SearchPolicy(spec_of(make_env("Pendulum-v1")), "iot", NetworkOptions(head_options=ImplicitOptions(selection="refine")))
+    policy.fill_tables(3)
+    assert policy.why_not_compiled() == "head 'iot' does more than one compiled call a step"
+    assert policy.player().deciding is None
 
 
 @pytest.mark.parametrize("kind", [GymnasiumStepping, CompiledStepping])

@@ -171,6 +171,26 @@ def test_a_category_of_the_callers_script(tmp_path):
     assert "raised Own: this and that" in done.stdout, (done.stdout, done.stderr)
 
 
+def test_the_module_of_a_category_may_warn_when_it_is_imported(tmp_path):
+    """As the library `cma` does without matplotlib. A child imports it to know the category, before any filter is in force."""
+    (tmp_path / "module.py").write_text("import warnings\n\nclass Own(UserWarning): ...\n\nwarnings.warn('imported')\n")
+    program = """
+        import pickle, subprocess, sys, warnings
+        from asyncrl.processes.surroundings import Surroundings
+        if len(sys.argv) > 1:
+            pickle.load(sys.stdin.buffer).put_up()
+        else:
+            warnings.simplefilter("ignore")
+            import module
+            warnings.simplefilter("default", module.Own)
+            subprocess.run([sys.executable, __file__, "child"], input=pickle.dumps(Surroundings.of_caller()), check=True)
+        """
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(program))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_new_fork_server_changes_nothing(monkeypatch):
     from test_deaths import fork_server
 

@@ -11,40 +11,94 @@ from numba import types
 from asyncrl.actors.episodes import Episode, EpisodeRunner, Observed
 from asyncrl.envs.checked import CheckedEnvironment
 from asyncrl.envs.compiled.registry import simulator_of, time_limit
-from asyncrl.envs.compiled.rounds import NOT_FINITE, PLAYING, RETURN, STEPS, play_greedily
+from asyncrl.envs.compiled.rounds import MOVED, NOT_FINITE, PLAYING, RETURN, STEPS, play_by_head, play_greedily
 from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import Hopeless
-from asyncrl.heads.search_player import Deciding, Player
-from asyncrl.shared.calling import STEPPED, address_of
+from asyncrl.heads.search_player import Deciding, HeadDeciding, Player
+from asyncrl.shared.calling import STEPPED, address_of, returned_by
+
+
+class _Simulated:
+    """One simulated environment, and the episode under way in it."""
+
+    def __init__(self, environment: CheckedEnvironment):
+        self.simulator = one = simulator_of(environment.environment)
+        spec, limit = environment.spec, time_limit(environment.environment)
+        self.limit = 0 if limit is None else int(limit._max_episode_steps)
+        self.discrete = spec.action_kind == "discrete"
+        self.told, self.observation = np.zeros(2), np.zeros(spec.observation_size, spec.observation_dtype)
+        self.chosen = np.zeros(max(spec.action_size, 1), np.float32)
+        self.arguments = one.words, one.numbers, self.told, self.observation, self.chosen
+        stepped = one.words, one.numbers, self.chosen, self.observation
+        self.address = address_of(type(one).simulate, stepped, STEPPED)
+
+
+class _Decisions:
+    """Plays by a kernel of `asyncrl.heads.decisions`."""
+
+    def __init__(self, simulated: _Simulated, deciding: Deciding):
+        self.seen, one = deciding.seen, simulated
+        memory = deciding.orders, deciding.numbers, deciding.seen
+        action = one.chosen if deciding.action is None else deciding.action
+        returned = types.int64 if one.discrete else types.boolean
+        self._addresses = address_of(deciding.kernel, (one.observation, 0, *memory), returned), one.address
+        self._discrete, self._limit, self._rest = one.discrete, one.limit, (*one.arguments, action, *memory)
+        self.part(0)  # no step: it is compiled, or loaded, now
+
+    def part(self, most: int) -> int:
+        """So many steps of an episode, or fewer where it ends, from row 0 of `seen` on."""
+        return int(play_greedily(*self._addresses, self._discrete, most, self._limit, *self._rest))
+
+
+class _HeadDecisions:
+    """Plays by a head's own kernel, which is bound anew where what it reads is another's by now."""
+
+    def __init__(self, simulated: _Simulated, deciding: HeadDeciding):
+        rounds, one = deciding.rounds, simulated
+        self.seen, self._bind, self._one = deciding.seen, deciding.bind, one
+        self._rest = (*one.arguments, deciding.seen, rounds.action, rounds.bounded)
+        self._is_bound = False
+
+    def part(self, most: int) -> int:
+        """As `_Decisions.part`."""
+        told, before = self._one.told, self._one.told[STEPS]
+        if not self._is_bound:
+            self._bound_to(False)
+        came = self._play(0, most)
+        while came == MOVED:
+            reached = told[STEPS]
+            self._bound_to(False)
+            came = self._play(int(reached - before), most)
+            if came == MOVED and told[STEPS] == reached:
+                self._bound_to(True)
+                came = self._play(int(reached - before), most)
+        return came
+
+    def _bound_to(self, alone: bool) -> None:
+        self._bound = kernel, arguments, _ = self._bind(alone)
+        returned = returned_by(kernel, (*arguments, 0))
+        self._address, self._is_bound = address_of(kernel, (*arguments, 0), returned), True
+        self._numbered = returned == types.int64
+
+    def _play(self, first: int, last: int) -> int:
+        one = self._one
+        return int(
+            play_by_head(
+                self._address, self._numbered, one.address, one.discrete, first, last, one.limit, *self._rest, *self._bound.arguments
+            )
+        )
 
 
 class CompiledEpisodeRunner:
     """As `asyncrl.actors.episodes.EpisodeRunner`, and the same episodes to the last bit."""
 
-    def __init__(self, environment: CheckedEnvironment, deciding: Deciding, beat: Callable[[], None], evaluates: bool):
+    def __init__(self, environment: CheckedEnvironment, deciding: Deciding | HeadDeciding, beat: Callable[[], None], evaluates: bool):
         """`environment`: such as `registry.why_not` has nothing against."""
         self.environment_seconds = 0.0
         self._environment, self._beat, self._evaluates = environment, beat, evaluates
-        self._simulator = one = simulator_of(environment.environment)
-        limit = time_limit(environment.environment)
-        self._limit = 0 if limit is None else int(limit._max_episode_steps)
-        self._seen, spec = deciding.seen, environment.spec
-        self._told, self._observation = np.zeros(2), np.zeros(spec.observation_size, spec.observation_dtype)
-        chosen, discrete = np.zeros(spec.action_size, np.float32), deciding.action is None
-        action = chosen if deciding.action is None else deciding.action
-        memory = deciding.orders, deciding.numbers, deciding.seen
-        returned = types.int64 if discrete else types.boolean
-        self._addresses = (
-            address_of(deciding.kernel, (self._observation, 0, *memory), returned),
-            address_of(type(one).simulate, (one.words, one.numbers, chosen, self._observation), STEPPED),
-        )
-        self._discrete, self._rest = discrete, (one.words, one.numbers, self._told, self._observation, chosen, action, *memory)
-
-        self._part(0)  # no step: it is compiled, or loaded, now
-
-    def _part(self, most: int) -> int:
-        """So many steps of an episode, or fewer where it ends."""
-        return int(play_greedily(*self._addresses, self._discrete, most, self._limit, *self._rest))
+        one = _Simulated(environment)
+        self._simulator, self._told, self._observation = one.simulator, one.told, one.observation
+        self._player = _Decisions(one, deciding) if isinstance(deciding, Deciding) else _HeadDecisions(one, deciding)
 
     def run(self, seed: int, limit: int = 0, observed: Observed | None = None) -> Episode:
         """As `EpisodeRunner.run`."""
@@ -64,12 +118,12 @@ class CompiledEpisodeRunner:
 
     def _play(self, most: int, observed: Observed | None) -> int:
         """Play to the end, or `most` steps; a part of the episode at a time, of as many steps as there are rows in `seen`."""
-        told, rows, came = self._told, len(self._seen), PLAYING
+        told, seen, came = self._told, self._player.seen, PLAYING
         while came == PLAYING and told[STEPS] < most:
             before = told[STEPS]
-            came = self._part(min(rows, most - int(before)))
+            came = self._player.part(min(len(seen), most - int(before)))
             if observed is not None and came != NOT_FINITE:
-                observed.add(self._seen[: int(told[STEPS] - before)])
+                observed.add(seen[: int(told[STEPS] - before)])
             self._beat()
         return came
 

@@ -18,7 +18,7 @@ an observation. `tests/test_head_contract.py` holds every head of the registry t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from asyncrl.heads.actions import EnvironmentActions, float32_within
 from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.options import HeadOptions, NetworkOptions, chosen_or_default
 from asyncrl.heads.roles import Role
-from asyncrl.heads.rounds import EPSILON, LossRows, RoundArrays
+from asyncrl.heads.rounds import EPSILON, BoundKernel, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
 
 MOST_COMBINATIONS = 100_000
@@ -210,6 +210,20 @@ class Head:
         r.policy_output, does what `choose` does, and returns whether all observations are finite.
         """
         raise self._lacks("light_kernel")
+
+    @property
+    def one_greedy_call(self) -> bool:
+        """Whether a greedy step is one call of what `greedy_kernel` gives, and one environment takes what that writes as it is."""
+        return self.one_call
+
+    def greedy_kernel(self, plan: NDArray[np.int64], vector: Floats, rounds: RoundArrays) -> Callable[[bool], BoundKernel]:
+        """What binds a compiled function that does a whole greedy step in one environment, as the kernel of `light_kernel` does.
+
+        It is called with False, and again when that function finds that what it reads is another's now; with True if that happens
+        without a step in between: then nobody else may write what is bound.
+        """
+        bound = BoundKernel(*self.light_kernel(plan, vector, rounds))
+        return lambda alone: bound
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         """What environment e is given for action[t, e]: of the space's own type and shape, and the environment's to keep."""

@@ -70,6 +70,11 @@ class OneTowerHead(ImplicitHead):
 
         return (refined if self._refining else step), arguments
 
+    @property
+    def one_greedy_call(self) -> bool:
+        """Not where it refines: that is a search of many calls."""
+        return super().one_greedy_call and self._refining is None
+
     def _newest_set(self) -> tuple[Floats, NDArray[Any]]:
         """As of any implicit head; where it refines, what it has refined at last."""
         if self._refining is None:

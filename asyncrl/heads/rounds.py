@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,3 +56,15 @@ class LossRows:
     d_policy: NDArray[np.float32]
     action: NDArray[Any]
     log_prob_weight: NDArray[np.float32]
+
+
+class BoundKernel(NamedTuple):
+    """A compiled function bound to what it reads: kernel(*arguments, t) does step t, and returns whether all observations are finite.
+
+    It may return a number instead: 1, 0, or one below 0 where what it reads is another's by now, and nothing was done.
+    """
+
+    kernel: Any
+    arguments: tuple[Any, ...]
+    kept: Any = None
+    """What has to exist as long as the arguments are used."""

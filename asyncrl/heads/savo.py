@@ -13,6 +13,7 @@ Where the paper (v1) and its authors' program disagree:
                                             program can take any one: exploration epsilon, as with every algorithm
     what actors are told while exploring    proposals without noise, of items with it, as in the program
     pooling of the summary                  the mean, as in the paper; the program takes the largest: pooling=max
+    what summarises                         a DeepSet, the default of both; summariser=lstm|transformer are the paper's other two
     how actors are told                     each hidden layer is modulated, and the network's input is the observation alone, as in the
                                             program; 1 is added to the factor, which the program lacks. The paper's appendix F.1 has the
                                             summary in the input: told=input, without modulation its ablation
@@ -68,14 +69,18 @@ class SavoOptions(ProposingOptions):
     """Whose values they are fitted to: the smaller of the critics' targets', or of the critics themselves."""
     target_choice: Literal["target", "online"] = "target"
     """Which first critic picks among proposals in the target: the one that follows, or the one that learns."""
+    summariser: Literal["deepset", "lstm", "transformer"] = "deepset"
+    """What summarises a list of proposals of any length: each by itself, then pooled; an LSTM in both directions; or attention."""
     pooling: Literal["mean", "max"] = "mean"
-    """How a list of proposals of any length is summarised: by the mean over its elements, or the largest of each number."""
+    """How a deepset pools: by the mean over the elements, or the largest of each number. The others take the mean."""
     summary: Annotated[int, COUNT] = 16
     """Numbers of a summary."""
     summary_units: Annotated[int, COUNT] = 64
     """Units of the hidden layers of the networks that summarise."""
 
     def check_role(self, role: Role, algo: str) -> None:
+        if self.pooling != "mean" and self.summariser != "deepset":
+            raise UserError(f"pooling = {self.pooling} cannot be used with summariser = {self.summariser} (allowed: mean)")
         if role is not Role.SOFT_REPLAY:
             return
         if self.explore_on != "proposals":
@@ -85,7 +90,8 @@ class SavoOptions(ProposingOptions):
 
     def cell(self, sizes: tuple[int, int], inputs: int, hidden: tuple[int, ...], outputs: int) -> CellSizes:
         """Of a network that is told proposals, for sizes (observation, action)."""
-        return CellSizes(*sizes, inputs, hidden, outputs, self.summary_units, self.summary, self.pooling, self.told)
+        how, longest = (self.pooling, self.told, self.summariser), max(self.n_actors - 1, 1)
+        return CellSizes(*sizes, inputs, hidden, outputs, self.summary_units, self.summary, *how, longest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -29,7 +29,7 @@ from asyncrl.heads.networks.layers import normalise
 from asyncrl.heads.networks.virtual_batch import fold
 from asyncrl.heads.networks.wide import WideNetwork
 from asyncrl.heads.policy import round_arrays
-from asyncrl.heads.rounds import TEMPERATURE
+from asyncrl.heads.rounds import TEMPERATURE, BoundKernel, RoundArrays
 
 if TYPE_CHECKING:
     from asyncrl.heads.search_policy import SearchPolicy
@@ -50,6 +50,15 @@ class Deciding:
     numbers: NDArray[np.float32]
     seen: NDArray[Any]
     action: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class HeadDeciding:
+    """The same by a head's own kernel, which acts on seen[t] and writes into `rounds`; `bind`: what `Head.greedy_kernel` gives."""
+
+    bind: Callable[[bool], BoundKernel]
+    rounds: RoundArrays
+    seen: NDArray[Any]
 
 
 class Act(Protocol):
@@ -80,14 +89,17 @@ class Player:
         self._memory = memory = _Memory(policy)
         self.normaliser = memory.numbers[: 3 * size].reshape(3, size)
         self.dense = memory.numbers[memory.orders[VECTOR] :]
-        self.deciding: Deciding | None = None
+        self.deciding: Deciding | HeadDeciding | None = None
         self._reference: NDArray[np.float32] | None = None
         self._wide: WideNetwork | None = None
         if is_wide(policy):
             self._wide = WideNetwork(policy.network, policy.shape.activation)
             self.act = _wide_act(policy, self._wide, memory, self.seen)
         elif not policy.head.decides:
-            self.act = _head_act(policy, memory, self.seen)
+            rounds = _head_rounds(policy, memory, self.seen)
+            self.act = _head_act(policy, memory, self.seen, rounds)
+            if policy.head.one_greedy_call:
+                self.deciding = HeadDeciding(policy.head.greedy_kernel(policy.plan, self.dense, rounds), rounds, self.seen)
         else:
             self.act = _narrow_act(policy, memory, self.seen)
             self.deciding = _deciding(policy, memory, self.seen)
@@ -191,12 +203,17 @@ def _deciding(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Deci
     return Deciding(kernel, memory.orders, memory.numbers, seen, action)
 
 
-def _head_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> Act:
-    """The head's own compiled step, at temperature 0: for heads that `decisions` does not know. Step t acts on seen[t]."""
-    head, size = policy.head, policy.spec.observation_size
-    rounds = round_arrays(policy.spec, head, policy.plan, (SEEN - 1, 1), 1)
+def _head_rounds(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any]) -> RoundArrays:
+    """What a head that `decisions` does not know reads and writes at temperature 0; step t acts on seen[t]."""
+    rounds, size = round_arrays(policy.spec, policy.head, policy.plan, (SEEN - 1, 1), 1), policy.spec.observation_size
     rounds.knobs[TEMPERATURE], rounds.raw = 0.0, seen.reshape(rounds.raw.shape)
     rounds.normaliser, rounds.policy_output = memory.numbers[: 3 * size].reshape(3, size), memory.scores.reshape(1, -1)
+    return rounds
+
+
+def _head_act(policy: SearchPolicy, memory: _Memory, seen: NDArray[Any], rounds: RoundArrays) -> Act:
+    """The head's own compiled step."""
+    head, size = policy.head, policy.spec.observation_size
     give = head.environment_action
     kernel, arguments = head.light_kernel(policy.plan, memory.numbers[memory.orders[VECTOR] :], rounds)
 

@@ -61,7 +61,8 @@ class SearchPolicy:
 
     def why_not_compiled(self) -> str | None:
         """Why acting is more than one compiled call, as a compiled simulator asks for; None if it is one."""
-        if not self.head.decides or self.spec.action_kind == "multidiscrete":
+        one_call = self.spec.action_kind != "multidiscrete" if self.head.decides else self.head.one_greedy_call
+        if not one_call:
             return f"head {self.head_name!r} does more than one compiled call a step"
         return "layers are so wide that each is a call" if is_wide(self) else None
 

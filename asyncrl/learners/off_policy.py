@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,11 @@ class OffPolicyOptions(StepOptions):
     savo and its rivals for 1."""
     reward_scale: Annotated[float, FINITE] = 1.0
     """Rewards are multiplied by this before learning (reports show the environment's own)."""
+    reset_every: Annotated[int, COUNT_OR_ZERO] = 0
+    """Updates after which the networks begin anew and the replay stays (Nikishin and others 2022), again and again; 0 for never."""
+    reset: Literal["full", "last-layer"] = "full"
+    """What begins anew: all networks, their targets and Adam's statistics, or the output layers of policy and critics and of their targets,
+    with Adam's statistics as they are."""
 
     @property
     def usual_warm_up(self) -> int:
@@ -158,6 +163,15 @@ class OffPolicyLearner(ABC):
         from asyncrl.heads.networks.devices import put_back
 
         put_back(self.kept, state)
+
+    def renew(self, fresh: Self, wholly: bool) -> None:
+        """Begin anew as `fresh`, another learner of the same sizes, does: wholly, or in the output layers of policy and critics."""
+        if wholly:
+            self.restore(fresh.state)
+            self.seed = fresh.seed
+            return
+        self.policy.copy_outputs(fresh.policy)
+        self.critics.copy_outputs(fresh.critics)
 
     def published(self, out: NDArray[np.float32]) -> None:
         """Write what actors need into out [published_size]: the policy, in the layout of `heads.tower.TowerPolicy`."""

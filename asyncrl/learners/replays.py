@@ -16,6 +16,7 @@ from asyncrl.fields import written
 from asyncrl.heads import HEADS
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
+from asyncrl.learners.resets import Resets
 from asyncrl.learners.updater import Updater, draws
 from asyncrl.replay.records import fields_of
 from asyncrl.replay.sizes import bytes_needed, check_batch, check_size
@@ -81,6 +82,7 @@ class ReplayUpdater(Updater):
         self._options, self._task = options, task
         self._warm_up_steps = options.warm_up_for(task.target_steps)
         self._learner = self.new_learner(task, policy)
+        self._resets = Resets(options, task.seed, lambda seed: self.new_learner(replace(task, seed=seed), policy))
         self._envs = task.envs_per_worker
         fields = _fields(task)
         self._beside, self._components = _places(task), _components(task)
@@ -178,6 +180,7 @@ class ReplayUpdater(Updater):
 
     def _one(self, version: int, steps: int) -> dict[str, float]:
         options = self._options
+        self._resets.before(int(self._updates[0]), self._learner)
         done = min(steps / self._task.target_steps, 1.0)
         beta = options.priority_beta + (1.0 - options.priority_beta) * done
         batch = self._replay.draw(draws(self._task.seed, DRAWS, int(self._updates[0])), options.batch, beta)
@@ -198,6 +201,7 @@ class ReplayUpdater(Updater):
         self._learner.restore(_part(state, "learner/"))
         self._replay.restore(_part(state, "replay/"))
         self._updates[...] = state["updates"]
+        self._learner.seed = self._resets.seed_after(int(self._updates[0]))
 
     def kept(self) -> dict[str, NDArray[Any]]:
         """Of the replay its words, and what waits; transitions and priorities stay where they are."""
@@ -214,6 +218,7 @@ class ReplayUpdater(Updater):
         self._learner.restore(_part(kept, "learner/"))
         self._replay.recover(_part(kept, "replay/"), number)
         self._updates[...] = kept["updates"]
+        self._learner.seed = self._resets.seed_after(int(self._updates[0]))
 
 
 def _fields(task: Any) -> Layout:

@@ -69,7 +69,10 @@ class Surroundings:
         os.chdir(self.folder)
         sys.path[:] = self.path
         tempfile.tempdir = self.temporary_folder
-        _set_filters(cloudpickle.loads(self.filters))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the module of a category may warn when it is imported, before its filter holds
+            filters = cloudpickle.loads(self.filters)
+        _set_filters(filters)
         logging.disable(self.logging_disabled)
         for name, level in self.levels.items():
             logging.getLogger(name).setLevel(level)

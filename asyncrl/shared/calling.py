@@ -23,13 +23,24 @@ def address_of(function: Any, arguments: tuple[Any, ...], returned: Any) -> int:
     It is compiled, or loaded, if it is not yet. The address is good for as long as the function exists. Raises TypeError for a result
     of another type, which the caller would misread.
     """
+    compiled, found = _compiled(function, arguments)
+    if found != returned:
+        raise TypeError(f"{function.__name__} returns {found} (allowed: {returned})")
+    address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return address
+
+
+def returned_by(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """The type of what a compiled function returns for arguments of the types of these. It is compiled, or loaded, if it is not yet."""
+    return _compiled(function, arguments)[1]
+
+
+def _compiled(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+    """(what numba has made of it for these types, the type of its result)"""
     signature = tuple(numba.typeof(one) for one in arguments)
     function.compile(signature)
     compiled = function.overloads[signature]
-    if types.unliteral(compiled.signature.return_type) != returned:  # a constant has a type of its own, in memory it is the same
-        raise TypeError(f"{function.__name__} returns {compiled.signature.return_type} (allowed: {returned})")
-    address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    return address
+    return compiled, types.unliteral(compiled.signature.return_type)  # a constant has a type of its own, in memory it is the same
 
 
 def _caller(returned: Any) -> Any:

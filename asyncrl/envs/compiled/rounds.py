@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import types
 
 from asyncrl.shared.calling import says_number, says_whether, steps
@@ -81,8 +82,8 @@ def play(  # type: ignore[no-untyped-def]
 
 RETURN, STEPS = range(2)
 """Positions in `told`: what an episode has earned, and its steps so far."""
-PLAYING, OVER, NOT_FINITE = range(3)
-"""What `play_greedily` returns."""
+PLAYING, OVER, NOT_FINITE, MOVED = range(4)
+"""What `play_greedily` and `play_by_head` return."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -105,6 +106,37 @@ def play_greedily(act, simulate, discrete, most, limit, words, numbers, told, ob
             if not says_whether(act, (observation, at, orders, memory, seen)):
                 return NOT_FINITE
             chosen[:] = action
+        gained, terminated = steps(simulate, (words, numbers, chosen, observation))
+        told[RETURN] += gained
+        told[STEPS] += 1
+        if terminated or (limit and told[STEPS] >= limit):
+            return OVER
+    return PLAYING
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def play_by_head(  # type: ignore[no-untyped-def]
+    act, numbered, simulate, discrete, first, last, limit, words, numbers, told, observation, chosen, seen, action, bounded, *rest
+):
+    """As `play_greedily` with a head's own kernel, for the steps first, ..., last - 1 of its rows.
+
+    act              address of the kernel, which is called with (*rest, t), acts on seen[t] and writes action[t, 0] or bounded[t, 0]
+    numbered         whether it returns a number: 1 as True, 0 as False, below 0 where it has not acted, and has to be bound anew
+    discrete         whether the environment takes action[t, 0, 0], and not bounded[t, 0, C]
+    words [W], numbers [F], told [2], observation [D], chosen [C]: as there
+    seen [R, D], action [R, 1, S], bounded [R, 1, C]: the head's
+
+    Returns PLAYING, OVER, NOT_FINITE, or MOVED where the kernel has to be bound anew: nothing has been done at that step.
+    """
+    for t in range(first, last):
+        seen[t] = observation
+        found = says_number(act, (*rest, t)) if numbered else np.int64(says_whether(act, (*rest, t)))
+        if found <= 0:
+            return MOVED if found < 0 else NOT_FINITE
+        if discrete:
+            chosen[0] = action[t, 0, 0]
+        else:
+            chosen[:] = bounded[t, 0]
         gained, terminated = steps(simulate, (words, numbers, chosen, observation))
         told[RETURN] += gained
         told[STEPS] += 1

@@ -42,7 +42,7 @@ from asyncrl.heads.networks.compact import Shape
 from asyncrl.heads.networks.structures.dense import Orthogonal
 from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.roles import Role
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, BoundKernel, LossRows, RoundArrays
 from asyncrl.shared.arrays import Layout
 
 
@@ -181,11 +181,26 @@ class ImplicitHead(Head):
         write_picked(self.form, values, bounds, r.knobs[EPSILON], r.noise[:, t], r.extra_noise[t], action, r.bounded[t])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
+        return whole_step(self._stepping(plan, vector, r), r.raw), ()
+
+    @property
+    def one_greedy_call(self) -> bool:
+        return self._box or self._single
+
+    def greedy_kernel(self, plan: NDArray[np.int64], vector: Floats, rounds: RoundArrays) -> Callable[[bool], BoundKernel]:
+        stepping = self._stepping(plan, vector, rounds)
+
+        def bind(alone: bool) -> BoundKernel:
+            kernel, bundled = stepping.bound(alone)
+            return BoundKernel(kernel, (bundled.words, rounds.raw), bundled)
+
+        return bind
+
+    def _stepping(self, plan: Any, vector: Floats, r: RoundArrays) -> Stepping:
         values, bounds, features = self._tables
         first = (plan, vector, self.form, values, bounds)
         last: tuple[NDArray[Any], ...] = (features, self._turns, np.array([self._temperature()]), *self._scratch)
-        stepping = Stepping(self._latents, self._own(vector), self._indexed, r, first, last)
-        return whole_step(stepping, r.raw), ()
+        return Stepping(self._latents, self._own(vector), self._indexed, r, first, last)
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self._box or self._single:

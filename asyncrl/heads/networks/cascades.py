@@ -4,11 +4,10 @@ A *cell* is an MLP whose hidden layers are modulated by a summary of a list of a
 
     z    = E([s, a_0], .., [s, a_(i-1)])                            a summary of the list
     x_l  = relu(W_l x_(l-1) + b_l) * (1 + gamma_l(z)) + beta_l(z)     for every hidden layer, after its relu; both linear in z
-    E    = linear, relu, linear (H units) of each element; the mean (or the largest) over them; linear (H), relu, linear (Z)
 
-which is a DeepSet (Zaheer and others 2017). The `1 +` keeps what a layer says where the summary says nothing. Other cells have the
-summary in the MLP's input instead, or are not told at all (`TELLING`). A stack of n cells of one shape is computed at once, by products
-of n matrices. `CellSizes.shapes` are its layers: the MLP, the modulation (Z -> all gammas, all betas) and the four layers of E.
+What E may be, `asyncrl.heads.networks.summaries` tells. The `1 +` keeps what a layer says where the summary says nothing. Other cells
+have the summary in the MLP's input instead, or are not told at all (`TELLING`). A stack of n cells of one shape is computed at once, by
+products of n matrices. `CellSizes.shapes` are its layers: the MLP, the modulation (Z -> all gammas, all betas) and those of E.
 `asyncrl.heads.networks.following` runs actors' cells compiled.
 """
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from asyncrl.heads.networks.devices import HOST, Place
 from asyncrl.heads.networks.following import CellSizes
+from asyncrl.heads.networks.summaries import SUMMARIES, linear
 from asyncrl.heads.networks.towers import Layers, Learned, forward, fresh, views
 
 
@@ -34,10 +34,18 @@ class Stack:
         self.sizes = sizes
         self.layers = _stacked(flat, count, sizes.shapes)
         depth = len(sizes.hidden) + 1
-        self._mlp, self._modulation, self._summary = self.layers[:depth], self.layers[depth:-4], self.layers[-4:]
+        self._mlp, more = self.layers[:depth], self.layers[depth:]
+        modulates = sizes.told == "modulation"
+        self._modulation, self._summary = more[: int(modulates)], more[int(modulates) :]
+        self._summarise = SUMMARIES[sizes.pooling if sizes.summariser == "deepset" else sizes.summariser]
         ones = np.zeros(2 * sum(sizes.hidden), np.float32)
         ones[: sum(sizes.hidden)] = 1.0
         self._one = place.tensor(ones)  # added to gamma's bias, which is cheaper than to gamma of every row
+
+    @property
+    def output(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(weights, biases) of the output layers."""
+        return self._mlp[-1]
 
     def run(self, observation: torch.Tensor, x: torch.Tensor, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Outputs [n, P, B, out] of x[n, P, B, inputs]: P points for each of B lists of actions given[j, B, A], one list a row.
@@ -45,40 +53,26 @@ class Stack:
         shares[n, j]: of each element in a cell's list, 1 / its length; 0 for what is not in it. observation: [B, S].
         """
         if self.sizes.told == "modulation":
-            return self._modulated(x, self._summarised(observation, given, shares))
+            return self._modulated(x, self._summarise(self._summary, observation, given, shares))
         if self.sizes.told == "input":
-            summary = self._summarised(observation, given, shares)[:, None]
+            summary = self._summarise(self._summary, observation, given, shares)[:, None]
             x = torch.cat([x, summary.expand(-1, x.shape[1], -1, -1)], -1)
         (n, points, rows, _) = x.shape
         x = x.reshape(n, points * rows, -1)
         for layer in self._mlp[:-1]:
-            x = _linear(layer, x).relu_()
-        return _linear(self._mlp[-1], x).view(n, points, rows, -1)
+            x = linear(layer, x).relu_()
+        return linear(self._mlp[-1], x).view(n, points, rows, -1)
 
     def _modulated(self, x: torch.Tensor, summary: torch.Tensor) -> torch.Tensor:
         """Outputs [n, P, B, out] of x[n, P, B, inputs], with hidden layers modulated by summary [n, B, Z]."""
         (n, points, rows, _), hidden = x.shape, self.sizes.hidden
         ((weight, bias),) = self._modulation
-        film = _linear((weight, bias + self._one), summary)[:, None]
+        film = linear((weight, bias + self._one), summary)[:, None]
         scales, shifts = (part.split(hidden, -1) for part in film.split(sum(hidden), -1))
         for layer, scale, shift in zip(self._mlp[:-1], scales, shifts):
-            y = _linear(layer, x.reshape(n, points * rows, -1)).relu_().view(n, points, rows, -1)
+            y = linear(layer, x.reshape(n, points * rows, -1)).relu_().view(n, points, rows, -1)
             x = torch.addcmul(shift, y, scale)
-        return _linear(self._mlp[-1], x.reshape(n, points * rows, -1)).view(n, points, rows, -1)
-
-    def _summarised(self, observation: torch.Tensor, given: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """z [n, B, Z]. With means, the linear layer before the pooling is taken after it, where it has fewer rows: the same function."""
-        (length, rows, actions), n, s = given.shape, len(shares), self.sizes.observation
-        (weight, bias), second, third, fourth = self._summary
-        state = torch.baddbmm(bias, observation.expand(n, -1, -1), weight[:, :s])
-        taken = torch.bmm(given.reshape(1, length * rows, actions).expand(n, -1, -1), weight[:, s:])
-        x = (taken.view(n, length, rows, -1) + state[:, None]).relu_()
-        if self.sizes.pooling == "mean":
-            x = _linear(second, (x * shares[:, :, None, None]).sum(1))
-        else:
-            x = _linear(second, x.reshape(n, length * rows, -1)).view(n, length, rows, -1)
-            x = x.masked_fill(shares[:, :, None, None] == 0, -torch.inf).amax(1)
-        return _linear(fourth, _linear(third, x).relu_())
+        return linear(self._mlp[-1], x.reshape(n, points * rows, -1)).view(n, points, rows, -1)
 
 
 class Actors(Learned):
@@ -99,7 +93,12 @@ class Actors(Learned):
         self.learn(self.first, slopes)
         for cell, slope in zip(self.cells, cell_slopes):
             self.learn(cell.layers, slope.layers)
+        self.outputs = [*self._outputs(self.first, self.cells), *self._outputs(self._target_first, self._target_cells)]
         self._shares = [place.tensor(np.full((1, length), 1.0 / length, np.float32)) for length in range(1, actors)]
+
+    @staticmethod
+    def _outputs(first: Layers, cells: list[Stack]) -> Layers:
+        return [first[-1], *(cell.output for cell in cells)]
 
     def run(self, observation: torch.Tensor) -> list[torch.Tensor]:
         """Every actor's proposal [B, A] at observation [B, S]; gradients flow to that actor alone, and not by what it was told."""
@@ -145,6 +144,7 @@ class Surrogates(Learned):
         if count:
             self._stack, _, slopes = (Stack(flat[at:], count, sizes, place) for flat in self.numbers.tensors)
             self.learn(self._stack.layers, slopes.layers)
+        self.outputs = []  # surrogates begin anew as a whole, or not
         self._shares = place.tensor((np.tri(count) / np.arange(1, count + 1)[:, None]).astype(np.float32))
 
     def run(self, observation: torch.Tensor, action: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
@@ -155,16 +155,6 @@ class Surrogates(Learned):
         if self._stack is not None:
             parts.append(self._stack.run(observation, pair[len(parts) :], given, self._shares)[..., 0])
         return torch.cat(parts)
-
-
-def _linear(layer: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """x[n, R, in] by weight [n, in, out] and bias [n, 1, out]. Batched products are slow for one matrix, and for one output."""
-    weight, bias = layer
-    if len(weight) == 1:
-        return torch.addmm(bias.view(-1), x.squeeze(0), weight.squeeze(0))[None]
-    if weight.shape[2] == 1:
-        return (x * weight.mT).sum(2, keepdim=True) + bias
-    return torch.baddbmm(bias, x, weight)
 
 
 def _stacked(flat: torch.Tensor, count: int, shapes: Sequence[tuple[int, int]]) -> Layers:

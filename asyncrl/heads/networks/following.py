@@ -13,12 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.heads.networks.kernels import HIDDEN, INPUTS
-from asyncrl.heads.networks.layers import FAST, dense, relu
+from asyncrl.heads.networks.layers import FAST, relu
+from asyncrl.heads.networks.summarising import (
+    CELL,
+    MLP,
+    OBSERVATION,
+    OUTPUTS,
+    SUMMARISING,
+    SUMMARY,
+    TOLD,
+    UNITS,
+    linear,
+    summarise,
+    summary_scratch,
+    summary_shapes,
+)
 from asyncrl.shared.compiled import njit
 
-OBSERVATION, ACTION, OUTPUTS, WIDTH, SUMMARY, LARGEST, TOLD, MLP, CELL, UNITS = range(10)
-"""Positions in an actor's cell's plan: S, A, its outputs, units of the summary, its numbers, whether it takes the largest, how the MLP is
-told (its place in TELLING), numbers of the MLP, of the cell, first hidden size."""
 TELLING = ("modulation", "input", "nothing")
 BY_MODULATION, BY_INPUT, BY_NOTHING = range(3)
 """How an MLP is told of a list: its hidden layers are modulated by the summary; the summary is part of its input; it is not told."""
@@ -42,6 +53,10 @@ class CellSizes:
     """mean | max"""
     told: str = "modulation"
     """One of TELLING."""
+    summariser: str = "deepset"
+    """deepset | lstm | transformer"""
+    longest: int = 1
+    """Proposals in the longest list."""
 
     @property
     def mlp(self) -> list[tuple[int, int]]:
@@ -55,8 +70,7 @@ class CellSizes:
         if self.told == "nothing":
             return self.mlp
         modulation = [(self.summary, 2 * sum(self.hidden))] if self.told == "modulation" else []
-        element, width = self.observation + self.action, self.width
-        return [*self.mlp, *modulation, (element, width), (width, width), (width, width), (width, self.summary)]
+        return [*self.mlp, *modulation, *summary_shapes(self.summariser, self.observation + self.action, self.width, self.summary)]
 
     @property
     def size(self) -> int:
@@ -65,69 +79,20 @@ class CellSizes:
 
     @property
     def widest(self) -> int:
-        """Numbers of its widest layer, in or out: what `follow` needs in each row of its scratch."""
-        return max(max(shape) for shape in self.shapes)
+        """What `follow` needs in each of the four rows of its scratch: its widest layer, in or out, and room for the summary."""
+        scratch = summary_scratch(self.summariser, self.longest, self.observation + self.action, self.width, self.summary)
+        return max(-(-scratch // 4), *(max(shape) for shape in self.shapes))
 
     @property
     def plan(self) -> NDArray[np.int64]:
         """[9 + hidden layers], which describes an actor's cell to `follow`."""
-        summary = (self.width, self.summary, int(self.pooling == "max"), TELLING.index(self.told))
+        how = SUMMARISING.index(self.pooling if self.summariser == "deepset" else self.summariser)
+        summary = (self.width, self.summary, how, TELLING.index(self.told))
         return np.array((self.observation, self.action, self.outputs, *summary, _numbers(self.mlp), self.size, *self.hidden), np.int64)
 
 
 def _numbers(shapes: list[tuple[int, int]]) -> int:
     return sum(inputs * outputs + outputs for inputs, outputs in shapes)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _linear(vector, offset, inputs, left, outputs, x, y):  # type: ignore[no-untyped-def]
-    """y[1, outputs] of x[1, inputs], both of which may be wider, by a layer of which the last `left` inputs are left out.
-
-    Returns the offset after the layer.
-    """
-    bias, after = offset + (inputs + left) * outputs, offset + inputs * outputs
-    dense(x, vector[offset:after].reshape(inputs, outputs), vector[bias : bias + outputs], y)
-    return bias + outputs
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _pooled(plan, vector, offset, observation, proposals, given, work):  # type: ignore[no-untyped-def]
-    """What the first part of the summary says of the first `given` proposals: left in work[1]. Returns the offset after it."""
-    inputs, actions, width, largest = plan[OBSERVATION], plan[ACTION], plan[WIDTH], plan[LARGEST]
-    second = offset + (inputs + actions) * width + width
-    after, state, element, total, share = second, work[0, 0], work[2, 0], work[3, 0], np.float32(1.0 / given)
-    _linear(vector, offset, inputs, actions, width, observation, work[0])
-    for h in range(width):
-        total[h] = np.float32(-np.inf if largest else 0.0)
-    for j in range(given):
-        for h in range(width):
-            element[h] = state[h]
-        for c in range(actions):
-            weight, a = vector[offset + (inputs + c) * width :][:width], proposals[j, c]
-            for h in range(width):
-                element[h] += a * weight[h]
-        if largest:
-            relu(work[2, :, :width])
-            after = _linear(vector, second, width, 0, width, work[2], work[1])
-            for h in range(width):
-                total[h] = max(total[h], work[1, 0, h])
-        else:
-            for h in range(width):
-                total[h] += max(element[h], np.float32(0.0)) * share
-    if largest:
-        work[1, 0, :width] = total[:width]
-        return after
-    return _linear(vector, second, width, 0, width, work[3], work[1])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _summarise(plan, vector, offset, observation, proposals, given, work):  # type: ignore[no-untyped-def]
-    """The summary of the first `given` proposals, left in work[1]. offset: of its layers."""
-    width = plan[WIDTH]
-    after = _pooled(plan, vector, offset, observation, proposals, given, work)
-    after = _linear(vector, after, width, 0, width, work[1], work[0])
-    relu(work[0, :, :width])
-    _linear(vector, after, width, 0, plan[SUMMARY], work[0], work[1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -137,11 +102,11 @@ def _modulated(plan, vector, offset, observation, work, output):  # type: ignore
     x, at, last = observation, 0, inputs
     for layer in range(UNITS, plan.size):
         size, y = plan[layer], work[(layer - UNITS) % 2]
-        offset = _linear(vector, offset, last, 0, size, x, y)
+        offset = linear(vector, offset, last, 0, size, x, y)
         for j in range(size):
             y[0, j] = max(y[0, j], np.float32(0.0)) * (np.float32(1.0) + work[3, 0, at + j]) + work[3, 0, units + at + j]
         x, last, at = y, size, at + size
-    _linear(vector, offset, last, 0, plan[OUTPUTS], x, output)
+    linear(vector, offset, last, 0, plan[OUTPUTS], x, output)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -149,10 +114,10 @@ def _plain(plan, vector, offset, x, last, work, y):  # type: ignore[no-untyped-d
     """y[1, O] of x[1, last] by an MLP at vector[offset:]."""
     for layer in range(UNITS, plan.size):
         size, hidden = plan[layer], work[(layer - UNITS) % 2]
-        offset = _linear(vector, offset, last, 0, size, x, hidden)
+        offset = linear(vector, offset, last, 0, size, x, hidden)
         relu(hidden[:, :size])
         x, last = hidden, size
-    _linear(vector, offset, last, 0, plan[OUTPUTS], x, y)
+    linear(vector, offset, last, 0, plan[OUTPUTS], x, y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -164,11 +129,11 @@ def follow(plan, vector, offset, observation, proposals, given, work, output):  
     inputs, summary, after, told = plan[OBSERVATION], plan[SUMMARY], offset + plan[MLP], plan[TOLD]
     if told == BY_MODULATION:
         units = plan[UNITS:].sum()
-        _summarise(plan, vector, after + (summary + 1) * 2 * units, observation, proposals, given, work)
-        _linear(vector, after, summary, 0, 2 * units, work[1], work[3])
+        summarise(plan, vector, after + (summary + 1) * 2 * units, observation, proposals, given, work)
+        linear(vector, after, summary, 0, 2 * units, work[1], work[3])
         _modulated(plan, vector, offset, observation, work, output)
     elif told == BY_INPUT:
-        _summarise(plan, vector, after, observation, proposals, given, work)
+        summarise(plan, vector, after, observation, proposals, given, work)
         work[3, 0, :inputs] = observation[0]
         work[3, 0, inputs : inputs + summary] = work[1, 0, :summary]
         _plain(plan, vector, offset, work[3], inputs + summary, work, output)

@@ -24,7 +24,11 @@ class Learned:
 
     They live where `place` has them: arrays on the host, tensors on a device. A subclass lays its layers over them: `learn` says
     which tensors over the vector have their slopes in which tensors over the gradient.
+
+    outputs   weights and biases of its output layers, over the vector and then over the target
     """
+
+    outputs: Layers
 
     def __init__(self, vector: NDArray[np.float32], place: Place):
         self.place = place
@@ -55,6 +59,13 @@ class Learned:
         """target += tau * (vector - target)"""
         self.numbers.follow(tau)
 
+    @torch.no_grad()
+    def copy_outputs(self, other: Learned) -> None:
+        """Take over the output layers of another one of the same sizes, and those of its target."""
+        for own, new in zip(self.outputs, other.outputs):
+            for part, numbers in zip(own, new):
+                part.copy_(numbers)
+
     def kept(self, name: str) -> dict[str, NDArray[Any] | torch.Tensor]:
         """What a checkpoint keeps, under this name, where it lives (see `devices.saved`)."""
         return {name: self.vector, f"{name}_target": self.target, f"{name}_statistics": self.statistics}
@@ -74,6 +85,7 @@ class Towers(Learned):
         self.layers, self.target_layers, gradients = (_towers(flat, count, self.shapes) for flat in self.numbers.tensors)
         for layers, slopes in zip(self.layers, gradients):
             self.learn(layers, slopes)
+        self.outputs = [layers[-1] for layers in (*self.layers, *self.target_layers)]
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
         """x[B, inputs] -> [B, outputs] of every tower."""
@@ -134,9 +146,13 @@ def tensors(batch: Any, place: Place) -> tuple[torch.Tensor, ...]:
 def fresh(shapes: list[tuple[int, int]], generator: np.random.Generator) -> NDArray[np.float32]:
     """Numbers [N] of layers with these (inputs, outputs), one after another, a layer's weight and then its bias.
 
-    Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published.
+    Uniform within +-1/sqrt(inputs), weights and biases: torch's default, with which TD3 and SAC were published. A layer without inputs,
+    which is a bias alone, is 0.
     """
-    parts = [generator.uniform(-1.0, 1.0, inputs * outputs + outputs) / np.sqrt(inputs) for inputs, outputs in shapes]
+    parts = [
+        generator.uniform(-1.0, 1.0, inputs * outputs + outputs) / np.sqrt(inputs) if inputs else np.zeros(outputs)
+        for inputs, outputs in shapes
+    ]
     return np.concatenate(parts).astype(np.float32)
 
 
