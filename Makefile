@@ -1,5 +1,6 @@
 # make run    from a fresh clone: install into .venv, then train A3C on CartPole-v1 on all cores
 # make test   the same installation, and the tests, in two processes        make lint   the linters
+# make docs   the pages, into the folder site
 #
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer). TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu"
 # gets torch without CUDA, which nothing here needs. RUN_OPTIONS and TEST_OPTIONS are handed on.
@@ -11,7 +12,7 @@ TEST_OPTIONS ?=
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint install clean
+.PHONY: run test lint docs install clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/asyncrl train a3c CartPole-v1 $(RUN_OPTIONS)
@@ -23,6 +24,10 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+docs: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -33,5 +38,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find asyncrl -name __pycache__ -prune -exec rm -rf {} +

@@ -287,4 +287,4 @@ class SepCma(CmaEs):
 
 def _find_library() -> None:
     if find_spec("cma") is None:
-        raise UserError("cma-es and sep-cma need the package `cma` (pip install 'asyncrl[cma]')")
+        raise UserError("cma-es and sep-cma need the package `cma` (pip install cma)")
