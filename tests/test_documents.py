@@ -51,6 +51,7 @@ KINDS: dict[str, Any] = {
     "evaluate": runs.Evaluate,
     "play": runs.Play,
     "landscape": runs.Landscape,
+    "export": runs.Export,
     "bench throughput": bench.Throughput,
     "bench queues": bench.Queues,
     "bench heads": bench.Heads,
