@@ -79,7 +79,10 @@ class Reference:
         s, a, r, d, s2 = (torch.tensor(x) for x in (b.observation, b.action, b.reward, b.discount, b.next_observation))
         with torch.no_grad():
             if self.c.behaviour == "policy":
-                a2 = self.normal(self.policy, s2).mean
+                policy = self.normal(self.policy, s2)
+                a2 = policy.mean
+                if self.c.target_action == "drawn":
+                    a2 = (a2 + policy.stddev * noise(self.seed, self.count, 3, (1, *a2.shape))[0]).clamp(-1, 1)
             else:
                 a2 = self.normal(self.policy_target, s2).mean
                 a2 = (a2 + (0.2 * noise(self.seed, self.count, 0, tuple(a2.shape))).clamp(-0.5, 0.5)).clamp(-1, 1)
@@ -107,10 +110,10 @@ class Reference:
                 theirs.data += self.o.tau * (ours.data - theirs.data)
 
 
-@both
+@pytest.mark.parametrize(("behaviour", "target_action"), [("policy", "mean"), ("policy", "drawn"), ("noise", "mean")])
 @pytest.mark.parametrize("actions", [1, 3])
-def test_updates_equal_those_of_the_reference(behaviour, actions):
-    learner = greedy(behaviour, actions, policy_learning_rate=3e-3, critic_learning_rate=3e-3)
+def test_updates_equal_those_of_the_reference(behaviour, target_action, actions):
+    learner = greedy(behaviour, actions, chosen={"target_action": target_action}, policy_learning_rate=3e-3, critic_learning_rate=3e-3)
     reference, start = Reference(learner), learner.policy.vector.copy()
     np.testing.assert_array_equal(learner.proposal.vector, start)
     for seed in range(12):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from running import Jitter, figures, resume
-from test_savo import A, B, K, S, batch, items, nearest, on_items, savo
+from test_savo import VECTOR, A, B, K, S, batch, items, nearest, on_items, savo
 from test_stream_runs import killer, learned, learner_part, stream
 
 import asyncrl
 from asyncrl.envs.spec import EnvSpec, spec_of
 from asyncrl.errors import UserError
 from asyncrl.heads.networks import nearest as in_torch
+from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.proposing import items as of_proposals
 from asyncrl.heads.proposing import picking
 from asyncrl.heads.proposing.items import Items
 from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.rounds import EPSILON
+from asyncrl.heads.savo import SavoHead, SavoOptions
 from asyncrl.heads.tower import TowerPolicy
 from asyncrl.replay.records import Record, fields_of
 from asyncrl.shared.sealed import SealedArray
@@ -101,6 +105,29 @@ def test_of_equally_near_items_the_first_is_taken(monkeypatch):
     picking.nearest(rows, np.zeros(12, np.float32), points, found)
     assert found.tolist() == [0, 0]
     assert in_torch.NearestItems(rows, np.zeros(12, np.float32)).nearest(torch.tensor(points)).tolist() == [0, 0]
+
+
+def test_an_index_finds_most_of_the_nearest_items():
+    """Where it looks through all cells it is exact; of 40,000 items it looks through 64 cells of 800."""
+    pytest.importorskip("faiss")
+    generator = np.random.default_rng(0)
+    for count, share in ((501, 1.0), (40_000, 0.9)):
+        rows, points = (generator.uniform(-1, 1, (n, 8)).astype(np.float32) for n in (count, 300))
+        half = 0.5 * (rows**2).sum(1)
+        exact, indexed = (in_torch.items_of(search, rows, half) for search in ("exact", "faiss"))
+        asked = torch.tensor(points).view(3, 100, 8)
+        assert indexed.nearest(asked).shape == (3, 100)
+        assert (indexed.nearest(asked) == exact.nearest(asked)).float().mean() >= share
+        assert (indexed.several(asked, 3)[..., 1] == exact.several(asked, 3)[..., 1]).float().mean() >= share - 0.05
+    assert in_torch.IndexedItems(rows[:40], half[:40]).several(asked, 40).shape == (3, 100, 40)
+
+
+def test_an_index_without_its_package_or_without_items(monkeypatch):
+    monkeypatch.setattr("asyncrl.heads.proposing.items.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=re.escape("search = faiss needs the package faiss-cpu (pip install 'asyncrl[faiss]')")):
+        Items("savo", items()[0], ProposingOptions(search="faiss"))
+    with pytest.raises(UserError, match="search = faiss cannot be used with Box actions"):
+        SavoHead(VECTOR, NetworkOptions(head_options=SavoOptions(search="faiss")))
 
 
 # Acting.

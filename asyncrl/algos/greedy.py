@@ -19,8 +19,8 @@ and the paper disagree, this is what is taken:
     the entropy              acts, as in the paper. Upstream and the program square log p where no gradient is recorded, so that their
                              bonus changes the loss's value alone
     one component            as any other number of them. Upstream forgets an axis there, and its shapes broadcast wrongly
-    a' of Greedy-AC          pi's mean, as in the program; upstream draws it. Neither has a copy of pi that follows; nor is there
-                             smoothing, but for who names td3's target_noise
+    a' of Greedy-AC          pi's mean, as in the program; upstream draws it: target_action=drawn. Neither has a copy of pi that
+                             follows; nor is there smoothing, but for who names td3's target_noise
     a' of Greedy-TD3         TD3's; the program asks pi itself, without a copy that follows
     critics                  two, and the smaller in y, as in the program; upstream has one
     delay of the policies    td3's policy_delay, 2, as in the program; the paper has none
@@ -94,7 +94,8 @@ class Greedy(Td3):
 
     def following(self, next_observation: torch.Tensor) -> torch.Tensor:
         run = self.policy.run if self.chosen.behaviour == "policy" else self.policy.run_targets
-        return normal(run(next_observation)[0])[0]
+        outputs = run(next_observation)[0]
+        return normal(outputs)[0] if self.chosen.target_action == "mean" else self.drawn(outputs, 1, 3)[0].clamp_(-1.0, 1.0)
 
     def greedy(self, observation: torch.Tensor) -> torch.Tensor:
         import torch

@@ -99,11 +99,11 @@ class ProposingLearner(MaximisingLearner, Td3):
         items: Items | None = None,
     ):
         """`chosen`: the head's options, or None for its defaults; `items`: of a Discrete space, of `action_size` features."""
-        from asyncrl.heads.networks.nearest import NearestItems
+        from asyncrl.heads.networks.nearest import items_of
 
         self.chosen: Any = self.chosen_type() if chosen is None else chosen
         super().__init__(observation_size, action_size, options, seed, hidden, place)
-        self.items = None if items is None else NearestItems(items.features, items.half_squares, self.place)
+        self.items = None if items is None else items_of(self.chosen.search, items.features, items.half_squares, self.place)
         self.add_networks((observation_size, action_size), hidden)
 
     @classmethod

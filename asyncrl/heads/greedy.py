@@ -38,6 +38,8 @@ class GreedyOptions(HeadOptions):
     """Share of them, those of the highest values, that both policies are drawn to; rounded down."""
     entropy_scale: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the proposal policy's entropy in its loss; 0 for none. The policy has none."""
+    target_action: Literal["mean", "drawn"] = "mean"
+    """Under behaviour=policy, what the target supposes to be done: the policy's mean, or an action that is drawn from it."""
 
     @property
     def chosen(self) -> int:
@@ -69,5 +71,7 @@ class GreedyHead(ReplayHead):
                 f"greedy_share = {chosen.greedy_share:g} leaves none of samples = {chosen.samples} "
                 f"(allowed: from 1/{chosen.samples}; or more samples)"
             )
+        if chosen.target_action != "mean" and chosen.behaviour != "policy":
+            raise UserError(f"target_action = {chosen.target_action} cannot be used with behaviour = {chosen.behaviour} (allowed: mean)")
         self.spread = AFTER_TANH if chosen.behaviour == "policy" else MEAN_ALONE
         self.policy_outputs = 2 * self.components

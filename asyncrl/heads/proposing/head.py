@@ -51,6 +51,8 @@ class ProposingHead(ReplayHead):
         self.actors, self.hidden = self.proposed(self.chosen_options), options.hidden or (256, 256)
         self.items = None if spec.action_kind == "box" else Items(self.name, spec, self.chosen_options)
         self.one_call = self.items is None
+        if self.items is None and self.chosen_options.search != "exact":
+            raise UserError(f"search = {self.chosen_options.search} cannot be used with Box actions: they are no items (leave it out)")
         self.components = self.learnt_size(spec, self.chosen_options)
         self.policy_outputs = self.outputs_each * self.components
         beside = self.stored_beside(spec, self.chosen_options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ class Items:
     """
 
     def __init__(self, name: str, spec: EnvSpec, options: ProposingOptions):
-        """`name`: of the head. Raises UserError where nothing tells the features, or where they do not match the choices."""
+        """`name`: of the head. Raises UserError where nothing tells the features, where they do not match the choices, or without faiss."""
+        if options.search == "faiss" and find_spec("faiss") is None:
+            raise UserError("search = faiss needs the package faiss-cpu (pip install 'asyncrl[faiss]')")
         rows = _rows(spec, options)
         count = spec.action_sizes[0]
         if rows is None:
