@@ -88,7 +88,8 @@ def wrapper_named(name: str) -> Callable[..., Any]:
     """The wrapper of a name ``file.py:class`` or ``module:class``. Raises UserError for any other."""
     found = function_named(name, "wrapper")
     if found is None:
-        raise UserError(f"wrapper {name!r} cannot be used (allowed: module:class or file.py:class, such as gymnasium.wrappers:FlattenObservation)")
+        allowed = "module:class or file.py:class, such as gymnasium.wrappers:FlattenObservation"
+        raise UserError(f"wrapper {name!r} cannot be used (allowed: {allowed})")
     return found
 
 
