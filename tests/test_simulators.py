@@ -292,6 +292,24 @@ def test_a_simulator_that_cannot_be_compiled_is_told(tmp_path, function, reason)
     assert reason in str(refused.error)
 
 
+def test_an_environment_that_raises_while_both_are_compared_is_told_as_ever(tmp_path):
+    """Not by a traceback of the comparison: the run steps the environment itself, and tells what it raises there."""
+
+    class Raising(Growing):
+        simulator = GrowingSimulator
+
+        def step(self, action: Any) -> Any:
+            if self.steps == 3:
+                raise RuntimeError("the engine has no memory left")
+            return super().step(action)
+
+    refused = train(tmp_path, Raising, algo="a3c", workers=1, steps=50, simulator="compiled")
+    assert isinstance(refused.error, UserError)
+    assert "cannot be used: the environment's step raised RuntimeError: the engine has no memory left" in str(refused.error)
+    run = train(tmp_path, Raising, algo="a3c", workers=1, steps=50, max_failures=1)
+    assert "step raised RuntimeError: the engine has no memory left" in str(run.error)
+
+
 def test_an_observation_that_is_not_finite_is_told():
     side = Side(CompiledStepping, lambda: Growing(breaks=9))
     with pytest.raises(EnvironmentFault, match=r"^step returned a wrong observation: observation is not finite: nan at index 0 of 1$"):

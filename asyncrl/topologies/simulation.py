@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from numba.core.errors import NumbaError
 
-from asyncrl.envs import closed_environments, kept_generators, make_env, unship
+from asyncrl.envs import EnvironmentFault, closed_environments, kept_generators, make_env, unship
 from asyncrl.envs.compiled.check import first_difference
 from asyncrl.envs.compiled.registry import known
 from asyncrl.errors import UserError
@@ -37,4 +37,6 @@ def _difference(task: Task) -> str:
             found = first_difference(make_env(source), make_env(source), task.spec)
         except (NumbaError, TypeError) as error:  # one of the user's own
             return f"its simulator cannot be compiled: {' '.join(str(error).split())[:300]}"
+        except EnvironmentFault as fault:  # the run tells it as ever, if it comes again
+            return f"the environment's {' '.join(str(fault).split())[:300]}"
     return "" if found is None else f"on this machine, or with these versions, it differs from the environment ({found})"

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from asyncrl.envs.compiled.registry import simulator_of
+from asyncrl.envs.faults import raised
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.shared.calling import STEPPED, address_of
 
@@ -23,8 +24,8 @@ STEPS = 200
 def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps: int = STEPS, seed: int = 0) -> str | None:
     """Where a simulator of `one` differs from `other`, which was made like it; None if nowhere in so many steps of random actions.
 
-    Both are reset. Their time limits are left alone. Raises what Numba raises for a simulator that cannot be compiled, and TypeError for
-    one that returns something else.
+    Both are reset. Their time limits are left alone. Raises EnvironmentFault where `other` raises, what Numba raises for a simulator that
+    cannot be compiled, and TypeError for one that returns something else.
     """
     generator, seeds = np.random.default_rng(seed), iter(range(seed, seed + steps + 1))
     here, there = one.unwrapped, other.unwrapped
@@ -40,7 +41,10 @@ def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps:
             there.reset(seed=begin)
             simulator.adopt()
         action = other.action_space.sample() if generator.random() < 0.5 else _extreme(other.action_space, generator)
-        expected = there.step(action)
+        try:
+            expected = there.step(action)
+        except Exception as error:
+            raise raised("step", error) from error
         chosen[:] = np.asarray(action, np.float32).reshape(-1) - np.float32(spec.action_start[0] if spec.action_start else 0)
         reward, over = type(simulator).simulate(simulator.words, simulator.numbers, chosen, seen)
         if not np.array_equal(seen, np.asarray(expected[0], seen.dtype), equal_nan=True):
