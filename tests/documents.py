@@ -76,18 +76,21 @@ def anchors(page: Path) -> set[str]:
 
 SHORT = {"--steps": 2_000, "--workers": 2, "--warm-up": 500, "--checkpoint-every": 1_000, "--evaluate-every": 1_000, "--episodes": 2}
 """The largest numbers with which commands are run."""
+OF_REPLAYS = {"ddpg": 800, "td3": 800, "sac": 800}
+"""Steps of those that make an update at every step after the warm-up."""
 OF_BENCHES = {"throughput": ["--seconds", "0.2"], "queues": ["--messages", "400"], "heads": ["--seconds", "0.001", "--actions", "1000"]}
 
 
 def shortened(words: list[str]) -> list[str]:
     """A command with small budgets, whatever it names; `resume` goes on by as many steps as a run has."""
     words = list(words)
-    most = {**SHORT, "--steps": 2 * SHORT["--steps"]} if words[0] == "resume" else SHORT
+    steps = 2 * SHORT["--steps"] if words[0] == "resume" else OF_REPLAYS.get("".join(words[1:2]), SHORT["--steps"])
+    most = {**SHORT, "--steps": steps}
     for place, word in enumerate(words[:-1]):
         if word in most:
             words[place + 1] = str(min(int(float(words[place + 1].replace("_", ""))), most[word]))
     if words[0] == "train":
-        words += [extra for name in ("--steps", "--workers") if name not in words for extra in (name, str(SHORT[name]))]
+        words += [extra for name in ("--steps", "--workers") if name not in words for extra in (name, str(most[name]))]
         words += ["--evaluation-episodes", "1"]
     if words[0] == "bench":
         words += OF_BENCHES.get(words[1], [])

@@ -183,3 +183,22 @@ def test_a_run_without_an_environment_has_no_policy(folders, tmp_path):
     (folder / "experiment.json").write_text(json.dumps({**told, "spec": None}))
     with pytest.raises(UserError, match="has no policy: it minimised a function"):
         asyncrl.load(folder)
+
+
+def test_a_network_of_the_users_own_is_given_again(tmp_path):
+    def network(spec, policy_outputs):
+        import torch
+
+        class Two(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.policy, self.value = (torch.nn.Linear(spec.observation_size, outputs) for outputs in (policy_outputs, 1))
+
+            def forward(self, observation):
+                return self.policy(observation), self.value(observation).squeeze(-1)
+
+        return Two()
+
+    folder = train(tmp_path, "CartPole-v1", steps=300, network_function=network, **SMALL).folder
+    returns = played(asyncrl.load(folder, network_function=network), "CartPole-v1", searched=False)
+    assert returns == asyncrl.evaluate(folder, episodes=2, network_function=network)["returns"]

@@ -93,19 +93,19 @@ class Task:
 def task_of(experiment: Experiment) -> Task:
     """What an experiment with an environment learns. Makes the environment once. Raises UserError for what is wrong with it."""
     shipped, spec, not_simulated = probed(experiment)
-    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
     task = task_without_environment(experiment)
-    return dataclasses.replace(task, env=shipped, env_spec=spec, network_function=function, not_simulated=not_simulated)
+    return dataclasses.replace(task, env=shipped, env_spec=spec, not_simulated=not_simulated)
 
 
 def task_without_environment(experiment: Experiment) -> Task:
     """The task without an environment: for a function, or for a caller that adds the environment itself."""
+    function = None if experiment.network_function is None else packed(experiment.network_function, "network function")
     return Task(
         env=Parcel(b""),
         env_spec=None,
         head=experiment.head,
         network=experiment.network,
-        network_function=None,
+        network_function=function,
         algo=experiment.algo,
         options=experiment.options,
         workers=experiment.workers,
