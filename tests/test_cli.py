@@ -284,6 +284,8 @@ def test_evaluate_prints_a_line_and_writes_json(trained, capsys, monkeypatch):
         return result
 
     monkeypatch.setitem(sys.modules, "asyncrl.api", SimpleNamespace(evaluate=evaluate))
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/experiment.json").touch()
     code, out, err = call(capsys, "evaluate", "runs/mine", "--episodes", "4", "--json", "result.json")
     assert (code, err, asked) == (0, "", [("runs/mine", 4, 0, {"env": None, "trust": False, "simulator": "auto"})])
     assert out == "return 487.25, deviation 12.5, episodes 4, length 487.25\n"

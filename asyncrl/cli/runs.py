@@ -163,7 +163,6 @@ def landscape(args: list[str]) -> int:
     check_at_least_one(states=given.states)
     check_writable(given.out)
     check_seed(given.seed)
-    check_run(given.run)
 
     from asyncrl.landscapes.landscape import landscape as draw
     from asyncrl.landscapes.telling import told

@@ -1,7 +1,7 @@
 """Numba's `njit` for kernels, made when they are first wanted, and with two faults of its own mended.
 
 Numba takes a quarter of a second to load, and half a millisecond for each function that it is shown, of which we have some three
-hundred. A help text needs none of them, and a policy that acts needs three. So a kernel is a name until it is called, or until another
+hundred. A help text needs none of them, and a policy that acts needs some ten. So a kernel is a name until it is called, or until another
 kernel that calls it is compiled.
 
 Numba compiles at the first call. If a signal handler raises an exception there (Ctrl-C), Numba's tables and LLVM's objects are left
