@@ -486,8 +486,8 @@ def test_a_damaged_experiment(capsys, run, content):
 
 
 def test_settings_from_elsewhere(capsys, run):
-    edit(run / "experiment.json", lambda data: data["settings"].update(algo="ppo"))
-    assert "ppo" in all_refuse(capsys, run)
+    edit(run / "experiment.json", lambda data: data["settings"].update(algo="unheard-of"))
+    assert "unheard-of" in all_refuse(capsys, run)
     edit(run / "experiment.json", lambda data: data["settings"].update(algo="a3c", color="red"))
     assert "color" in all_refuse(capsys, run)
 

@@ -100,6 +100,14 @@ def test_versions_of_ars(trained, capsys, args, on):
     assert trained[0].options.normalize_observations is on
 
 
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_what_tyro_remembers_of_one_option_it_never_takes_for_another(trained, algo, monkeypatch):
+    """It takes False and 0.0 for one default of one type, and under pytest looks now and then whether it did: here each time."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    for _ in range(2):
+        assert main(["train", algo, "CartPole-v1"]) == 0
+
+
 def test_a2c_is_a3c_in_sync():
     assert ALGORITHMS["a2c"].default_mode == "sync"
     assert ALGORITHMS["a3c"].default_mode == "async"

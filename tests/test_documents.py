@@ -189,6 +189,7 @@ def run_page(page: Path, folder: Path, left_out: tuple[str, ...] = ()) -> None:
             run_block(dataclasses.replace(block, text="\n".join(lines)), folder)
 
 
+@pytest.mark.slow  # a newcomer's first steps are tests of their own files too
 def test_what_the_readme_shows_runs(tmp_path):
     run_page(README, tmp_path, left_out=("play", "resume"))
 

@@ -130,7 +130,7 @@ def gone(processes: list[psutil.Process], seconds: float) -> None:
         pytest.param("a3c", "kill", marks=pytest.mark.slow),
         ("a3c", "hang up"),
         pytest.param("impala", "timeout", marks=pytest.mark.slow),
-        ("es", "timeout"),
+        pytest.param("es", "timeout", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):

@@ -97,7 +97,7 @@ def test_the_seed_of_a_learner_that_goes_on(reset):
     assert never.seed_after(8) == 5
 
 
-@pytest.mark.parametrize("reset", ["full", "last-layer"])
+@pytest.mark.parametrize("reset", ["full", pytest.param("last-layer", marks=pytest.mark.slow)])
 def test_a_resumed_run_resets_with_the_same_bits(tmp_path, reset):
     settings = {"reset_every": 60, "reset": reset}
     whole, half = (stream(tmp_path, "td3", steps=steps, **settings) for steps in (300, 170))

@@ -54,6 +54,7 @@ def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path):
     assert learned(run) == learned(whole)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_actor_is_one_of_sac(tmp_path):
     same = {"steps": 200, "max_gradient_norm": 1.0, "explore": "gaussian:0.1"}
     ours, theirs = run_of(tmp_path, n_actors=1, **same), stream(tmp_path, "sac", **same)

@@ -167,6 +167,7 @@ def trained(folder: Path) -> Path:
     return next((folder / "runs").iterdir())
 
 
+@pytest.mark.slow  # its parts are tested in test_own_environments
 def test_from_the_command_line_and_back(file):
     """Train, evaluate and resume by the folder alone, once the user says that it may name code; from another folder too."""
     run = trained(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 
@@ -131,9 +131,12 @@ def experiment_type(algo: str, head: str = "auto") -> type[Any]:
 
 
 def _left_out(kind: type[Any], names: Collection[str]) -> list[tuple[str, Any, Any]]:
-    """These fields of a dataclass for one that is made of it, which the command line does not have."""
-    fields = [one for one in dataclasses.fields(kind) if one.name in names]
-    return [(one.name, Annotated[Any, tyro.conf.Suppress], dataclasses.field(default=one.default)) for one in fields]
+    """These fields of a dataclass for one that is made of it, which the command line does not have.
+
+    They keep their types: tyro remembers what it makes of a type and a default, and takes False and 0.0 for one default.
+    """
+    fields, types = [one for one in dataclasses.fields(kind) if one.name in names], get_type_hints(kind)
+    return [(one.name, Annotated[types[one.name], tyro.conf.Suppress], dataclasses.field(default=one.default)) for one in fields]
 
 
 def _without_use(algo: str) -> tuple[str, ...]:
