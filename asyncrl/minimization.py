@@ -75,10 +75,11 @@ def minimize(
 
         asyncrl.minimize(lambda x: ((x - 1) ** 2).sum(), np.zeros(10), "sep-cma", evaluations=5000, sigma=0.3)
 
-    `function` is sent to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode
-    (default: the algorithm's), `workers` one per core by default; `options` are fields of the algorithm's options. `sigma` should be
-    about a tenth of the distance to the minimum. By default step sizes are in proportion to it (or to the first one of
-    `explore="sigma:..."`), and es has no weight decay. In `sync` and `pipelined` the result does not depend on the number of workers.
+    `function` is sent to the workers by cloudpickle. `algo` is one of the black-box searches, `mode` an update mode (default: the
+    algorithm's), `workers` one per core by default; a second one pays from a function of some 500 microseconds on. `options` are fields
+    of the algorithm's options. `sigma` should be about a tenth of the distance to the minimum. By default step sizes are in proportion
+    to it (or to the first one of `explore="sigma:..."`), and es has no weight decay. In `sync` and `pipelined` the result does not
+    depend on the number of workers.
 
     At most `evaluations` calls of the function are made, in any mode and with any number of workers (calls that a killed worker has
     begun are repeated and not counted). The last one is at the mean that the search has reached; those left after the last complete
@@ -89,9 +90,6 @@ def minimize(
     `bounds` are (low, high), each a number or one for each parameter; -inf and inf stand for none. The function is never called outside
     of them, and `start` must be inside. cma-es and sep-cma use their library's smooth map into the box; for the others the function is
     continued beyond the box by reflection.
-
-    An evaluation costs about 80 microseconds beside the function itself and the search, so a second worker pays from a function of some
-    500 microseconds on.
 
     Tensors in shared memory that the function captures are shared with the workers, as in `asyncrl.train`.
 

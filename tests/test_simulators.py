@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from typing import Any
 
@@ -17,12 +18,14 @@ from tables import Table, arrays_of
 from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
 from asyncrl.actors.episodes import EpisodeRunner, Observed
 from asyncrl.actors.rollout import Actor
+from asyncrl.algos import ALGORITHMS
 from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, save_state, spec_of
 from asyncrl.envs.compiled.check import first_difference
 from asyncrl.envs.compiled.registry import SIMULATORS, why_not
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
 from asyncrl.errors import UserError
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads import HEADS
 from asyncrl.heads.implicit.options import ImplicitOptions, TwoTowerOptions
 from asyncrl.heads.implicit.table import SLOTS
@@ -30,6 +33,10 @@ from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.heads.search_player import HeadDeciding
 from asyncrl.heads.search_policy import SearchPolicy
+from asyncrl.scheduler.pace import Books
+from asyncrl.topologies import topology_of
+from asyncrl.topologies.actor_learner.worker import ActorLearner
+from asyncrl.topologies.topology import Seat
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
 
@@ -308,6 +315,26 @@ def test_an_environment_that_raises_while_both_are_compared_is_told_as_ever(tmp_
     assert "cannot be used: the environment's step raised RuntimeError: the engine has no memory left" in str(refused.error)
     run = train(tmp_path, Raising, algo="a3c", workers=1, steps=50, max_failures=1)
     assert "step raised RuntimeError: the engine has no memory left" in str(run.error)
+
+
+def test_time_in_environments_is_no_more_than_a_rollout_took(tmp_path, monkeypatch):
+    """A step that is timed for sixteen may be the one at which another program had the core."""
+    experiment = Experiment("a3c", "CartPole-v1", workers=1, options=ALGORITHMS["a3c"].options_type())
+    topology = topology_of(experiment)
+    try:
+        topology.begin()
+        plan = topology.body_of(Seat(0, 0, None, None, tmp_path))[1]
+        worker = ActorLearner(plan)
+        worker._books = Books(topology.ground.ledger, 0)
+        told = iter([1.0, 5.0, 5.0, 5.0])
+        monkeypatch.setattr(CompiledStepping, "seconds", property(lambda self: next(told)))
+        began = time.perf_counter()
+        worker._collect(0, 0.0)
+        assert 0.0 < worker._environment_seconds <= time.perf_counter() - began
+        worker._collect(0, 0.0)
+        assert worker._environment_seconds == 0.0
+    finally:
+        topology.close()
 
 
 def test_an_observation_that_is_not_finite_is_told():

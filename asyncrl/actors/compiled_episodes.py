@@ -14,6 +14,7 @@ from asyncrl.envs.compiled.registry import simulator_of, time_limit
 from asyncrl.envs.compiled.rounds import MOVED, NOT_FINITE, PLAYING, RETURN, STEPS, play_by_head, play_greedily
 from asyncrl.envs.faults import LONGEST_EPISODE, endless
 from asyncrl.errors import Hopeless
+from asyncrl.heads.rounds import BoundKernel
 from asyncrl.heads.search_player import Deciding, HeadDeciding, Player
 from asyncrl.shared.calling import STEPPED, address_of, returned_by
 
@@ -57,36 +58,30 @@ class _HeadDecisions:
         rounds, one = deciding.rounds, simulated
         self.seen, self._bind, self._one = deciding.seen, deciding.bind, one
         self._rest = (*one.arguments, deciding.seen, rounds.action, rounds.bounded)
-        self._is_bound = False
+        self._bound: BoundKernel | None = None
 
     def part(self, most: int) -> int:
         """As `_Decisions.part`."""
-        told, before = self._one.told, self._one.told[STEPS]
-        if not self._is_bound:
-            self._bound_to(False)
-        came = self._play(0, most)
-        while came == MOVED:
-            reached = told[STEPS]
-            self._bound_to(False)
-            came = self._play(int(reached - before), most)
-            if came == MOVED and told[STEPS] == reached:
-                self._bound_to(True)
-                came = self._play(int(reached - before), most)
-        return came
+        told, before, bound_at = self._one.told, self._one.told[STEPS], -1.0
+        while True:
+            if self._bound is not None:
+                came = self._play(self._bound, int(told[STEPS] - before), most)
+                if came != MOVED:
+                    return came
+            self._bound = self._bound_to(told[STEPS] == bound_at)
+            bound_at = told[STEPS]
 
-    def _bound_to(self, alone: bool) -> None:
-        self._bound = kernel, arguments, _ = self._bind(alone)
-        returned = returned_by(kernel, (*arguments, 0))
-        self._address, self._is_bound = address_of(kernel, (*arguments, 0), returned), True
-        self._numbered = returned == types.int64
+    def _bound_to(self, alone: bool) -> BoundKernel:
+        bound = self._bind(alone)
+        arguments = (*bound.arguments, 0)
+        returned = returned_by(bound.kernel, arguments)
+        self._address, self._numbered = address_of(bound.kernel, arguments, returned), returned == types.int64
+        return bound
 
-    def _play(self, first: int, last: int) -> int:
+    def _play(self, bound: BoundKernel, first: int, last: int) -> int:
         one = self._one
-        return int(
-            play_by_head(
-                self._address, self._numbered, one.address, one.discrete, first, last, one.limit, *self._rest, *self._bound.arguments
-            )
-        )
+        how = (self._address, self._numbered, one.address, one.discrete)
+        return int(play_by_head(*how, first, last, one.limit, *self._rest, *bound.arguments))
 
 
 class CompiledEpisodeRunner:

@@ -38,6 +38,7 @@ class ActingWorker:
         self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, **how)
         self._books: Books | None = None
         self._steps_known = 0
+        self._environment_seconds = 0.0  # of the newest rollout
         self.notes: list[str] = []
         self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
 
@@ -69,7 +70,12 @@ class ActingWorker:
     def _collect(self, version: int, total_steps: float) -> Trajectory:
         """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed."""
         self._steps_known = int(total_steps)
-        return self._actor.collect(version, total_steps)
+        stepping, began = self._actor.stepping, time.perf_counter()
+        before = stepping.seconds
+        trajectory = self._actor.collect(version, total_steps)
+        # A compiled simulator times some steps for all, which is too much where one of these was interrupted.
+        self._environment_seconds = min(stepping.seconds - before, time.perf_counter() - began)
+        return trajectory
 
     def _beat(self) -> None:
         """Update the heartbeat while acting, so that a long rollout is not mistaken for a hung environment."""

@@ -3,31 +3,17 @@
     pip install torch==2.13.0 'gymnasium[classic-control,box2d,mujoco]' stable-baselines3==2.9.2
     python runs/peers/sb3_a2c.py
 
-Eight environments in one process, as in the throughput comparison of the README; all else is its default. One thread. Writes
-runs/reference/defaults-sb3-a2c.json: for each environment and seed the mean of greedy episodes after training, and of the last 100
-episodes of training. Runs that the file already has are kept, so the command goes on where it was.
+Eight environments in one process, as in the comparison of throughput; all else is its default. Writes
+runs/reference/defaults-sb3-a2c.json, see `sb3_learning.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from pathlib import Path
-from typing import Any
-
-import gymnasium
-import numpy as np
-import stable_baselines3
-import torch
+from sb3_learning import study
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor
 
-REFERENCE = Path(__file__).parents[1] / "reference"
 ENVIRONMENTS = 8
-EVALUATION_EPISODES = 20
 STEPS = {
     "Acrobot-v1": 500_000,
     "InvertedPendulum-v5": 500_000,
@@ -40,45 +26,10 @@ STEPS = {
 }
 
 
-def one(env: str, seed: int) -> dict[str, Any]:
-    """Train once and evaluate."""
-    model = A2C("MlpPolicy", make_vec_env(env, n_envs=ENVIRONMENTS, seed=seed), seed=seed, device="cpu")
-    began = time.monotonic()
-    model.learn(STEPS[env])
-    seconds = time.monotonic() - began
-    last = [episode["r"] for episode in model.ep_info_buffer or []]
-    environment = Monitor(gymnasium.make(env))
-    environment.reset(seed=seed + 10_000)
-    greedy, _ = evaluate_policy(model, environment, EVALUATION_EPISODES, deterministic=True)
-    return {
-        "env": env,
-        "seed": seed,
-        "steps": model.num_timesteps,
-        "seconds": round(seconds, 1),
-        "evaluation_return": round(float(greedy), 3),
-        "return_mean_last_100": round(float(np.mean(last)), 3),
-    }
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Learning figures of Stable-Baselines3's A2C with its defaults.")
-    parser.add_argument("environments", nargs="*", default=list(STEPS))
-    parser.add_argument("--seeds", type=int, default=5)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    path = REFERENCE / "defaults-sb3-a2c.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    versions = {"stable-baselines3": stable_baselines3.__version__, "torch": torch.__version__, "gymnasium": gymnasium.__version__}
-    head = {"command": "python runs/peers/sb3_a2c.py", "environments_each": ENVIRONMENTS, "evaluation_episodes": EVALUATION_EPISODES}
-    for seed in range(given.seeds):
-        for env in given.environments:
-            if any((row["env"], row["seed"]) == (env, seed) for row in rows):
-                continue
-            rows.append(one(env, seed))
-            print(rows[-1], flush=True)
-            path.write_text(json.dumps({**head, "versions": versions, "rows": rows}, indent=1) + "\n")
+def made(env: str, seed: int) -> A2C:
+    """A model to be trained."""
+    return A2C("MlpPolicy", make_vec_env(env, n_envs=ENVIRONMENTS, seed=seed), seed=seed, device="cpu")
 
 
 if __name__ == "__main__":
-    main()
+    study(made, STEPS, 5, "defaults-sb3-a2c.json", {"command": "python runs/peers/sb3_a2c.py", "environments_each": ENVIRONMENTS})

@@ -37,7 +37,7 @@ class Stack:
         self._mlp, more = self.layers[:depth], self.layers[depth:]
         modulates = sizes.told == "modulation"
         self._modulation, self._summary = more[: int(modulates)], more[int(modulates) :]
-        self._summarise = SUMMARIES[sizes.pooling if sizes.summariser == "deepset" else sizes.summariser]
+        self._summarise = SUMMARIES[sizes.summarising]
         ones = np.zeros(2 * sum(sizes.hidden), np.float32)
         ones[: sum(sizes.hidden)] = 1.0
         self._one = place.tensor(ones)  # added to gamma's bias, which is cheaper than to gamma of every row

@@ -73,6 +73,11 @@ class CellSizes:
         return [*self.mlp, *modulation, *summary_shapes(self.summariser, self.observation + self.action, self.width, self.summary)]
 
     @property
+    def summarising(self) -> str:
+        """One of SUMMARISING: a deepset is called after its pooling."""
+        return self.pooling if self.summariser == "deepset" else self.summariser
+
+    @property
     def size(self) -> int:
         """Numbers of a cell."""
         return _numbers(self.shapes)
@@ -86,8 +91,7 @@ class CellSizes:
     @property
     def plan(self) -> NDArray[np.int64]:
         """[9 + hidden layers], which describes an actor's cell to `follow`."""
-        how = SUMMARISING.index(self.pooling if self.summariser == "deepset" else self.summariser)
-        summary = (self.width, self.summary, how, TELLING.index(self.told))
+        summary = (self.width, self.summary, SUMMARISING.index(self.summarising), TELLING.index(self.told))
         return np.array((self.observation, self.action, self.outputs, *summary, _numbers(self.mlp), self.size, *self.hidden), np.int64)
 
 

@@ -91,10 +91,8 @@ class ActorLearner(ActingWorker):
             self._standardiser.refresh(pace.records())
         if self._target is not None:
             pace.copy_target(self._target)
-        environment = actor.stepping.seconds
         trajectory = self._collect(version, pace.total_steps())
-        environment = actor.stepping.seconds - environment
-        acted = time.perf_counter()
+        environment, acted = self._environment_seconds, time.perf_counter()
         board.stand(index, PHASE, LEARNING)
         if self._return_scale is not None:
             self._return_scale(trajectory, books.draft, pace.records())

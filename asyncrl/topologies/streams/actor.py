@@ -74,11 +74,9 @@ class StreamActor(ActingWorker):
         began = time.perf_counter()
         self._published.normaliser(actor.rounds.normaliser)
         actor.uniform = self._published.uniform[0] > 0
-        environment = actor.stepping.seconds
         trajectory = self._collect(version, float(self._published.steps[0]))
-        environment = actor.stepping.seconds - environment
         self._fill(slot, trajectory)
-        acted = time.perf_counter()
+        environment, acted = self._environment_seconds, time.perf_counter()
         books.add("steps", trajectory.reward.size)
         books.add("rounds", 1)
         books.add("environment_seconds", environment)
