@@ -104,6 +104,7 @@ class Aggregate:
                 "p95": lag_quantile(histogram, 0.95, maximum) if count else None,
                 "max": maximum if count else None,
             },
+            "lag_counts": np.trim_zeros(histogram, "b").astype(int).tolist(),
             "time_share": {name.removeprefix("time/"): share for name, share in self._shares(records).items()},
             "skipped_updates": int(self._total(records, "skipped")),
             "versions_during_copies": int(self._total(records, "torn")),

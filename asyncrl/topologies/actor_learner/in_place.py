@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from asyncrl.scheduler.modes import UNBOUNDED
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.optimizers import clip_scale, norm
+from asyncrl.shared.stages import Stages
 
 
 class InPlacePace(Clockwork, Pace):
@@ -26,8 +26,8 @@ class InPlacePace(Clockwork, Pace):
     ledger record, which outlives deaths and resumed runs as the statistics do.
     """
 
-    def __init__(self, ground: Ground, worker: int, books: Books):
-        super().__init__(ground, worker, books)
+    def __init__(self, ground: Ground, worker: int, books: Books, stages: Stages | None = None):
+        super().__init__(ground, worker, books, stages)
         board, parameters = ground.board, ground.parameters
         self._bound = board.order(BOUND)
         self._rounds_before = board.order(ROUNDS)
@@ -66,6 +66,9 @@ class InPlacePace(Clockwork, Pace):
         """The newest ledger records [columns] of all workers."""
         return list(self.ground.ledger.read_all())
 
+    def add_up(self, name: str, own: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        self.ground.ledger.add_newest(name, self.worker, own, out)
+
     def total_steps(self) -> float:
         return self.ground.ledger.total("steps")
 
@@ -75,7 +78,7 @@ class InPlacePace(Clockwork, Pace):
         local[:] = self._target[: local.size]
 
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        began = time.perf_counter()
+        began = self.stages.now()
         length = norm(gradient)
         if self.usable(length):
             ground = self.ground
@@ -88,7 +91,7 @@ class InPlacePace(Clockwork, Pace):
             self.books.lag(version - self._acted_on)
             self.books.add("updates", 1)
             self.books.applied(length, scale)
-        self.books.add("apply_seconds", time.perf_counter() - began)
+        self.books.add("apply_seconds", self.stages.applied() - began)
         if self._target is None:
             self.ground.ledger.publish(self.worker, self.books.draft)
         else:

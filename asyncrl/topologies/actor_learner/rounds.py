@@ -19,8 +19,6 @@ Why nobody writes what another still reads:
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,13 +27,14 @@ from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.shared.optimizers import clip_scale, norm, weighted_mean
+from asyncrl.shared.stages import Stages
 
 
 class RoundsPace(Clockwork, Pace):
     """Sync (delay 0) and pipelined (delay 1): see the module."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books):
-        super().__init__(ground, worker, books)
+    def __init__(self, ground: Ground, worker: int, books: Books, stages: Stages | None = None):
+        super().__init__(ground, worker, books, stages)
         board = ground.board
         self.delay = board.order(DELAY)
         self._first_version = board.order(UPDATES)
@@ -43,6 +42,7 @@ class RoundsPace(Clockwork, Pace):
         # Updates that the shared statistics have seen: where workers have their own, those in place are in none of them.
         self._first_count = self._first_buffer if len(ground.parameters.own_statistics) else self._first_version
         self._base = [load_acquire(board.base, other) for other in range(board.workers)]
+        self._bases = np.array(self._base)
         self._mean = np.zeros(ground.parameters.vectors.shape[1], np.float32)
         self._weights = np.zeros(board.workers, np.float32)
         ledger = ground.ledger
@@ -106,6 +106,9 @@ class RoundsPace(Clockwork, Pace):
         """Ledger records [columns] of all workers as they were when the version that acts now was made: the same for everybody."""
         return self._entries(max(self.handed - self.delay, 0))
 
+    def add_up(self, name: str, own: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        self.ground.ledger.add_entries(name, self._bases, max(self.handed - self.delay, 0), self.worker, own, out)
+
     def total_steps(self) -> float:
         return sum(entry[self._steps] for entry in self.records())
 
@@ -135,7 +138,7 @@ class RoundsPace(Clockwork, Pace):
 
     def _apply(self) -> None:
         """Update this worker's shard with round `applied`. To be called when all have handed it over."""
-        began = time.perf_counter()
+        began = self.stages.now()
         k, ground = self.applied, self.ground
         parameters, rule = ground.parameters, ground.rule
         for worker, entry in enumerate(self._entries(k + 1)):
@@ -152,9 +155,9 @@ class RoundsPace(Clockwork, Pace):
             rule.optimizer.step(target, self._mean, part, scale, rate, self._first_count + k + 1)
             self.books.applied(length, scale)
         self._carry_target(k, part)
+        self.books.add("apply_seconds", self.stages.applied() - began)
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)
         ground.parking.wake_all()
-        self.books.add("apply_seconds", time.perf_counter() - began)
 
     def _carry_target(self, k: int, part: slice) -> None:
         """This worker's shard of the target network of version k + 1: the new parameters if round k made them due."""

@@ -42,10 +42,10 @@ class ActorLearnerTopology(Topology):
             check_use(self._explorations, entry.explorations, experiment.algo)
         check_head(self._explorations, self._policy.head)
         self.size, self.head_name = self._policy.size, self._policy.name
-        self.memory, parking = allocate(memory_layout(self.task, self._policy))
+        self.memory, parking = allocate(memory_layout(self.task, self._policy), experiment.run)
         attach_tables(self._policy.head, self.memory)
-        self._pipes = parking.carried()
-        self.ground = ground_of(self.task, self._policy, self.memory, self._pipes)
+        self.pipes = parking.carried()
+        self.ground = ground_of(self.task, self._policy, self.memory, self.pipes)
         self.estate = RoundsEstate(self.ground)
 
     @property
@@ -65,7 +65,7 @@ class ActorLearnerTopology(Topology):
             generation=seat.generation,
             exploration=tuple(self._explorations[seat.worker]),
             memory=self.memory,
-            pipes=self._pipes,
+            pipes=self.pipes,
             core=seat.core,
             restore_from=seat.restore_from,
             run_folder=seat.run_folder,
