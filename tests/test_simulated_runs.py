@@ -33,7 +33,7 @@ def learned(run: Run) -> dict[str, bytes]:
     found = {}
     for path in sorted(newest(run.folder).glob("*.safetensors")):
         for name, array in load_file(path).items():
-            if name != "ledger" and not name.startswith(("tickets/", "virtual/")):
+            if name != "ledger" and not name.startswith(("tickets/", "virtual/", "ledger/")):
                 found[f"{path.name} {name}"] = array.tobytes()
     return found
 

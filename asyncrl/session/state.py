@@ -21,7 +21,7 @@ class RunState:
     def __init__(self, topology: Topology, target_steps: int):
         self._topology = topology
         self._target_steps = target_steps
-        self._clock = [name for name in topology.memory if name.startswith("virtual/")]
+        self._clock = [name for name in topology.memory if name.startswith("virtual/") or name == "ledger/totals"]
         self.saved_steps = 0
         self.generations = 0
         """The largest number of processes per slot in earlier sessions, by which new processes get new random streams."""

@@ -98,7 +98,8 @@ class Ledger:
     Stale:    by the publications during the read. Never torn.
     When full: not applicable, the size is fixed.
     With the array ``totals`` [width], the sums over all workers are kept beside: of ledgers that one process alone writes at a time, as
-    that of a simulated run. Sums of counts are exact, so they do not depend on the order in which records were published.
+    that of a simulated run. Those of counts are exact; the others' last bits depend on the order in which records were published, so a
+    checkpoint keeps them too.
 
     Crash:    the record last published remains. An unpublished draft is lost with its worker, and the replacement starts
               from the published record (`draft_of`).
@@ -110,7 +111,7 @@ class Ledger:
         self.clocks: NDArray[np.int64] = arrays["clocks"]  # word i at i * WORDS_PER_LINE
         self.entries: FloatArray = arrays["entries"]  # [workers, DEPTH, width]
         self.workers = self.entries.shape[0]
-        self._totals: FloatArray | None = arrays["totals"] if "totals" in arrays else None
+        self._totals: FloatArray | None = arrays["totals"] if "totals" in arrays else None  # noqa: SIM401 - SharedArrays is no dict
 
     @staticmethod
     def layout(columns: Mapping[str, int], workers: int) -> Layout:
@@ -151,7 +152,11 @@ class Ledger:
 
     def add_newest(self, name: str, worker: int, own: FloatArray, out: FloatArray) -> None:
         """Write into out[n] the sum over all workers of a column of n numbers; `worker`'s are own[n], which are newer."""
-        _add_newest(self.clocks, self.entries, self._slices[name].start, worker, own, out)
+        if self._totals is None:
+            _add_newest(self.clocks, self.entries, self._slices[name].start, worker, own, out)
+        else:
+            part = self._slices[name]
+            out[:] = self._totals[part] + (own - self.entry(worker, self.clock(worker))[part])
 
     def add_entries(self, name: str, handed: NDArray[np.int64], count: int, worker: int, own: FloatArray, out: FloatArray) -> None:
         """The same of the records that made the clocks handed[W] + count; as old as for `entry`."""
