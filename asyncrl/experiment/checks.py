@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncrl.algos import ALGORITHMS, head_named, unknown_algorithm
 from asyncrl.errors import UserError
-from asyncrl.experiment.durations import Durations
+from asyncrl.experiment.simulated_times import Durations
 from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
 from asyncrl.heads.choice import options_type_of, role_under
 from asyncrl.heads.options import LOG_STD

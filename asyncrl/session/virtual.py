@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asyncrl.experiment.durations import RECORD, Durations
+from asyncrl.experiment.simulated_times import RECORD, Durations
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.launcher import Crew, HostCrew
 from asyncrl.shared.arrays import WORDS_PER_LINE

@@ -16,7 +16,7 @@ import psutil
 
 from asyncrl.envs import own_generators, take_generators
 from asyncrl.errors import UserError
-from asyncrl.experiment.durations import Durations
+from asyncrl.experiment.simulated_times import Durations
 from asyncrl.processes.identity import Worker, introduce, worker
 from asyncrl.processes.starting import settle_in
 from asyncrl.scheduler.board import OPENED, PHASE, PHASES, REQUEST, Board

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asyncrl.errors import UserError
-from asyncrl.experiment.durations import BLOCK, Durations
+from asyncrl.experiment.simulated_times import BLOCK, Durations
 from asyncrl.shared.stages import STAGES
 
 ACT, COMPUTE, APPLY = range(len(STAGES))
