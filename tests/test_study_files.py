@@ -47,8 +47,11 @@ def test_what_is_written_describes_the_same_study():
     assert study_of("small", made.described()) == made
 
 
-@pytest.mark.parametrize("name", ready_studies())
-def test_every_study_that_comes_with_the_package_can_be_run(name, tmp_path):
+OF_THE_REPOSITORY = [str(path) for path in sorted((Path(__file__).parent.parent / "runs" / "studies").glob("*.toml"))]
+
+
+@pytest.mark.parametrize("name", [*ready_studies(), *OF_THE_REPOSITORY], ids=lambda name: Path(name).name)
+def test_every_study_that_is_there_can_be_run(name, tmp_path):
     made = read_study(name)
     assert made.title
     assert len(check_trials(made, tmp_path)) > 1
@@ -68,6 +71,7 @@ def test_every_study_that_comes_with_the_package_can_be_run(name, tmp_path):
         ({"where": [{"is": {"mode": "sync"}}]}, "a [[where]] has is = {...} and set = {...}"),
         ({"where": [{"is": {"evn": "x"}, "set": {}}]}, "asks for 'evn', which no run sets; did you mean 'env'?"),
         ({"report": {"treshold": {}}}, "unknown key of [report] 'treshold'; did you mean 'threshold'?"),
+        ({"report": {"measure": "trianing"}}, "unknown measure 'trianing'; did you mean 'training'?"),
         ({"report": {"threshold": 3}}, "threshold = 3 cannot be used"),
         ({"report": {"baseline": {"mode": "sync"}}}, "unknown axis of the baseline 'mode'"),
         ({"vary": {"mode": ["sync", "async"]}, "report": {"baseline": {"mode": "snyc"}}}, "'snyc'; did you mean 'sync'?"),

@@ -58,7 +58,7 @@ class Row:
     runs: list[RunResult]
     seeds: int
     final: Estimate
-    """Mean return of the last 100 episodes."""
+    """The last return: of the last 100 training episodes, or the last evaluation, as the study says."""
     evaluation: Estimate | None
     """Greedy evaluation after the training."""
     at_equal_seconds: Estimate

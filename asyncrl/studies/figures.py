@@ -95,10 +95,10 @@ def _curves(task: Task) -> Picture:
         panel.set_xlabel(label)
         panel.grid(alpha=0.25)
         panel.ticklabel_format(axis="x", style="sci", scilimits=(-2, 5), useMathText=True)
-    panels[0].set_ylabel("return, mean of 100 episodes")
+    panels[0].set_ylabel("return")
     _legend(figure, panels[0])
     caption = (
-        f"Mean return of the last 100 training episodes against steps (how much experience), seconds (how long) and updates. Lines are "
+        f"Return against steps (how much experience), seconds (how long) and updates. Lines are "
         f"means over runs, as far as all of them came; bands are {LEVEL:.0f} % bootstrap intervals of the mean. The grey line is the "
         f"threshold, {task.threshold:.4g}. Who is ahead on the left learns more from a step, who is ahead in the middle learns sooner. "
         + _runs(task.rows)

@@ -25,6 +25,7 @@
     [report]
     baseline = {mode = "sync"}           # what others are compared with; the first value of every axis without it
     threshold = {CartPole-v1 = 475}      # of each environment, for steps and seconds to it
+    measure = "training"                 # returns of the last 100 episodes; or "evaluation", with evaluate_every
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from asyncrl.studies.study import SEEDS, Rule, Settings, Study
 
 KEYS = {"title": str, "seeds": (int, list), "repeats": int, "experiment": dict, "vary": dict, "where": list, "report": dict}
 TYPES = {str: "text", dict: "a table", int: "a whole number", list: "a list", (int, list): "a whole number or a list"}
+MEASURES = ("training", "evaluation")
+REPORT = ("baseline", "threshold", "measure")
 OWN = ("seed", "runs", "name", "quiet")
 """Settings of a run that the study itself sets."""
 
@@ -87,14 +90,16 @@ def study_of(name: str, data: Mapping[str, Any]) -> Study:
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):  # type: ignore[arg-type]
             raise UserError(f"study {name!r}: {key} = {value!r} cannot be used (allowed: {TYPES[KEYS[key]]})")
     experiment = data.get("experiment", {})
-    for needed in ("algo", "env"):
-        if needed not in experiment and needed not in data.get("vary", {}):
-            raise UserError(f"study {name!r} has no {needed} (allowed: one in [experiment], or several in [vary])")
     vary = {axis: _values(name, axis, values) for axis, values in data.get("vary", {}).items()}
+    for needed in ("algo", "env"):
+        if needed not in experiment and not any(all(needed in one for one in values.values()) for values in vary.values()):
+            raise UserError(f"study {name!r} has no {needed} (allowed: one in [experiment], or several in [vary])")
     report = dict(data.get("report", {}))
-    baseline, threshold = report.pop("baseline", {}), report.pop("threshold", {})
+    baseline, threshold, measure = report.pop("baseline", {}), report.pop("threshold", {}), report.pop("measure", MEASURES[0])
+    if measure not in MEASURES:
+        raise UserError(f"study {name!r}: {unknown('measure', measure, MEASURES)}")
     for key in report:
-        raise UserError(f"study {name!r}: {unknown('key of [report]', key, ('baseline', 'threshold'))}")
+        raise UserError(f"study {name!r}: {unknown('key of [report]', key, REPORT)}")
     return Study(
         name=name,
         experiment=_without_own(name, experiment),
@@ -104,6 +109,7 @@ def study_of(name: str, data: Mapping[str, Any]) -> Study:
         where=tuple(_rule(name, one, experiment, vary) for one in data.get("where", ())),
         baseline=_baseline(name, baseline, vary),
         threshold=_thresholds(name, threshold),
+        measure=measure,
         title=data.get("title", ""),
     )
 

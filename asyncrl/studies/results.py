@@ -30,12 +30,12 @@ class RunResult:
     """What it is compared as, such as sync, 2 workers."""
     summary: dict[str, Any]
     curve: dict[str, Curve] = field(repr=False)
-    """``steps``, ``seconds``, ``updates`` and ``returns`` [P] of its reports: mean return of the last 100 episodes."""
+    """``steps``, ``seconds``, ``updates`` and ``returns`` [P]: at its reports the mean of the last 100 episodes, or its evaluations."""
 
     @property
     def final(self) -> float:
-        """Mean return of the last 100 episodes."""
-        return float(self.summary["return_mean_last_100"])
+        """The last of its returns."""
+        return float(self.curve["returns"][-1])
 
     def reached(self, threshold: float, what: str) -> float:
         """The steps, seconds or updates after which the return first was at the threshold; infinite if it never was."""
@@ -54,7 +54,7 @@ def results_of(study: Study, folder: Path) -> list[RunResult]:
         summary = summary_of(folder / "runs" / trial.name)
         if summary.get("status") == "completed" and summary.get("return_mean_last_100") is not None:
             task, variant = _names(study, trial)
-            found.append(RunResult(trial, task, variant, summary, _curve(folder / "runs" / trial.name, summary)))
+            found.append(RunResult(trial, task, variant, summary, _curve(folder / "runs" / trial.name, summary, study.measure)))
     return found
 
 
@@ -62,7 +62,8 @@ def _names(study: Study, trial: Trial) -> tuple[str, str]:
     """(task, variant) of a run. An axis with one value tells nothing and is left out of variants."""
     several = [axis for axis, values in study.vary.items() if len(values) > 1]
     compared = [axis for axis in several if axis not in TASK_AXES] or [axis for axis in several if axis != "env"] or several
-    told = [trial.settings["algo"]] * ("algo" not in compared) + [trial.settings["env"]] * ("env" not in compared)
+    own = "algo" in several or "algo" in study.experiment  # otherwise it is part of what is compared
+    told = [trial.settings["algo"]] * (own and "algo" not in compared) + [trial.settings["env"]] * ("env" not in compared)
     variant = ", ".join(_said(axis, trial.labels[axis]) for axis in compared)
     return " on ".join(str(part) for part in told) or study.name, variant or "all"
 
@@ -80,13 +81,13 @@ def baseline_of(study: Study, results: Sequence[RunResult]) -> str | None:
     return None
 
 
-def _curve(folder: Path, summary: dict[str, Any]) -> dict[str, Curve]:
-    rows = []
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
-        entry = json.loads(line)
-        if "return/mean" in entry:
-            rows.append((entry["step"], entry["seconds"], entry["updates"], entry["return/mean"]))
-    if not rows:  # shorter than the first report
-        rows = [(summary["steps"], summary["seconds"], summary["updates"], summary["return_mean_last_100"])]
+def _curve(folder: Path, summary: dict[str, Any], measure: str) -> dict[str, Curve]:
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    end = (summary["steps"], summary["seconds"], summary["updates"], summary["return_mean_last_100"])
+    rows = [(e["step"], e["seconds"], e["updates"], e["return/mean"]) for e in entries if "return/mean" in e] or [end]
     steps, seconds, updates, returns = np.array(rows, float).T
+    made = {e["step"]: e["evaluation/return"] for e in entries if "evaluation/return" in e}
+    if measure == "evaluation" and made:
+        at, returns = np.array(list(made), float), np.array(list(made.values()), float)
+        steps, seconds, updates = at, np.interp(at, steps, seconds), np.interp(at, steps, updates)
     return {"steps": steps, "seconds": seconds, "updates": updates, "returns": returns}

@@ -62,6 +62,8 @@ class Study:
     """Axis -> label of the value that others are compared with; axes that are left out are compared with their first."""
     threshold: dict[str, float] = field(default_factory=dict)
     """Environment -> return of which the report tells when it is reached."""
+    measure: str = "training"
+    """Of which returns the report is made: training (the last 100 episodes) or evaluation (greedy, in the course of it)."""
     title: str = ""
 
     def trials(self) -> list[Trial]:
@@ -89,6 +91,6 @@ class Study:
     def described(self) -> dict[str, Any]:
         """The same as `files.study_of` takes, for study.json."""
         rules = [{"is": rule.conditions, "set": rule.settings} for rule in self.where]
-        report = {"baseline": self.baseline, "threshold": self.threshold}
+        report = {"baseline": self.baseline, "threshold": self.threshold, "measure": self.measure}
         parts = {"experiment": self.experiment, "vary": self.vary, "where": rules, "report": report}
         return {"title": self.title, "seeds": list(self.seeds), "repeats": self.repeats, **parts}

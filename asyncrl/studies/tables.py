@@ -13,7 +13,7 @@ from asyncrl.studies.results import RunResult
 HEADINGS = {
     "variant": "",
     "runs": "runs",
-    "final": "last 100 episodes",
+    "final": "final return",
     "evaluation": "greedy evaluation",
     "equal": "at equal seconds",
     "steps_to": "steps to threshold",
