@@ -54,12 +54,15 @@ def ready_studies() -> dict[str, str]:
 
 
 def _ready_names() -> list[str]:
-    return sorted(entry.name.removesuffix(".toml") for entry in _ready("").iterdir() if entry.name.endswith(".toml"))
+    """modes, workers, ..., and those of the seeds as seeds/NAME."""
+    places = {"": resources.files("asyncrl.studies") / "ready"}
+    places["seeds/"] = places[""] / "seeds"
+    files = [(prefix, entry.name) for prefix, place in places.items() for entry in place.iterdir() if entry.name.endswith(".toml")]
+    return sorted((prefix + name.removesuffix(".toml") for prefix, name in files), key=lambda name: ("/" in name, name))
 
 
 def _ready(name: str) -> Any:
-    folder = resources.files("asyncrl.studies") / "ready"
-    return folder / f"{name}.toml" if name else folder
+    return resources.files("asyncrl.studies") / "ready" / f"{name}.toml"
 
 
 def read_study(file: str) -> Study:
@@ -70,14 +73,14 @@ def read_study(file: str) -> Study:
     path = Path(file)
     known = file in _ready_names()
     if not known and not path.is_file():
-        if path.suffix == ".toml" or "/" in file:
+        if path.suffix == ".toml" or ("/" in file and not file.startswith("seeds/")):
             raise UserError(f"there is no study {file!r} (allowed: a TOML file, the folder of a study, or {', '.join(_ready_names())})")
-        raise unknown("study", file, [*_ready_names(), "FILE.toml"])
+        raise unknown("study", file, [*_ready_names(), "FILE.toml"], most=20)
     try:
         data = tomllib.loads((_ready(file) if known else path).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"study {file!r} cannot be read: {error}") from None
-    return study_of(file if known else path.stem, data)
+    return study_of(path.name.removesuffix(".toml"), data)
 
 
 def study_of(name: str, data: Mapping[str, Any]) -> Study:
