@@ -25,12 +25,13 @@ def lags(workers: int, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:
         settings = {"workers": workers, "mode": "async", "steps": steps, "runs": runs, "quiet": True, "evaluation_episodes": 0}
         real = asyncrl.train("a3c", "CartPole-v1", record=True, **settings)
         virtual = asyncrl.train("a3c", "CartPole-v1", simulate=f"recorded:{real.folder}", **settings)
-    return shares(real.summary["lag_counts"]), shares(virtual.summary["lag_counts"])
+    return shares(real.summary["lag"]["histogram"]), shares(virtual.summary["lag"]["histogram"])
 
 
-def shares(counts: list[int]) -> np.ndarray:
+def shares(histogram: dict[str, int]) -> np.ndarray:
     """The share of each lag [LAG_BINS]."""
-    return np.pad(np.array(counts, np.float64), (0, LAG_BINS - len(counts))) / sum(counts)
+    counts = np.array([histogram.get(str(lag), 0) for lag in range(LAG_BINS)], np.float64)
+    return counts / counts.sum()
 
 
 def main(*workers: str) -> None:
