@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from environments import drawing_cartpole
 from running import Run, figures, interrupt, jittery_cartpole, resume, train, wait_for
@@ -193,15 +194,9 @@ def test_a_recorded_run_is_simulated_by_its_own_times(tmp_path, algo):
     assert (record["rounds"] > 0).all()
     assert len(record["seconds"]) == (2 if algo == "a3c" else 3)
     virtual = simulated(tmp_path, algo, 2, mode="async", simulate=f"recorded:{real.folder}")
-    assert virtual.summary["simulated_seconds"] == pytest.approx(real.summary["seconds"], rel=0.8)
-
-
-def test_a_record_adds_up_to_the_time(tmp_path):
-    run = train(tmp_path, "CartPole-v1", workers=1, mode="async", steps=10_000, record=True)
-    record = load_file(run.folder / "durations.safetensors")
-    total = record["seconds"][0, :, : record["rounds"][0]].sum()
-    assert record["rounds"][0] * 20 == 10_000 - 20
-    assert total == pytest.approx(run.summary["seconds"], rel=0.3)  # the first round is left out, and it loads what it needs
+    seconds = [record["seconds"][place, :, : record["rounds"][place]].sum(axis=0).mean() for place in range(2)]  # of a round
+    rounds = sum(virtual.column("rounds")[:2])
+    assert virtual.summary["simulated_seconds"] == pytest.approx(np.mean(seconds) * rounds / 2, rel=0.5)
 
 
 def test_a_simulated_run_is_not_recorded(tmp_path):

@@ -73,12 +73,12 @@ def test_the_last_workers_are_slow_and_the_learner_is_not():
         ("constant:1,slow:2:10", "slow:SHARE:FACTOR"),
         ("slow:0.1:10", "acting takes"),
         ("recorded:nowhere", "durations.safetensors"),
-        ("recorded:nowhere,constant:1", "durations.safetensors"),
+        ("recorded:nowhere,constant:1", "said once"),
         ("", "unknown distribution"),
     ],
 )
 def test_what_cannot_be_used_gets_one_line(text, said):
     with pytest.raises(UserError) as error:
-        Durations.parse(text)
+        Durations.parse(text).read()
     assert said in str(error.value)
     assert "\n" not in str(error.value)

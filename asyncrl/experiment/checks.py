@@ -82,7 +82,7 @@ def _check_simulated(experiment: Experiment) -> None:
     """All workers are in one process, so that their number has no limit but memory's."""
     Durations.parse(experiment.run.simulate)
     if experiment.run.record:
-        raise UserError("record cannot be used with simulate: a simulated run draws its times (allowed: one of them)")
+        raise UserError("record cannot be used with simulate, whose times are drawn (allowed: one of them)")
 
 
 def _check_environment(experiment: Experiment) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -79,33 +79,44 @@ class Durations:
     """How long each stage takes. A duration is a function of (seed, place, stage, round) alone."""
 
     stages: tuple[Draw, ...]
-    """Of each of STAGES; without meaning where `recorded` is given."""
+    """Of each of STAGES; without meaning where there is a record."""
     slow_share: float = 0.0
     """Of the workers, the last ones: rounded, but at least one."""
     slow_factor: float = 1.0
     """So many times as long do they take."""
+    record: Path | None = None
+    """The folder of the run that was recorded."""
     recorded: Recorded | None = None
+    """What is in it."""
 
     @classmethod
     def parse(cls, text: str) -> Durations:
-        """What ``--simulate`` says; see the module. Raises UserError: what was given, what is allowed, and the nearest."""
+        """What ``--simulate`` says; see the module. A record is not read yet (`read`).
+
+        Raises UserError: what was given, what is allowed, and the nearest.
+        """
         given: dict[str, Draw] = {}
-        slow, recorded = (0.0, 1.0), None
+        slow, record = (0.0, 1.0), None
         for part in text.split(","):
             stage, equals, rest = part.strip().rpartition("=")
             word, _, numbers = rest.partition(":")
             if word == "recorded" and not equals:
-                recorded = Recorded.read(Path(numbers))
+                record = Path(numbers)
             elif word == "slow" and not equals:
                 slow = tuple(_numbers(text, rest, "slow:SHARE:FACTOR", (PROBABILITY, POSITIVE), numbers))  # type: ignore[assignment]
             else:
                 _put(given, text, stage or STAGES[0], word, numbers)
-        if (recorded is None) == (not given):
-            raise UserError(f"simulate = {text!r}: how long acting takes is to be said once, by a distribution or by recorded:RUN")
+        if (record is None) == (not given):
+            how = "by a distribution or by recorded:RUN"
+            raise UserError(f"simulate = {text!r} cannot be used: how long acting takes is to be said once, {how}")
         stages = tuple(given.get(stage, partial(_constant, seconds=0.0)) for stage in STAGES)
-        if recorded is None and not stages[0](np.random.default_rng(0), 1)[0] > 0:
-            raise UserError(f"simulate = {text!r}: acting must take time (allowed: numbers above 0, as in exponential:1.0)")
-        return cls(stages, *slow, recorded)
+        if record is None and not stages[0](np.random.default_rng(0), 1)[0] > 0:
+            raise UserError(f"simulate = {text!r} cannot be used: acting must take time (allowed: numbers above 0, as in exponential:1.0)")
+        return cls(stages, *slow, record)
+
+    def read(self) -> Durations:
+        """The same with what is in the record, if there is one. Raises UserError."""
+        return self if self.record is None else replace(self, recorded=Recorded.read(self.record))
 
     def draws(self, seed: int, workers: int, place: int, stage: int, first: int) -> Iterator[float]:
         """Virtual seconds of a stage, from round `first` on. `place`: of a worker, or from `workers` on of a learner."""
@@ -139,16 +150,19 @@ class Recorded:
     @classmethod
     def read(cls, folder: Path) -> Recorded:
         """Of a run's folder. Raises UserError where there is no record."""
-        path = folder / RECORD
+        path, simulate = folder / RECORD, f"recorded:{folder}"
         try:
             arrays = mapped(path)
             seconds, rounds, workers = arrays["seconds"], arrays["rounds"], int(arrays["workers"][0])
         except FileNotFoundError:
-            raise UserError(f"simulate: there is no record {str(path)!r} (allowed: the folder of a run with --record)") from None
+            text = f"simulate = {simulate!r} cannot be used: there is no {str(path)!r}"
+            raise UserError(f"{text} (allowed: the folder of a run with --record)") from None
         except (OSError, SafetensorError, KeyError) as error:
-            raise UserError(f"simulate: the record {str(path)!r} cannot be read: {type(error).__name__}: {error}") from None
+            why = f"{type(error).__name__}: {error}"
+            raise UserError(f"simulate = {simulate!r} cannot be used: {str(path)!r} can't be read: {why}") from None
         if not rounds.min() > 0:
-            raise UserError(f"simulate: in the record {str(path)!r} worker {int(rounds.argmin())} has no whole round")
+            idle = f"worker {int(rounds.argmin())} has completed no round after its first"
+            raise UserError(f"simulate = {simulate!r} cannot be used: in that record {idle} (allowed: that of a longer run)")
         return cls(seconds.copy(), rounds.copy(), workers)
 
     def block(self, generator: np.random.Generator, workers: int, place: int, stage: int) -> Floats:
@@ -165,7 +179,7 @@ def _put(given: dict[str, Draw], text: str, stage: str, word: str, numbers: str)
     if stage not in STAGES:
         raise unknown("stage of --simulate", stage, STAGES)
     if stage in given:
-        raise UserError(f"simulate = {text!r}: {stage} is given twice")
+        raise UserError(f"simulate = {text!r} cannot be used: {stage} is given twice")
     if word not in KINDS:
         raise unknown("distribution of --simulate", word, [*KINDS, "slow", "recorded"])
     kind = KINDS[word]
@@ -185,5 +199,5 @@ def _numbers(text: str, part: str, usage: str, ranges: tuple[Range, ...], number
         found = []
     if len(found) != len(ranges) or not all(one.allows(number) for one, number in zip(ranges, found)):
         allowed = "; ".join(str(one) for one in ranges)
-        raise UserError(f"simulate = {text!r}: {part!r} cannot be used (allowed: {usage} with {allowed})")
+        raise UserError(f"simulate = {text!r} cannot be used: {part!r} should be {usage} with {allowed}")
     return found

@@ -98,7 +98,7 @@ class HostCrew(Crew):
         if failed is not None:
             self._watch.judge(failed, slot, code, was_built)
         how = f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"
-        raise WorkerFailed(f"the process of the simulation {how}; `asyncrl resume` goes on from the newest checkpoint")
+        raise WorkerFailed(f"the process of all virtual workers {how}; `asyncrl resume` goes on from the newest checkpoint")
 
     def _vacate(self) -> None:
         self._process = None

@@ -22,7 +22,7 @@ from asyncrl.session.evaluations import Evaluations
 from asyncrl.session.folder import check_room, make_folder, other_environment, write_experiment
 from asyncrl.session.reports import Reports
 from asyncrl.session.state import RunState
-from asyncrl.session.virtual import crew_of, write_record
+from asyncrl.session.virtual import crew_of, durations_of, write_record
 from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically
 from asyncrl.topologies import essential_part, run_context, topology_of
@@ -47,6 +47,7 @@ class Session:
     def __init__(self, experiment: Experiment, folder: Path | None = None, checkpoint: Path | None = None):
         """`folder` and `checkpoint`: of a run that is resumed; None for a new one."""
         check_experiment(experiment, new=folder is None)
+        self._durations = durations_of(experiment)
         self._began = time.monotonic()
         self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
         self._new, self._folder, self._checkpoint = folder is None, folder, checkpoint
@@ -152,7 +153,8 @@ class Session:
             self._reports.say,
             lambda worker: f"{self._name_of(worker)} ({experiment.env_name}, seed {experiment.seed})",
         )
-        self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch, crew_of(experiment, topology))
+        crew = crew_of(experiment, topology, self._durations)
+        self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch, crew)
         status = "completed"
         try:
             self._launcher.start(self._interrupts.check)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asyncrl.experiment.simulated_times import RECORD, Durations
 from asyncrl.experiment.experiment import Experiment
+from asyncrl.experiment.simulated_times import RECORD, Durations
 from asyncrl.launcher import Crew, HostCrew
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.stages import RECORDED
@@ -19,14 +19,19 @@ from asyncrl.topologies.topology import Topology
 from asyncrl.workers.hosting import Hosting
 
 
-def crew_of(experiment: Experiment, topology: Topology) -> Callable[..., Crew]:
-    """Who works: processes, or virtual workers in one."""
-    if not experiment.run.simulate:
+def durations_of(experiment: Experiment) -> Durations | None:
+    """How long the stages of a simulated run take; None for another. Raises UserError."""
+    return Durations.parse(experiment.run.simulate).read() if experiment.run.simulate else None
+
+
+def crew_of(experiment: Experiment, topology: Topology, durations: Durations | None) -> Callable[..., Crew]:
+    """Who works: processes, or, with `durations`, virtual workers in one."""
+    if durations is None:
         return Crew
     hosting = Hosting(
         memory=topology.memory,
         pipes=topology.pipes,
-        durations=Durations.parse(experiment.run.simulate),
+        durations=durations,
         seed=experiment.seed,
         workers=experiment.workers,
         seconds=experiment.seconds,
