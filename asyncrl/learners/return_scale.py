@@ -77,6 +77,12 @@ class SharedReturnScale:
         """Columns of the ledger, for E environments of each worker."""
         return {"return_moments": MOMENTS, "running_returns": envs}
 
+    def warm_up(self, worker: int) -> None:
+        """Load the compiled sums before the clock runs."""
+        ledger, own = self._ledger, np.zeros(MOMENTS)
+        ledger.add_newest("return_moments", worker, own, self._moments)
+        ledger.add_entries("return_moments", np.zeros(ledger.workers, np.int64), 0, worker, own, self._moments)
+
     def begin(self, draft: NDArray[np.float64], goes_on: Sequence[bool]) -> None:
         """Take over a ledger record, draft [columns].
 

@@ -59,32 +59,30 @@ def _sum_column(clocks, entries, column):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _add_newest(clocks, entries, start, worker, own, out):  # type: ignore[no-untyped-def]
-    """out[n] = the sum over all workers of columns start to start + n, of `worker` own[n]."""
-    copy = np.empty_like(own)
-    out[:] = 0.0
+def _add_newest(clocks, entries, start, worker, own, out, read):  # type: ignore[no-untyped-def]
+    """out[n] = the sum over all workers of columns start to start + n, of `worker` own[n]; read[n] is its to write to."""
+    for i in range(own.size):
+        out[i] = 0.0
     for other in range(entries.shape[0]):
-        if other == worker:
-            out += own
-            continue
-        while True:
+        while other != worker:
             clock = load_acquire(clocks, other * WORDS_PER_LINE)
-            copy[:] = entries[other, clock % DEPTH, start : start + own.size]
+            for i in range(own.size):
+                read[i] = entries[other, clock % DEPTH, start + i]
             fence()
             if load_acquire(clocks, other * WORDS_PER_LINE) < clock + DEPTH - 1:
                 break
-        out += copy
+        for i in range(own.size):
+            out[i] += own[i] if other == worker else read[i]
 
 
 @njit(cache=True)
 def _add_entries(entries, handed, count, start, worker, own, out):  # type: ignore[no-untyped-def]
     """The same of the records that made the clocks handed[W] + count."""
-    out[:] = 0.0
+    for i in range(own.size):
+        out[i] = 0.0
     for other in range(entries.shape[0]):
-        if other == worker:
-            out += own
-        else:
-            out += entries[other, (handed[other] + count) % DEPTH, start : start + own.size]
+        for i in range(own.size):
+            out[i] += own[i] if other == worker else entries[other, (handed[other] + count) % DEPTH, start + i]
 
 
 class Ledger:
@@ -111,6 +109,7 @@ class Ledger:
         self.clocks: NDArray[np.int64] = arrays["clocks"]  # word i at i * WORDS_PER_LINE
         self.entries: FloatArray = arrays["entries"]  # [workers, DEPTH, width]
         self.workers = self.entries.shape[0]
+        self._read = np.empty(self.width)
         self._totals: FloatArray | None = arrays["totals"] if "totals" in arrays else None  # noqa: SIM401 - SharedArrays is no dict
 
     @staticmethod
@@ -153,7 +152,7 @@ class Ledger:
     def add_newest(self, name: str, worker: int, own: FloatArray, out: FloatArray) -> None:
         """Write into out[n] the sum over all workers of a column of n numbers; `worker`'s are own[n], which are newer."""
         if self._totals is None:
-            _add_newest(self.clocks, self.entries, self._slices[name].start, worker, own, out)
+            _add_newest(self.clocks, self.entries, self._slices[name].start, worker, own, out, self._read[: own.size])
         else:
             part = self._slices[name]
             out[:] = self._totals[part] + (own - self.entry(worker, self.clock(worker))[part])

@@ -61,6 +61,8 @@ class ActorLearner(ActingWorker):
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, task.options.gamma) if scales_returns(task) else None
         self._warm_up()
+        if self._return_scale is not None:
+            self._return_scale.warm_up(plan.worker)
         self._learner(self._actor.trajectory, 0.0)
         self._goes_on = self._restore()
 
