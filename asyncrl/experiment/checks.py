@@ -21,6 +21,7 @@ from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
 from asyncrl.heads.choice import options_type_of, role_under
 from asyncrl.heads.options import LOG_STD
 from asyncrl.processes.starting import usable_cores
+from asyncrl.scheduler.delays import parse_delays
 
 try:
     import resource
@@ -60,6 +61,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
         _check_start(experiment.network.initial_log_std)
     _ = experiment.modes  # raises where the text cannot be read
     check_processes(experiment.workers)
+    parse_delays(experiment.run.delay, experiment.workers)
 
 
 def _check_options(experiment: Experiment) -> None:

@@ -40,6 +40,9 @@ class RunOptions:
     """Seconds between reports to TensorBoard, metrics.jsonl and the terminal."""
     quiet: bool = False
     """No live table in the terminal."""
+    delay: str = ""
+    """What workers sleep in each round, as a slower machine or environment would have it: constant:S, exponential:MEAN,
+    lognormal:MEAN:SIGMA or pareto:MEAN:SHAPE, in seconds; of workers 0 and 2 alone exponential:0.01@0,2; several joined by +."""
     pin_cores: bool = False
     """Keep worker i on core i modulo the number of cores; a learner on a core of its own, or on any where none is left."""
     hang_seconds: Annotated[float, POSITIVE] = 60.0

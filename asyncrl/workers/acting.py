@@ -17,7 +17,7 @@ from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.actor_state import restore_actor, save_actor
-from asyncrl.workers.plan import WorkerPlan, episode_ring, stream
+from asyncrl.workers.plan import WorkerPlan, delay_of, episode_ring, stream
 
 
 class ActingWorker:
@@ -38,6 +38,7 @@ class ActingWorker:
         self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, **how)
         self._books: Books | None = None
         self._steps_known = 0
+        self._delay = delay_of(task, board, plan.worker, plan.generation)
         self._environment_seconds = 0.0  # of the newest rollout
         self.notes: list[str] = []
         self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
@@ -68,13 +69,18 @@ class ActingWorker:
         self._ring.push(episode_return=episode_return, length=length, setting=0, order=version, steps=self._steps_known)
 
     def _collect(self, version: int, total_steps: float) -> Trajectory:
-        """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed."""
+        """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed.
+
+        A delay that is injected counts as the environment's, in whose place it stands.
+        """
         self._steps_known = int(total_steps)
         stepping, began = self._actor.stepping, time.perf_counter()
         before = stepping.seconds
         trajectory = self._actor.collect(version, total_steps)
         # A compiled simulator times some steps for all, which is too much where one of these was interrupted.
         self._environment_seconds = min(stepping.seconds - before, time.perf_counter() - began)
+        if self._delay is not None:
+            self._environment_seconds += self._delay()
         return trajectory
 
     def _beat(self) -> None:

@@ -28,6 +28,7 @@ from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS, figure_columns
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.delays import Delay
 from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
@@ -64,6 +65,8 @@ class Task:
     """Whether environments are stepped by a compiled simulator."""
     not_simulated: str = ""
     """Why not, as far as that is known; "" where nothing is against it."""
+    delay: str = ""
+    """What workers sleep in each round: see `asyncrl.scheduler.delays`."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -114,6 +117,7 @@ def task_without_environment(experiment: Experiment) -> Task:
         seed=experiment.seed,
         # With a learner there is one process more, but it and all workers are seldom busy at the same time.
         a_core_each=experiment.workers <= usable_cores(),
+        delay=experiment.run.delay,
     )
 
 
@@ -142,6 +146,11 @@ class WorkerPlan:
     def checkpoint_folder(self, steps: int) -> Path:
         """The folder of the checkpoint that is being made; the launcher has begun it."""
         return folder_of(self.run_folder, steps)
+
+
+def delay_of(task: Task, board: Board, worker: int, generation: int) -> Callable[[], float] | None:
+    """What this worker does to be delayed in a round, which returns the seconds; None where it is not delayed."""
+    return Delay.of(task.delay, task.workers, board, task.seed, worker, generation)
 
 
 def identity_of(task: Task, place: int, generation: int) -> Worker:
