@@ -91,6 +91,9 @@ class Experiment:
     """Images of which an observation is made, the newest last (Atari's games have four by themselves)."""
     resize: str = ""
     """HEIGHTxWIDTH to which images are shrunk, such as 84x84."""
+    staleness: Annotated[int, Range(0, 10_000, whole=True)] = 0
+    """Versions by which the parameters that act, and of actor-learners those by which gradients are computed, are older than the
+    newest; updates are of the newest all the same. It adds to the lag of the mode and costs no throughput."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", absolute(self.env))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from asyncrl.progress import LAG_BINS
 from asyncrl.scheduler.board import Board
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.compiled import njit
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Optimizer
@@ -111,7 +112,10 @@ class Pace(Protocol):
     """One worker's side of an update mode, for one epoch."""
 
     def start_round(self, local: NDArray[np.float32]) -> int | None:
-        """Wait for permission, copy the parameters into local [N]; returns their version, None when it is time for the gate."""
+        """Wait for permission, copy the parameters into local [N]; returns their version, None when it is time for the gate.
+
+        Under injected staleness local has older ones in the end; what is returned is the version of this round all the same.
+        """
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
         """Copy the target network that goes with the version of this round into local [N]."""
@@ -139,10 +143,16 @@ def slept(parking: Parking, place: int, condition: Callable[[], bool]) -> float:
 class Clockwork:
     """Waiting and its bookkeeping, for one worker."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books):
+    def __init__(self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None):
+        """`copies`: of older parameters, on which the worker acts; None: it acts on the newest."""
         self.ground = ground
         self.worker = worker
         self.books = books
+        self._copies = copies
+
+    def acts_on(self, local: NDArray[np.float32], version: int) -> int:
+        """The version that acts where local [N] has been read as `version`: that one, or an older one, which local then has."""
+        return version if self._copies is None else self._copies.exchange(local, version)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Park until `condition()` holds; the time counts as waiting."""

@@ -15,6 +15,7 @@ from asyncrl.envs.compiled.stepping import CompiledStepping
 from asyncrl.heads.policy import Policy
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.actor_state import restore_actor, save_actor
 from asyncrl.workers.plan import WorkerPlan, delay_of, episode_ring, stream
@@ -39,6 +40,7 @@ class ActingWorker:
         self._books: Books | None = None
         self._steps_known = 0
         self._delay = delay_of(task, board, plan.worker, plan.generation)
+        self._copies: OldCopies | None = None  # whoever inherits makes them, for the vector that it copies
         self._environment_seconds = 0.0  # of the newest rollout
         self.notes: list[str] = []
         self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
@@ -59,7 +61,7 @@ class ActingWorker:
             self._actor.forget_all()
         if self._plan.restore_from is None:
             return [False] * self._plan.task.envs_per_worker
-        goes_on, self.notes = restore_actor(self._actor, self._plan.worker, self._plan.restore_from)
+        goes_on, self.notes = restore_actor(self._actor, self._plan.worker, self._plan.restore_from, self._copies)
         return goes_on
 
     def _episode_ended(self, episode_return: float, length: int) -> None:
@@ -97,4 +99,4 @@ class ActingWorker:
         """Write this worker's part of the checkpoint that the launcher has ordered."""
         folder = self._plan.checkpoint_folder(self._board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            save_actor(self._actor, self._plan.worker, folder, self._beat)
+            save_actor(self._actor, self._plan.worker, folder, self._beat, self._copies)

@@ -67,6 +67,8 @@ class Task:
     """Why not, as far as that is known; "" where nothing is against it."""
     delay: str = ""
     """What workers sleep in each round: see `asyncrl.scheduler.delays`."""
+    staleness: int = 0
+    """Versions by which what acts is older than the newest that its mode gives."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -118,6 +120,7 @@ def task_without_environment(experiment: Experiment) -> Task:
         # With a learner there is one process more, but it and all workers are seldom busy at the same time.
         a_core_each=experiment.workers <= usable_cores(),
         delay=experiment.run.delay,
+        staleness=experiment.staleness,
     )
 
 

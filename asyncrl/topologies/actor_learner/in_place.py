@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from asyncrl.scheduler.board import BOUND, MARK, OPENED, REQUEST, ROUNDS
 from asyncrl.scheduler.modes import UNBOUNDED
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.optimizers import clip_scale, norm
 
@@ -19,15 +20,15 @@ class InPlacePace(Clockwork, Pace):
     """Hogwild, with or without a bound on how far anybody may be ahead of the slowest.
 
     Under `bounded:K` with W workers the lag is at most (2K + 1)(W - 1): while one worker is in its round c, each other one can
-    complete only the rounds c - K to c + K.
+    complete only the rounds c - K to c + K. Injected staleness comes on top of that.
 
     Optimizer statistics are shared, unless `parameters.own_statistics` has rows: then each worker has its own. The optimizer is told
     how many updates its statistics have seen. For shared ones these are everybody's; for a worker's own it is the count in its
     ledger record, which outlives deaths and resumed runs as the statistics do.
     """
 
-    def __init__(self, ground: Ground, worker: int, books: Books):
-        super().__init__(ground, worker, books)
+    def __init__(self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None):
+        super().__init__(ground, worker, books, copies)
         board, parameters = ground.board, ground.parameters
         self._bound = board.order(BOUND)
         self._rounds_before = board.order(ROUNDS)
@@ -57,10 +58,11 @@ class InPlacePace(Clockwork, Pace):
             self.wait(self._may_start)
         if self._is_over():
             return None
-        self._acted_on = self.version()
+        version = self.version()
         local[:] = self._vector[: local.size]
-        self.books.add("torn", self.version() - self._acted_on)
-        return self._acted_on
+        self.books.add("torn", self.version() - version)
+        self._acted_on = self.acts_on(local, version)
+        return version
 
     def records(self) -> Sequence[NDArray[np.float64]]:
         """The newest ledger records [columns] of all workers."""

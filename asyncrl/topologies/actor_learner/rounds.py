@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import DELAY, MARK, OPENED, REQUEST, ROUNDS, UPDATES
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.shared.optimizers import clip_scale, norm, weighted_mean
@@ -34,8 +35,8 @@ from asyncrl.shared.optimizers import clip_scale, norm, weighted_mean
 class RoundsPace(Clockwork, Pace):
     """Sync (delay 0) and pipelined (delay 1): see the module."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books):
-        super().__init__(ground, worker, books)
+    def __init__(self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None):
+        super().__init__(ground, worker, books, copies)
         board = ground.board
         self.delay = board.order(DELAY)
         self._first_version = board.order(UPDATES)
@@ -47,7 +48,7 @@ class RoundsPace(Clockwork, Pace):
         self._weights = np.zeros(board.workers, np.float32)
         ledger = ground.ledger
         self._steps, self._weight, self._gate = (ledger.position(name) for name in ("steps", "weight", "gate"))
-        self._acted_on = 0
+        self._round, self._acted_on = 0, 0  # versions: the one that this round has read, and the one that acts
 
     # Where this worker, and everybody, stands.
 
@@ -95,11 +96,12 @@ class RoundsPace(Clockwork, Pace):
         version = max(self.handed - self.delay, 0)
         self.wait(lambda: self._all_applied(version))
         local[:] = self.ground.parameters.buffer(self._first_buffer + version)[0][: local.size]
-        self._acted_on = self._first_version + version
-        return self._acted_on
+        self._round = self._first_version + version
+        self._acted_on = self.acts_on(local, self._round)
+        return self._round
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
-        buffer = self._first_buffer + self._acted_on - self._first_version
+        buffer = self._first_buffer + self._round - self._first_version
         local[:] = self.ground.parameters.targets[buffer & 1, : local.size]
 
     def records(self) -> list[NDArray[np.float64]]:

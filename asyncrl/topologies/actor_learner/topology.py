@@ -19,7 +19,7 @@ from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
 from asyncrl.topologies.simulation import simulated
-from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes, copies_bytes
 from asyncrl.workers.plan import WorkerPlan, task_of
 from asyncrl.workers.player import Snapshot
 from asyncrl.workers.standardiser import Standardiser
@@ -42,7 +42,9 @@ class ActorLearnerTopology(Topology):
             check_use(self._explorations, entry.explorations, experiment.algo)
         check_head(self._explorations, self._policy.head)
         self.size, self.head_name = self._policy.size, self._policy.name
-        self.memory, parking = allocate(memory_layout(self.task, self._policy))
+        layout = memory_layout(self.task, self._policy)
+        check_memory(layout, beside=copies_bytes(self.task, self._policy.size))
+        self.memory, parking = allocate(layout)
         attach_tables(self._policy.head, self.memory)
         self._pipes = parking.carried()
         self.ground = ground_of(self.task, self._policy, self.memory, self._pipes)

@@ -18,6 +18,7 @@ from asyncrl.learners.value_gradients import value_gradient_of
 from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.topologies.actor_learner.plan import figures, ground_of, normalises, scales_returns
 from asyncrl.topologies.actor_learner.rounds import RoundsPace
@@ -59,6 +60,7 @@ class ActorLearner(ActingWorker):
         ledger = self._ground.ledger
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None
+        self._copies = OldCopies.of(task.staleness, policy.size)
         self._warm_up()
         self._learner(self._actor.trajectory, 0.0)
         self._goes_on = self._restore()
@@ -71,7 +73,7 @@ class ActorLearner(ActingWorker):
             self._return_scale.begin(self._books.draft, self._goes_on)
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             kind = InPlacePace if ground.board.order(DELAY) == IN_PLACE else RoundsPace
-            self._epoch(kind(ground, index, self._books))
+            self._epoch(kind(ground, index, self._books, self._copies))
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
