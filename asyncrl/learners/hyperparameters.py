@@ -80,6 +80,9 @@ class GradientOptions(StepOptions):
     """Step size at the start."""
     anneal: Literal["linear", "constant"] = "linear"
     """The learning rate falls to 0 at the last step, or stays."""
+    rate_by_lag: Literal["constant", "inverse", "inverse-sqrt"] = "constant"
+    """What the lag of an update makes of its learning rate: nothing, 1 / (1 + lag) of it (Zhang and others 2016), or 1 / sqrt(1 + lag).
+    The lag is the update's own; of an update from several workers' experience it is their mean."""
     rmsprop_decay: Annotated[float, DECAY] = 0.99
     """RMSProp: decay of the mean square."""
     rmsprop_epsilon: Literal["inside", "outside"] = "inside"

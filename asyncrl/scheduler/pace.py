@@ -33,6 +33,13 @@ class UpdateRule:
     target_every: int = 0
     """The target network becomes the parameters after an update that carries the total steps past a multiple of this; 0: there is none."""
 
+    by_lag: Callable[[float], float] | None = None
+    """Lag of an update -> factor of its learning rate; None: it has no effect."""
+
+    def rate_at(self, steps: float, lag: float) -> float:
+        """The learning rate of an update after so many steps of all workers, of so old a gradient."""
+        return self.rate(steps) if self.by_lag is None else self.rate(steps) * self.by_lag(lag)
+
     def refreshes(self, before: float, after: float) -> bool:
         """Whether steps from `before` to `after` make a new target network due."""
         return self.target_every > 0 and after // self.target_every > before // self.target_every

@@ -82,12 +82,13 @@ class InPlacePace(Clockwork, Pace):
         if self.usable(length):
             ground = self.ground
             version = self.version()
-            rate = ground.rule.rate(ground.ledger.total("steps"))
+            lag = version - self._acted_on
+            rate = ground.rule.rate_at(ground.ledger.total("steps"), lag)
             scale = clip_scale(length, ground.rule.longest)
             place = (self._vector, self._statistics)
             seen = int(self.books["updates"]) if self._private else version
             ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, seen + 1)
-            self.books.lag(version - self._acted_on)
+            self.books.lag(lag)
             self.books.add("updates", 1)
             self.books.applied(length, scale)
         self.books.add("apply_seconds", time.perf_counter() - began)

@@ -48,6 +48,7 @@ class RoundsPace(Clockwork, Pace):
         self._weights = np.zeros(board.workers, np.float32)
         ledger = ground.ledger
         self._steps, self._weight, self._gate = (ledger.position(name) for name in ("steps", "weight", "gate"))
+        self._lags = ledger.position("lag_sum"), ledger.position("lag_count")
         self._round, self._acted_on = 0, 0  # versions: the one that this round has read, and the one that acts
 
     # Where this worker, and everybody, stands.
@@ -149,7 +150,7 @@ class RoundsPace(Clockwork, Pace):
         target[0][part] = source[0][part]
         target[1][:, part] = source[1][:, part]
         if total > 0 and np.isfinite(length):
-            rate = rule.rate(sum(entry[self._steps] for entry in self._entries(k)))
+            rate = rule.rate_at(sum(entry[self._steps] for entry in self._entries(k)), self._lag_of(k) if rule.by_lag else 0.0)
             scale = clip_scale(length, rule.longest)
             rule.optimizer.step(target, self._mean, part, scale, rate, self._first_count + k + 1)
             self.books.applied(length, scale)
@@ -157,6 +158,11 @@ class RoundsPace(Clockwork, Pace):
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)
         ground.parking.wake_all()
         self.books.add("apply_seconds", time.perf_counter() - began)
+
+    def _lag_of(self, k: int) -> float:
+        """The mean lag of the gradients of round k: the same for everybody, since it is told by the records alone."""
+        sums, counts = (sum(after[at] - before[at] for before, after in zip(self._entries(k), self._entries(k + 1))) for at in self._lags)
+        return float(sums / max(counts, 1.0))
 
     def _carry_target(self, k: int, part: slice) -> None:
         """This worker's shard of the target network of version k + 1: the new parameters if round k made them due."""
