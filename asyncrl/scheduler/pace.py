@@ -35,6 +35,12 @@ class UpdateRule:
 
     by_lag: Callable[[float], float] | None = None
     """Lag of an update -> factor of its learning rate; None: it has no effect."""
+    each: bool = False
+    """Rounds: whether every worker's gradient is an update of its own, instead of their mean one for all."""
+
+    def updates_a_round(self, workers: int) -> int:
+        """Updates that a round of so many workers makes."""
+        return workers if self.each else 1
 
     def rate_at(self, steps: float, lag: float) -> float:
         """The learning rate of an update after so many steps of all workers, of so old a gradient."""

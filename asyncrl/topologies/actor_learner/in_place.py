@@ -32,6 +32,7 @@ class InPlacePace(Clockwork, Pace):
         board, parameters = ground.board, ground.parameters
         self._bound = board.order(BOUND)
         self._rounds_before = board.order(ROUNDS)
+        self._more_before = self._rounds_before * (ground.rule.updates_a_round(board.workers) - 1)  # updates, beyond one a version
         self._vector, shared_statistics = parameters.buffer(board.order(ROUNDS))
         own = parameters.own_statistics
         self._private = len(own) > 0
@@ -86,7 +87,7 @@ class InPlacePace(Clockwork, Pace):
             rate = ground.rule.rate_at(ground.ledger.total("steps"), lag)
             scale = clip_scale(length, ground.rule.longest)
             place = (self._vector, self._statistics)
-            seen = int(self.books["updates"]) if self._private else version
+            seen = int(self.books["updates"]) if self._private else version + self._more_before
             ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, seen + 1)
             self.books.lag(lag)
             self.books.add("updates", 1)

@@ -62,11 +62,13 @@ def memory_layout(task: Task, policy: Policy) -> Layout:
 def ground_of(task: Task, policy: Policy, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
     """The shared parts over that memory, the same in every process."""
     options = task.options
-    rate = linear_or_constant(options, task.target_steps)
+    rate, each = linear_or_constant(options, task.target_steps), options.round_updates == "each"
     return Ground(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(task), memory.part("ledger")),
         parameters=SharedParameters(policy.size, memory.part("parameters")),
         parking=parking_of(memory, pipes, task.a_core_each),
-        rule=UpdateRule(optimizer_of(options, policy), rate, options.max_gradient_norm, target_every(task), rate_by_lag(options)),
+        rule=UpdateRule(
+            optimizer_of(options, policy), rate, options.max_gradient_norm, target_every(task), rate_by_lag(options), each
+        ),
     )
