@@ -52,9 +52,10 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     _check_environment(experiment)
     entry = ALGORITHMS[experiment.algo]
     experiment.network.head_options.check_role(role_under(entry.head, entry.searches, entry.learns_values), experiment.algo)
-    if entry.searches and experiment.staleness:
-        shown = f"staleness = {experiment.staleness} cannot be used with {experiment.algo}"
-        raise UserError(f"{shown}: a search's late evaluations come of its mode (allowed: 0; or --mode bounded:K)")
+    for name, value in (("staleness", experiment.staleness), ("diagnose", experiment.run.diagnose)):
+        if entry.searches and value:
+            shown = f"{name} = {value} cannot be used with {experiment.algo}"
+            raise UserError(f"{shown}: a search's late evaluations come of its mode, and are told in learn/late_used (allowed: 0)")
     least = experiment.options.least_steps
     if experiment.steps < least:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {least}: not even one rollout would fit")

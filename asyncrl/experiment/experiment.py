@@ -40,6 +40,10 @@ class RunOptions:
     """Seconds between reports to TensorBoard, metrics.jsonl and the terminal."""
     quiet: bool = False
     """No live table in the terminal."""
+    diagnose: Annotated[int, COUNT_OR_ZERO] = 0
+    """Rounds of a worker (of a stream updates of the learner) between samples of what the age of parameters does: how far they have
+    moved since they acted and, of actor-learners, the cosine between a late gradient and a fresh one; 0 for none. With them come
+    every stream's lag in flight and in queue, and each worker's share."""
     delay: str = ""
     """What workers sleep in each round, as a slower machine or environment would have it: constant:S, exponential:MEAN,
     lognormal:MEAN:SIGMA or pareto:MEAN:SHAPE, in seconds; of workers 0 and 2 alone exponential:0.01@0,2; several joined by +."""

@@ -111,6 +111,12 @@ class Books:
         self.draft[at] += length
         self.draft[at + 1] += length * scale
 
+    def sampled(self, name: str, value: float) -> None:
+        """Count one value of a figure that has a column for how many there are; none that is not finite."""
+        if math.isfinite(value):
+            self.add(f"{name}_sum", value)
+            self.add(f"{name}_count", 1)
+
     def lag(self, lag: int) -> None:
         """Count one use of experience that was `lag` versions old."""
         draft, positions = self.draft, self._positions
@@ -129,6 +135,9 @@ class Pace(Protocol):
 
         Under injected staleness local has older ones in the end; what is returned is the version of this round all the same.
         """
+
+    def present(self, local: NDArray[np.float32]) -> None:
+        """Copy the parameters into local [N] to which this round's gradient would be applied now; rounds modes wait for them."""
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
         """Copy the target network that goes with the version of this round into local [N]."""

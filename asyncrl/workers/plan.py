@@ -69,6 +69,8 @@ class Task:
     """What workers sleep in each round: see `asyncrl.scheduler.delays`."""
     staleness: int = 0
     """Versions by which what acts is older than the newest that its mode gives."""
+    diagnose: int = 0
+    """Rounds of a worker, or updates of a learner, between samples of what age does; 0: none."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -121,6 +123,7 @@ def task_without_environment(experiment: Experiment) -> Task:
         a_core_each=experiment.workers <= usable_cores(),
         delay=experiment.run.delay,
         staleness=experiment.staleness,
+        diagnose=experiment.run.diagnose,
     )
 
 

@@ -72,6 +72,9 @@ class InPlacePace(Clockwork, Pace):
     def total_steps(self) -> float:
         return self.ground.ledger.total("steps")
 
+    def present(self, local: NDArray[np.float32]) -> None:
+        local[:] = self._vector[: local.size]
+
     def copy_target(self, local: NDArray[np.float32]) -> None:
         """Copy the newest target network into local [N]."""
         assert self._target is not None

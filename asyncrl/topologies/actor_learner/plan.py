@@ -9,7 +9,7 @@ from asyncrl.learners.gradients import POLICY_FIGURES
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.rules import linear_or_constant, optimizer_of, rate_by_lag
 from asyncrl.learners.value_gradients import VALUE_FIGURES
-from asyncrl.progress import COLUMNS, NORMS, figure_columns
+from asyncrl.progress import COLUMNS, DIAGNOSES, NORMS, figure_columns, sample_columns
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Ground, UpdateRule
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
@@ -25,7 +25,8 @@ def ledger_columns(task: Task) -> dict[str, int]:
     size = task.spec.observation_size if normalises(task) else 0
     statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
     returns = SharedReturnScale.columns(task.envs_per_worker) if scales_returns(task) else {}
-    return {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns((*figures(task), *NORMS)), **statistics, **returns}
+    samples = sample_columns(DIAGNOSES if task.diagnose else ())
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns((*figures(task), *NORMS)), **statistics, **returns, **samples}
 
 
 def figures(task: Task) -> tuple[str, ...]:

@@ -121,12 +121,21 @@ class RoundsPace(Clockwork, Pace):
         """Pipelined: whether the round handed over last was the epoch's last, so that its update follows without acting."""
         return self.handed > self.delay and self._last_round(self.handed - 1 - self.delay)
 
-    def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        usable = self.usable(norm(gradient))
-        slot = self.ground.parameters.gradients[self.worker, self.handed & 1]
+    def present(self, local: NDArray[np.float32]) -> None:
+        self._catch_up()
+        self.wait(lambda: self._all_applied(self.handed))
+        local[:] = self.ground.parameters.buffer(self._first_buffer + self.handed)[0][: local.size]
+
+    def _catch_up(self) -> None:
+        """Pipelined: apply the round before, which is due once this one has acted."""
         if self.handed > self.applied:
             self.wait(lambda: self._all_handed(self.applied + 1))
             self._apply()
+
+    def finish_round(self, gradient: NDArray[np.float32]) -> None:
+        usable = self.usable(norm(gradient))
+        slot = self.ground.parameters.gradients[self.worker, self.handed & 1]
+        self._catch_up()
         if usable:
             slot[: gradient.size] = gradient
             self.books.lag(self._lag_handed())

@@ -19,6 +19,7 @@ from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
 from asyncrl.scheduler.staleness import OldCopies
+from asyncrl.topologies.actor_learner.diagnosis import Diagnosis
 from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.topologies.actor_learner.plan import figures, ground_of, normalises, scales_returns
 from asyncrl.topologies.actor_learner.rounds import RoundsPace
@@ -61,6 +62,7 @@ class ActorLearner(ActingWorker):
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None
         self._copies = OldCopies.of(task.staleness, policy.size)
+        self._diagnosis = Diagnosis(task.diagnose, self._learner, self._local) if task.diagnose else None
         self._warm_up()
         self._learner(self._actor.trajectory, 0.0)
         self._goes_on = self._restore()
@@ -105,4 +107,6 @@ class ActorLearner(ActingWorker):
         board.stand(index, PHASE, APPLYING)
         seconds = environment, acted - began - environment, learned - acted
         books.round_done(self._steps_a_round, self._learner.figures, seconds, self._ring.dropped, time.monotonic())
+        if self._diagnosis is not None:
+            self._diagnosis(pace, trajectory, self._entropy_weight, books)
         pace.finish_round(self._learner.gradient)

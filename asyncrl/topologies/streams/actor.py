@@ -45,7 +45,7 @@ class StreamActor(ActingWorker):
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
         self._books = Books(ground.ledger, index)
-        pace = ActorPace(ground.streams, index, self._copies)
+        pace = ActorPace(ground.streams, index, self._copies, self._plan.task.diagnose > 0)
         pace.arrive()
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             ground.board.stand(index, PHASE, WAITING)

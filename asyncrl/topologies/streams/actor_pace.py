@@ -41,10 +41,11 @@ class ActorPace:
             pace.arrive()
     """
 
-    def __init__(self, streams: Streams, actor: int, copies: OldCopies | None = None):
-        """`copies`: of older versions, on which the actor acts; None: it acts on the one that its mode gives."""
+    def __init__(self, streams: Streams, actor: int, copies: OldCopies | None = None, tells_age: bool = False):
+        """`copies`: of older versions, on which the actor acts; None: it acts on the one that its mode gives. `tells_age`: whether
+        the learner is told which version was the newest when a unit was handed over."""
         self.actor = actor
-        self._copies = copies
+        self._copies, self._tells_age = copies, tells_age
         self.ring = streams.rings.ring(actor, 0)
         if self.ring.when_full == "drop_oldest" or self.ring.slots != streams.board.slots:
             raise ValueError(f"the rings of streams must keep every unit and have {streams.board.slots} slots")
@@ -83,6 +84,8 @@ class ActorPace:
 
     def finish_unit(self) -> None:
         """Publish the slot that was reserved: the unit is the learner's."""
+        if self._tells_age:
+            self._board.handed[self.actor, self.ring.published % self._board.slots] = self._streams.snapshots.version
         self.ring.publish()
 
     # The parts of a turn. Others may do anything between any two of them.
