@@ -15,6 +15,7 @@ from gymnasium import spaces
 from running import train
 from tables import Table, arrays_of
 
+import asyncrl
 from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
 from asyncrl.actors.episodes import EpisodeRunner, Observed
 from asyncrl.actors.rollout import Actor
@@ -341,6 +342,20 @@ def test_an_observation_that_is_not_finite_is_told():
     side = Side(CompiledStepping, lambda: Growing(breaks=9))
     with pytest.raises(EnvironmentFault, match=r"^step returned a wrong observation: observation is not finite: nan at index 0 of 1$"):
         side.round(np.zeros(side.table.shape))
+
+
+def _broken_in_workers():
+    environment = gymnasium.make("HalfCheetah-v5")
+    if asyncrl.worker().role == "worker":
+        environment.unwrapped.model.opt.integrator = 77
+    return environment
+
+
+@pytest.mark.parametrize("algo", ["a3c", "es"])
+def test_a_fatal_error_of_mujocos_is_told(algo, tmp_path):
+    """Within a compiled round nothing can be raised, and by itself MuJoCo ends the process with a line in its own log."""
+    with pytest.raises(UserError, match=r"worker 0 .*MuJoCo ended the process: .*integrator"):
+        asyncrl.train(algo, _broken_in_workers, simulator="compiled", workers=1, steps=2000, runs=str(tmp_path), quiet=True)
 
 
 def test_a_long_round_is_played_in_parts():

@@ -99,6 +99,7 @@ class Aggregate:
             "episodes": int(self._total(records, "episodes")),
             **self.returns.summary(),
             "lag": self._distribution(records, "lag_histogram", "lag_sum", "lag_max"),
+            "steps_by_worker": [int(steps) for steps in self._column(records, "steps")[: len(self._explorations), 0]],
             "time_share": {name.removeprefix("time/"): share for name, share in self._shares(records).items()},
             "skipped_updates": int(self._total(records, "skipped")),
             "versions_during_copies": int(self._total(records, "torn")),
@@ -107,7 +108,7 @@ class Aggregate:
             **({"diagnosis": self._diagnosis(records)} if self._samples else {}),
         }
 
-    def _distribution(self, records: FloatArray, histogram: str, total: str, longest: str) -> dict[str, float | None]:
+    def _distribution(self, records: FloatArray, histogram: str, total: str, longest: str) -> dict[str, Any]:
         """Of lags over the whole run, by the columns that count them."""
         counts, maximum = self._column(records, histogram).sum(axis=0), float(self._column(records, longest).max())
         count = counts.sum()
@@ -116,6 +117,7 @@ class Aggregate:
             "p50": lag_quantile(counts, 0.5, maximum) if count else None,
             "p95": lag_quantile(counts, 0.95, maximum) if count else None,
             "max": maximum if count else None,
+            "histogram": {str(lag): int(counts[lag]) for lag in np.flatnonzero(counts)},
         }
 
     def _diagnosis(self, records: FloatArray) -> dict[str, Any]:
