@@ -42,13 +42,13 @@ class LearnerBooks(Books):
         self._tells_age = f"{AGES[0]}_histogram" in ledger.columns
         self._histograms = {age: ledger.column(self.draft, f"{age}_histogram") for age in AGES} if self._tells_age else {}
 
-    def lag_of(self, unit: Unit) -> None:
-        """Count a unit."""
-        self.lag(unit.lag)
-        self._lag_sums[unit.actor] += unit.lag
-        self._lag_counts[unit.actor] += 1
+    def lag_of(self, actor: int, lag: int, queued: int = 0) -> None:
+        """Count a unit of this actor's; `queued`: the part of its lag since it was handed over."""
+        self.lag(lag)
+        self._lag_sums[actor] += lag
+        self._lag_counts[actor] += 1
         if self._tells_age:
-            for age, versions in zip(AGES, (unit.lag - unit.queued, unit.queued)):
+            for age, versions in zip(AGES, (lag - queued, queued)):
                 self.add(f"{age}_versions", versions)
                 self._histograms[age][min(versions, LAG_BINS - 1)] += 1
                 self.put(f"{age}_longest", max(versions, self[f"{age}_longest"]))
@@ -148,7 +148,7 @@ class StreamLearner:
         books, ledger = self._books, self._ground.ledger
         assert books is not None
         for unit in taken:
-            books.lag_of(unit)
+            books.lag_of(unit.actor, unit.lag, unit.queued)
         for figures in updates:
             books.update_done(figures)
         books.add("rounds", 1)
