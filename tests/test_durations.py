@@ -16,8 +16,7 @@ NAMED = {"constant": "constant:0.5", "exponential": "exponential:0.5", "lognorma
 
 
 def drawn(text, seed, count):
-    generator = np.random.default_rng(seed)
-    return np.array([parse_durations(text).draw(generator) for _ in range(count)])
+    return parse_durations(text).draw(np.random.default_rng(seed), count)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)

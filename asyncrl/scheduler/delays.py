@@ -64,7 +64,7 @@ class Delay:
     def sleep(self) -> float:
         """Sleep as long as is drawn for this round, or until the gate is asked for; returns the seconds."""
         board, began = self._board, time.perf_counter()
-        ends = began + self._durations.draw(self._generator)
+        ends = began + float(self._durations.draw(self._generator)[0])
         while (left := ends - time.perf_counter()) > 0 and board.order(REQUEST) <= board.order(OPENED):
             board.stand(self._worker, HEARTBEAT, time.monotonic_ns())
             time.sleep(min(left, SLICE))

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from asyncrl.errors import UserError, unknown
 from asyncrl.fields import NOT_NEGATIVE, POSITIVE, Range
 
-if TYPE_CHECKING:
-    import numpy as np
+Drawn = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,29 +26,37 @@ class Distribution:
     """A kind of durations."""
 
     usage: str
-    draw: Callable[..., float]
-    """(generator, the numbers of `usage`) -> a duration."""
-    allowed: tuple[Range, ...] = (POSITIVE,)
-    """For each number."""
+    allowed: tuple[Range, ...]
+    """For each number of `usage`."""
+    draw: Callable[..., Drawn]
+    """(generator, count, the numbers) -> durations [count]."""
 
     def __str__(self) -> str:
         words = self.usage.split(":")[1:]
         return ", ".join([self.usage, *(f"{word} {allowed}" for word, allowed in zip(words, self.allowed))])
 
 
-def _lognormal(generator: np.random.Generator, mean: float, sigma: float) -> float:
-    return float(generator.lognormal(math.log(mean) - 0.5 * sigma * sigma, sigma))
+def _constant(generator: np.random.Generator, count: int, duration: float) -> Drawn:
+    return np.full(count, duration)
 
 
-def _pareto(generator: np.random.Generator, mean: float, shape: float) -> float:
-    return float(mean * (shape - 1.0) / shape * (1.0 + generator.pareto(shape)))
+def _exponential(generator: np.random.Generator, count: int, mean: float) -> Drawn:
+    return generator.exponential(mean, count)
+
+
+def _lognormal(generator: np.random.Generator, count: int, mean: float, sigma: float) -> Drawn:
+    return generator.lognormal(math.log(mean) - 0.5 * sigma * sigma, sigma, count)
+
+
+def _pareto(generator: np.random.Generator, count: int, mean: float, shape: float) -> Drawn:
+    return mean * (shape - 1.0) / shape * (1.0 + generator.pareto(shape, count))
 
 
 DISTRIBUTIONS: dict[str, Distribution] = {
-    "constant": Distribution("constant:S", lambda generator, duration: float(duration), (NOT_NEGATIVE,)),
-    "exponential": Distribution("exponential:MEAN", lambda generator, mean: float(generator.exponential(mean))),
-    "lognormal": Distribution("lognormal:MEAN:SIGMA", _lognormal, (POSITIVE, POSITIVE)),
-    "pareto": Distribution("pareto:MEAN:SHAPE", _pareto, (POSITIVE, Range(1, open_low=True))),
+    "constant": Distribution("constant:S", (NOT_NEGATIVE,), _constant),
+    "exponential": Distribution("exponential:MEAN", (POSITIVE,), _exponential),
+    "lognormal": Distribution("lognormal:MEAN:SIGMA", (POSITIVE, NOT_NEGATIVE), _lognormal),
+    "pareto": Distribution("pareto:MEAN:SHAPE", (POSITIVE, Range(1, open_low=True)), _pareto),
 }
 
 
@@ -58,9 +67,9 @@ class Durations:
     name: str
     numbers: tuple[float, ...]
 
-    def draw(self, generator: np.random.Generator) -> float:
-        """A duration, in the unit of the numbers."""
-        return DISTRIBUTIONS[self.name].draw(generator, *self.numbers)
+    def draw(self, generator: np.random.Generator, count: int = 1) -> Drawn:
+        """Durations [count], in the unit of the numbers."""
+        return DISTRIBUTIONS[self.name].draw(generator, count, *self.numbers)
 
 
 def parse_durations(text: str) -> Durations:
