@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from running import files_are_closed, resume
+from running import Run, files_are_closed, interrupt, kill_in_turn, patience, resume
 from test_in_place import Crew
 from tiny import everything, having, tiny
 
@@ -101,6 +102,34 @@ def test_a_run_makes_as_many_updates_as_async_with_the_same_bits_again(tmp_path,
         mean_run = tiny(tmp_path, algo, **{**settings, "round_updates": "one"})
         assert mean_run.summary["updates"] == rounds
         assert everything(mean_run.folder) != everything(one.folder)
+
+
+def test_the_norm_that_is_told_is_that_of_one_gradient(tmp_path):
+    run = tiny(tmp_path, "a2c", mode="sync", workers=WORKERS, steps=3000, round_updates="each", max_gradient_norm=0.01)
+    told = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    norms = [line["learn/gradient_norm_clipped"] for line in told if "learn/gradient_norm_clipped" in line]
+    assert norms == pytest.approx([0.01] * len(norms), rel=0.1) and norms
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("mode", ["sync", "pipelined", "async"])
+def test_killed_workers_leave_the_books_exact(tmp_path, mode):
+    """With old copies, which a successor has not, and a rate by lag, which all must agree about."""
+    settings: dict[str, Any] = {"mode": mode, "workers": WORKERS, "staleness": 3, "rate_by_lag": "inverse", "steps": 10**8}
+    each = {} if mode == "async" else {"round_updates": "each"}
+
+    def kill_them(run: Run) -> None:
+        kill_in_turn(run, [0, 2, 0])
+        interrupt(run)
+
+    with patience():
+        run = tiny(tmp_path, "nq", kill_them, **settings, **each)
+    assert run.summary["status"] == "interrupted" and run.summary["restarts"] == 3
+    assert run.launcher is not None
+    ground = run.launcher._ground
+    assert len(set(ground.board.applied[::8])) == 1 and np.isfinite(ground.parameters.vectors).all()
+    assert run.summary["updates"] == sum(run.column("lag_count"))
+    assert sum(run.column("steps")) == 10 * sum(run.column("rounds")) == run.summary["steps"]
 
 
 def test_one_worker_makes_the_same_bits_either_way(tmp_path):
