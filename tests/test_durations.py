@@ -42,7 +42,7 @@ def test_the_tails_are_those_of_the_definitions():
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("expontial:1", ["unknown distribution of durations 'expontial'", "did you mean 'exponential:MEAN'", "pareto:MEAN:SHAPE"]),
+        ("expontial:1", ["unknown distribution of durations 'expontial'", "did you mean 'exponential'?", "pareto:MEAN:SHAPE"]),
         ("exponential", ["'exponential' cannot be used", "exponential:MEAN, MEAN finite numbers above 0"]),
         ("exponential:0", ["'exponential:0'", "above 0"]),
         ("exponential:1:2", ["'exponential:1:2'"]),

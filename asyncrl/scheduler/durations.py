@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.errors import UserError, unknown
+from asyncrl.errors import UserError, nearest
 from asyncrl.fields import NOT_NEGATIVE, POSITIVE, Range
 
 Drawn = NDArray[np.float64]
@@ -76,7 +76,8 @@ def parse_durations(text: str) -> Durations:
     """``exponential:0.01`` and the like. Raises UserError for what can't be read."""
     name, _, rest = text.strip().partition(":")
     if name not in DISTRIBUTIONS:
-        raise unknown("distribution of durations", name, [one.usage for one in DISTRIBUTIONS.values()])
+        usages = ", ".join(one.usage for one in DISTRIBUTIONS.values())
+        raise UserError(f"unknown distribution of durations {name!r}{nearest(name, DISTRIBUTIONS)} (allowed: {usages})")
     kind = DISTRIBUTIONS[name]
     try:
         numbers = tuple(float(word) for word in rest.split(":"))
