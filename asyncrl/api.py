@@ -11,7 +11,8 @@ import numpy as np
 from asyncrl.algos import ALGORITHMS, head_named, unknown_algorithm
 from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
-from asyncrl.envs.video import function_hint, has_screen, record
+from asyncrl.envs.offscreen import has_screen
+from asyncrl.envs.video import function_hint, record
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_named, check_number
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
