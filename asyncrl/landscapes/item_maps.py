@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from asyncrl.landscapes.items import ItemState
 from asyncrl.landscapes.picture import RING, STAR, columns_for, panels_of, png
-from asyncrl.landscapes.value_maps import POINT, ROOM, numbered, shown_functions
+from asyncrl.landscapes.value_maps import POINT, numbered, shown_functions
 from asyncrl.landscapes.value_marks import heading, symbol
 from asyncrl.landscapes.values import Q
 
+ROOM = 0.04
+"""Of an axis, for a letter of the proposals' numbers."""
 POINTS_AREA, LARGEST_POINT = 20_000.0, 30.0
 """Of all items of a panel together, and of one, in square points."""
 
