@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-SECONDS, FRAMES_PER_SECOND = 8.0, 8.0
+SECONDS, FRAMES_PER_SECOND = 6.0, 6.0
 """Of an episode, at its own speed."""
 SIDE, COLOURS = 200, 64
 """The longer side of an image in pixels at most, and how many colours it has."""

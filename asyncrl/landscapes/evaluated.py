@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,7 @@ class Pictures(Artist):
         """`folder`: the run's; `seed`: of the episodes."""
         self._folder, self._task, self._seed = folder, task, seed
         self._drawn_steps = -1
+        os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa draws in this thread alone, and takes no core from several workers at once
         self._kinds: dict[str, Callable[[Snapshot], Image | None]] = {"video": self._video}
         if isinstance(ALGORITHMS[task.algo], Replayed):
             self._kinds["values of actions"] = self._values
