@@ -1,7 +1,7 @@
 """asyncrl: asynchronous reinforcement learning on one multicore workstation.
 
-``train``, ``run``, ``resume``, ``load``, ``export``, ``evaluate``, ``play``, ``landscape``, ``minimize``, ``worker`` and ``Experiment``
-are the Python API; they load when first used. The environments ``asyncrl/...`` are registered with gymnasium.
+``train``, ``run``, ``resume``, ``load``, ``export``, ``evaluate``, ``play``, ``landscape``, ``minimize``, ``study``, ``worker`` and
+``Experiment`` are the Python API; they load when first used. The environments ``asyncrl/...`` are registered with gymnasium.
 """
 
 from importlib import import_module
@@ -26,6 +26,7 @@ __all__ = [
     "play",
     "resume",
     "run",
+    "study",
     "train",
     "worker",
 ]
@@ -38,6 +39,7 @@ _PLACES = {
     "load": "session.learned",
     "minimize": "minimization",
     "Minimum": "minimization",
+    "study": "studies.making",
     "worker": "processes.identity",
 }
 

@@ -40,6 +40,11 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
 
     Raises UserError for input that cannot be used, WorkerFailed if workers kept failing.
     """
+    return run(experiment_of(algo, env, **settings))
+
+
+def experiment_of(algo: str, env: EnvSource, **settings: Any) -> Experiment:
+    """The experiment that `train` runs when it is called like this. Raises UserError for settings that nothing has."""
     if not isinstance(algo, str) or algo not in ALGORITHMS:
         raise unknown_algorithm(algo, env)
     entry, head = ALGORITHMS[algo], settings.get("head", "auto")
@@ -50,7 +55,7 @@ def train(algo: str, env: EnvSource, **settings: Any) -> Result:
     parts["network"]["head_options"] = of_head(**parts.pop("head_options"))
     made = {name: kinds[name](**given) for name, given in parts.items()}
     check_named(made["options"], [name for name, value in settings.items() if value is not False])
-    return run(Experiment(algo, env, **top, **made))
+    return Experiment(algo, env, **top, **made)
 
 
 def _by_owner(kinds: dict[str, type[Any]], settings: dict[str, Any], head: str) -> dict[str, dict[str, Any]]:

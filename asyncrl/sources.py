@@ -125,8 +125,10 @@ def _of_file(path: Path, name: str, what: str) -> ModuleType:
     return module
 
 
-def arguments_of(words: Iterable[str]) -> dict[str, Any]:
+def arguments_of(words: Iterable[str], option: str = "env_kwargs") -> dict[str, Any]:
     """Arguments of words such as ``size=5``: values are literals of Python's, or true, false and none, or else text.
+
+    `option`: what they are given for, in messages.
 
     Raises UserError for a word that is not name=value.
     """
@@ -134,9 +136,9 @@ def arguments_of(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
-            raise UserError(f"env_kwargs = {word!r} cannot be read (allowed: name=value, such as size=5 render=false)")
+            raise UserError(f"{option} = {word!r} cannot be read (allowed: name=value, such as size=5 render=false)")
         if name in found:
-            raise UserError(f"env_kwargs has {name!r} twice")
+            raise UserError(f"{option} has {name!r} twice")
         found[name] = _literal(value)
     return found
 

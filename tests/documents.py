@@ -5,6 +5,7 @@ A block says by its language what becomes of it:
     bash                    commands that a test runs, with short budgets, in the order of the page
     python                  a program that a test runs; with title="FILE" it is written to that file instead, for those that follow
     console                 commands that are shown only: they install, need an extra or hours; those of asyncrl are still parsed
+    toml                    the file of a study, which is read
     text                    anything else
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LANGUAGES = ("bash", "python", "console", "text")
+LANGUAGES = ("bash", "python", "console", "toml", "text")
 PLACEHOLDERS = {"ALGO", "ENV", "RUN", "NAME", "COMMAND", "FILE", "STUDY"}
 
 
@@ -92,9 +93,14 @@ def shortened(words: list[str]) -> list[str]:
     if words[0] == "train":
         words += [extra for name in ("--steps", "--workers") if name not in words for extra in (name, str(most[name]))]
         words += ["--evaluation-episodes", "1"]
+    if words[0] == "study":
+        place = words.index("--set") + 1 if "--set" in words else len(words) + 1
+        words = [*words, "--set"] if "--set" not in words else [word for word in words if not word.startswith("steps=")]
+        words.insert(place, f"steps={SHORT['--steps']}")
+        words += ["--seeds", "1"]
     if words[0] == "bench":
         words += OF_BENCHES.get(words[1], [])
-    return [*words, "--quiet"] if words[0] in ("train", "resume") else words
+    return [*words, "--quiet"] if words[0] in ("train", "resume", "study") else words
 
 
 def shortened_program(text: str) -> str:

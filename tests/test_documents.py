@@ -17,12 +17,14 @@ from documents import LANGUAGES, PAGES, ROOT, Block, anchors, blocks, commands_o
 
 import asyncrl.api
 from asyncrl.algos import ALGORITHMS
-from asyncrl.cli import bench, main, runs
+from asyncrl.cli import bench, main, runs, study
 from asyncrl.cli.parsing import option_names, parse
 from asyncrl.cli.train import experiment_type
 from asyncrl.experiment.experiment import Experiment, Result
 from asyncrl.heads.choice import heads_with_options, options_type_of
 from asyncrl.sources import names_code
+from asyncrl.studies.files import read_study
+from asyncrl.studies.running import check_trials
 
 OF_EXTRAS = ("ALE/", "dm_control/", "pybullet_envs_gymnasium:", "gymnasium_robotics:")
 README = ROOT / "README.md"
@@ -52,6 +54,7 @@ KINDS: dict[str, Any] = {
     "play": runs.Play,
     "landscape": runs.Landscape,
     "export": runs.Export,
+    "study": study.Study,
     "bench throughput": bench.Throughput,
     "bench queues": bench.Queues,
     "bench heads": bench.Heads,
@@ -91,6 +94,14 @@ def test_every_command_can_be_read(page, experiments):
         elif words[0] != "train":
             count = 2 if words[0] == "bench" else 1
             parse(KINDS[" ".join(words[:count])], words[count:], "asyncrl")
+
+
+def test_every_study_that_is_shown_can_be_run(tmp_path):
+    shown = [block for page in PAGES for block in blocks(page) if block.language == "toml"]
+    assert shown
+    for block in shown:
+        (tmp_path / "shown.toml").write_text(block.text)
+        assert check_trials(read_study(str(tmp_path / "shown.toml")), tmp_path)
 
 
 def test_every_option_that_is_named_is_there():

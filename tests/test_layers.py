@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "asyncrl"
 # From the top down. A module may import from its own layer and those below it.
 LAYERS = [
     {"__main__", "cli"},
+    {"studies"},
     {"__init__", "api", "bench", "landscapes", "minimization"},
     {"session"},
     {"topologies"},
@@ -38,7 +39,10 @@ SIMULATORS = {"gymnasium", "mujoco"}
 VERSION = ("asyncrl", ("__version__",))  # may be imported from anywhere
 
 # Imports inside functions, which a reader of a file's head does not see.
-HEAVY = {"torch", "numba", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma", "ale_py", "onnxruntime"}
+HEAVY = {
+    *("torch", "numba", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma", "ale_py", "onnxruntime"),
+    "jinja2",
+}
 """Libraries that take long to load, or that not everybody has: loaded where they are first needed."""
 _WITH_TORCH = ("modules", "devices", "towers", "cascades", "nearest", "greedy_modules")
 OURS_THAT_LOAD_TORCH = {f"asyncrl.heads.networks.{file}" for file in _WITH_TORCH}

@@ -12,16 +12,19 @@ import pytest
 import torch
 from environments import CountingEnv
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from running import train
 from tables import Table, arrays_of
 
+import asyncrl
 from asyncrl.actors.compiled_episodes import CompiledEpisodeRunner
 from asyncrl.actors.episodes import EpisodeRunner, Observed
 from asyncrl.actors.rollout import Actor
 from asyncrl.algos import ALGORITHMS
 from asyncrl.envs import CheckedEnvironment, EnvironmentFault, GymnasiumStepping, make_env, save_state, spec_of
+from asyncrl.envs.compiled.cartpole import CartPole
 from asyncrl.envs.compiled.check import first_difference
-from asyncrl.envs.compiled.registry import SIMULATORS, why_not
+from asyncrl.envs.compiled.registry import SIMULATORS, begins, why_not
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 from asyncrl.envs.compiled.stepping import MOST_STEPS, CompiledStepping
 from asyncrl.errors import UserError
@@ -89,13 +92,14 @@ KEYWORDS: list[tuple[str, dict[str, Any]]] = [
 class Side:
     """Environments behind one kind of stepping, which takes actions from a table."""
 
-    def __init__(self, kind: Any, source: Any, steps: int = STEPS, envs: int = ENVS) -> None:
+    def __init__(self, kind: Any, source: Any, steps: int = STEPS, envs: int = ENVS, heeds_ends: bool = True) -> None:
         self.episodes: list[tuple[float, int]] = []
         environments = [make_env(source) for _ in range(envs)]
         self.spec = spec = spec_of(environments[0])
         self.stepping = kind(environments, spec, lambda *episode: self.episodes.append(episode))
         self.arrays, given = arrays_of(spec, steps, envs), Table(spec, steps, envs)
         self.table = given.actions
+        given.chooser.heeds_ends = heeds_ends
         self.stepping.bind(self.arrays, given.chooser)
         self.stepping.reset(list(range(envs)))
 
@@ -108,9 +112,9 @@ class Side:
             t, _ = self.stepping.play(t, False)
 
 
-def compare(source: Any, rounds: int) -> Side:
+def compare(source: Any, rounds: int, heeds_ends: bool = True) -> Side:
     """Play both ways; every array, every episode and the environments' states in the end are the same."""
-    there, here = Side(GymnasiumStepping, source), Side(CompiledStepping, source)
+    there, here = Side(GymnasiumStepping, source), Side(CompiledStepping, source, heeds_ends=heeds_ends)
     assert why_not(here.stepping.environments[0]) is None
     generator, spec = np.random.default_rng(0), here.spec
     for _ in range(rounds):
@@ -137,6 +141,47 @@ def compare(source: Any, rounds: int) -> Side:
 @pytest.mark.parametrize("name", ids())
 def test_it_is_the_environment_to_the_last_bit(name):
     compare(name, 8)
+
+
+BEGINNING = [("CartPole-v1", {}), ("CartPole-v1", {"max_episode_steps": 30}), ("MountainCar-v0", {}), ("MountainCarContinuous-v0", {})]
+"""Environments whose simulators begin episodes too."""
+
+
+def _near_the_goal(name, keywords):
+    """The environment; a car's goal is where random actions come."""
+    environment = gymnasium.make(name, disable_env_checker=True, **keywords)
+    if "Car" in name:
+        environment.unwrapped.goal_position = -0.4
+    return environment
+
+
+@pytest.mark.parametrize(("name", "keywords"), BEGINNING)
+def test_episodes_that_begin_in_compiled_code_are_those_of_reset(name, keywords):
+    """Some end by the time limit, which Python begins: both draw from one stream."""
+    here = compare(lambda: _near_the_goal(name, keywords), 20, heeds_ends=False)
+    assert begins(here.stepping.environments[0])
+    assert len(here.episodes) > 5
+
+
+def test_python_is_left_where_an_episode_is_begun_by_the_simulator(monkeypatch):
+    here = Side(CompiledStepping, "CartPole-v1", heeds_ends=False)
+    monkeypatch.setattr(here.stepping, "_begin_episode", lambda e: pytest.fail("Python began an episode"))
+    here.round(np.ones(here.table.shape))
+    assert len(here.episodes) >= 2 * ENVS
+
+
+def test_a_reset_of_ones_own_is_not_passed_over():
+    class Own(CartPoleEnv):
+        simulator = CartPole
+
+        def reset(self, *, seed=None, options=None):
+            _, told = super().reset(seed=seed)
+            self.state = self.state * 0.5
+            return np.array(self.state, np.float32), told
+
+    assert not begins(make_env(Own))
+    here = compare(Own, 4, heeds_ends=False)
+    assert len(here.episodes) > 4
 
 
 @pytest.mark.slow
@@ -341,6 +386,20 @@ def test_an_observation_that_is_not_finite_is_told():
     side = Side(CompiledStepping, lambda: Growing(breaks=9))
     with pytest.raises(EnvironmentFault, match=r"^step returned a wrong observation: observation is not finite: nan at index 0 of 1$"):
         side.round(np.zeros(side.table.shape))
+
+
+def _broken_in_workers():
+    environment = gymnasium.make("HalfCheetah-v5")
+    if asyncrl.worker().role == "worker":
+        environment.unwrapped.model.opt.integrator = 77
+    return environment
+
+
+@pytest.mark.parametrize("algo", ["a3c", "es"])
+def test_a_fatal_error_of_mujocos_is_told(algo, tmp_path):
+    """Within a compiled round nothing can be raised, and by itself MuJoCo ends the process with a line in its own log."""
+    with pytest.raises(UserError, match=r"worker 0 .*MuJoCo ended the process: .*integrator"):
+        asyncrl.train(algo, _broken_in_workers, simulator="compiled", workers=1, steps=2000, runs=str(tmp_path), quiet=True)
 
 
 def test_a_long_round_is_played_in_parts():

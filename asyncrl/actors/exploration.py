@@ -46,6 +46,11 @@ class Exploration:
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
         """Prepare a round: set knobs, fill extra noise [T, E, M]. `memory` [E, M] is the setting's own, kept between rounds."""
 
+    @property
+    def heeds_ends(self) -> bool:
+        """Whether it has something to do where an episode ends."""
+        return type(self).episode_ended is not Exploration.episode_ended
+
     def episode_ended(self, rounds: RoundArrays, t: int, e: int, memory: NDArray[np.float64]) -> None:
         """Environment e begins an episode after step t of the round that `turn` prepared; `memory` [E, M]."""
 

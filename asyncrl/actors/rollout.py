@@ -59,7 +59,9 @@ class Actor:
         self.memory = Memory(envs, policy.memory_size) if policy.memory_size else None
         self.act = choosing(policy, self.dense, self.rounds, self.memory, self.trajectory.memory)
         self.outputs = np.zeros((steps if keeps_outputs else 0, *self.rounds.policy_output.shape), np.float32)
-        stepping.bind(self.arrays_stepped, chooser(policy, self.act, self.rounds, self.outputs))
+        chosen = chooser(policy, self.act, self.rounds, self.outputs)
+        chosen.heeds_ends = self.memory is not None or any(setting.heeds_ends for setting in exploration)
+        stepping.bind(self.arrays_stepped, chosen)
         self._commitment = Commitment(policy, self.dense, self.rounds, generator) if commits else None
 
     def reset(self, seeds: list[int]) -> None:

@@ -30,11 +30,11 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class List:
-    """Algorithms, modes, heads, explorations and environments, with one line each."""
+    """Algorithms, modes, heads, explorations, studies and environments, with one line each."""
 
 
 def list_parts(args: list[str]) -> int:
-    """Algorithms, modes, heads, explorations and environments, with one line each."""
+    """Algorithms, modes, heads, explorations, studies and environments, with one line each."""
     parse(List, args, "asyncrl list")
 
     import gymnasium
@@ -45,6 +45,7 @@ def list_parts(args: list[str]) -> int:
     from asyncrl.heads import HEADS
     from asyncrl.heads.networks.compact import LAYERS
     from asyncrl.scheduler import MODES
+    from asyncrl.studies.files import ready_studies
 
     def described(parts: Mapping[str, Any]) -> dict[str, str]:
         return {name: part.description for name, part in parts.items()}
@@ -55,6 +56,7 @@ def list_parts(args: list[str]) -> int:
     heads = {name: f"{line} ({families[name]})" for name, line in described(HEADS).items()}
     _print_section("heads", {**heads, **LAYERS}.items())
     _print_section("explorations", {**described(EXPLORATIONS), **SETTINGS}.items())
+    _print_section("studies", ready_studies().items())
     title = f"environments, {len(gymnasium.registry)} ids registered here (older versions not shown; others as module:id)"
     _print_section(title, environments())
     _print_section("more environments, by extras", extras())

@@ -16,6 +16,7 @@ from asyncrl.cli.bench import heads, more_wild, queues, throughput
 from asyncrl.cli.listing import list_parts
 from asyncrl.cli.parsing import complain
 from asyncrl.cli.runs import evaluate, export, landscape, play, resume
+from asyncrl.cli.study import study
 from asyncrl.cli.train import train
 from asyncrl.errors import AsyncrlError, UserError, unknown
 from asyncrl.processes.interrupts import Interrupts
@@ -82,6 +83,7 @@ COMMANDS = {
     "play": Command(play, "RUN"),
     "export": Command(export, "RUN FILE"),
     "landscape": Command(landscape, "RUN"),
+    "study": Command(study, "FILE|NAME"),
     "bench": Command(bench, "NAME"),
     "list": Command(list_parts, ""),
 }

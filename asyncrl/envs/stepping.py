@@ -48,6 +48,7 @@ class Chooser:
     choose       chooses those of step t for observation[t]; False where an observation has a component that is not finite
     action_for   (t, e) -> the action of environment e, of the action space's own type; the environment may keep it
     newest       [E, P]        the policy's outputs of the newest step
+    heeds_ends   whether whoever acts has something to do where an episode is terminated, beside learning of it from `ended`
     outputs      [T, E, P]     where they are kept, of every step; [0, E, P] where nobody keeps them
     kernel       where one compiled call does what `choose` does: kernel(*arguments, t); and then
     action       [T, E, S]  of Discrete environments the choice, counted from 0, in [t, e, 0]
@@ -60,6 +61,7 @@ class Chooser:
     arguments: tuple[Any, ...] = ()
     action: Any = None
     bounded: Any = None
+    heeds_ends: bool = True
     newest: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     outputs: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
 
@@ -100,7 +102,7 @@ class Stepping(Protocol):
         """Choose and step, from step t of the round on: one step or more, but none after one at which an episode ends or a life is lost.
 
         `acted`: whether the actions of step t have been chosen already. Returns (the step that comes next, the environments whose
-        episodes ended, or that lost a life, at the one before).
+        episodes ended, or that lost a life, at the one before). Ends that nobody heeds (`Chooser.heeds_ends`) may be passed over.
 
         Raises EnvironmentFault: an exception in an environment, an observation of a wrong shape or type, or not finite, a reward that
         is not a number.

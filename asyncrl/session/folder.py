@@ -83,14 +83,11 @@ def check_room(folder: Path, experiment: Experiment, saved_bytes: Callable[[int]
 
 def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any]) -> None:
     """Write experiment.json: every setting, versions of libraries, the machine, and the values of `more`."""
-    recorded = experiment.env if isinstance(experiment.env, str) else experiment.env_name
-    settings = dataclasses.asdict(dataclasses.replace(experiment, env=recorded, network_function=None))
-    del settings["network_function"]
     write_json_atomically(
         folder / "experiment.json",
         {
             "format": 1,
-            "settings": settings,
+            "settings": settings_of(experiment),
             "env_is_function": not isinstance(experiment.env, str),
             "network_is_function": experiment.network_function is not None,
             "versions": {"asyncrl": __version__, "python": sys.version.split()[0], **_versions()},
@@ -98,6 +95,14 @@ def write_experiment(folder: Path, experiment: Experiment, more: dict[str, Any])
             **more,
         },
     )
+
+
+def settings_of(experiment: Experiment) -> dict[str, Any]:
+    """Every setting as experiment.json has it: functions are left out, or told by their names."""
+    recorded = experiment.env if isinstance(experiment.env, str) else experiment.env_name
+    settings = dataclasses.asdict(dataclasses.replace(experiment, env=recorded, network_function=None))
+    del settings["network_function"]
+    return settings
 
 
 def check_folder(folder: str | Path) -> None:

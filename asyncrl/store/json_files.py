@@ -26,6 +26,14 @@ def standard_json(data: Any) -> Any:
     return data
 
 
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds; None where there is no file, or none that can be read."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def write_json_atomically(path: str | os.PathLike[str], data: Any) -> None:
     """Write `data` to `path` as JSON; readers see the old file or the new one, never a part.
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from asyncrl.envs import seed_process
 from asyncrl.errors import Hopeless, UserError
 from asyncrl.processes.identity import Worker, introduce
+from asyncrl.processes.last_words import say_by
 from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.messages import Failed, Go, Note, Ready
@@ -52,6 +53,7 @@ def _work(build: Callable[[], Working], core: int | None, connection: Connection
         settle_in(core)
         seed_process(*key)
         worker = build()
+        say_by(lambda text: connection.send(Failed(text, text, worker.steps_done, text, of_the_user=True)))
         connection.send(Ready(worker.notes))
         go = _await_go(connection)
         if go is None:

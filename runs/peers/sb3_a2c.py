@@ -1,4 +1,4 @@
-"""A2C of Stable-Baselines3 with its defaults, beside `python runs/learning.py defaults`. In an environment of its own that has
+"""A2C of Stable-Baselines3 with its defaults, beside runs/studies/learning-defaults.toml. In an environment of its own that has
 
     pip install torch==2.13.0 'gymnasium[classic-control,box2d,mujoco]' stable-baselines3==2.9.2
     python runs/peers/sb3_a2c.py

@@ -1,4 +1,4 @@
-"""PPO of Stable-Baselines3 with its defaults, beside `python runs/learning.py ppo`. In an environment of its own that has
+"""PPO of Stable-Baselines3 with its defaults, beside runs/studies/learning-ppo.toml. In an environment of its own that has
 
     pip install torch==2.13.0 'gymnasium[classic-control,mujoco]' stable-baselines3==2.9.2
     python runs/peers/sb3_ppo.py

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from asyncrl.envs.compiled.draws import uniform
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 
 STATE, GRAVITY, TOTAL_MASS, POLE_MASS, LENGTH, POLE_MASS_LENGTH, FORCE, TAU, X_LIMIT, ANGLE_LIMIT, NUMBERS = 0, *range(4, 14)
@@ -39,10 +40,20 @@ def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-d
     return 1.0, fell
 
 
+@simulating
+def _begin(words, numbers, draws, observation):  # type: ignore[no-untyped-def]
+    for i in range(4):
+        numbers[i] = uniform(draws, -0.05, 0.05)
+        observation[i] = numbers[i]
+    words[FELL] = False
+    return True
+
+
 class CartPole(Simulator):
     """Its masses, lengths, limits and way to integrate are read from the environment."""
 
     simulate: ClassVar[Any] = _simulate
+    begin: ClassVar[Any] = _begin
 
     def __init__(self, environment: Any):
         super().__init__(environment, WORDS, NUMBERS)

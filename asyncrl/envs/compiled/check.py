@@ -11,7 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from asyncrl.envs.compiled.registry import simulator_of
+from asyncrl.envs.compiled.draws import addresses
+from asyncrl.envs.compiled.registry import begins, simulator_of
 from asyncrl.envs.faults import raised
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.shared.calling import STEPPED, address_of
@@ -32,10 +33,16 @@ def first_difference(one: Environment, other: Environment, spec: EnvSpec, steps:
     simulator = simulator_of(one)
     seen, chosen = np.zeros(spec.observation_shape, spec.observation_dtype), np.zeros(spec.action_size, np.float32)
     address_of(type(simulator).simulate, (simulator.words, simulator.numbers, chosen, seen), STEPPED)
+    by_itself = begins(one)
     other.action_space.seed(seed)
     over = True
     for t in range(steps):
-        if over:
+        if over and t and by_itself:
+            draws = np.array(addresses(here.np_random))
+            type(simulator).begin(simulator.words, simulator.numbers, draws, seen)
+            if not np.array_equal(seen, there.reset()[0]):
+                return f"observation of the reset at step {t}"
+        elif over:
             begin = next(seeds)
             seen[:], _ = here.reset(seed=begin)
             there.reset(seed=begin)

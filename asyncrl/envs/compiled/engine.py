@@ -7,6 +7,7 @@ keeps both alive.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,26 @@ from numba import types
 
 from asyncrl.envs.compiled.arithmetic import clipped, product_and_sum
 from asyncrl.envs.compiled.simulator import Simulator, simulating
+from asyncrl.processes.last_words import end
 from asyncrl.shared.bundles import array_at
 
 _LIBRARIES = sorted(Path(mujoco.__file__).parent.glob("libmujoco.*"))
 """The library beside the bindings: the file that they have loaded, so it is loaded once."""
 for _library in _LIBRARIES:
     llvmlite.binding.load_library_permanently(str(_library))
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+def _at_fatal_error(text: bytes) -> None:
+    """MuJoCo calls this with the text of an error, and would go on in the middle of nowhere if it returned.
+
+    Calls through the bindings have a handler of their own, which raises mujoco.FatalError.
+    """
+    end(f"MuJoCo ended the process: {text.decode(errors='replace')}")
+
+
+for _library in _LIBRARIES:
+    ctypes.c_void_p.in_dll(ctypes.CDLL(str(_library)), "mju_user_error").value = ctypes.cast(_at_fatal_error, ctypes.c_void_p).value
 
 _of_model_and_data = types.void(types.int64, types.int64)
 mj_step = types.ExternalFunction("mj_step", _of_model_and_data)

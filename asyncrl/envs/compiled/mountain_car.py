@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
+from asyncrl.envs.compiled.draws import uniform
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 
 POSITION, SPEED, LEFT, RIGHT, MOST_SPEED, GOAL, GOAL_SPEED, FORCE, GRAVITY, NUMBERS = range(10)
 """Positions in `numbers`: the state, and the environment's attributes."""
+MOVED, WORDS = range(2)
+"""Positions in `words`; MOVED: whether a step was made since the reset."""
 
 
 @simulating
@@ -16,6 +21,7 @@ def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-d
     position, speed = numbers[POSITION], numbers[SPEED]
     speed += (action[0] - 1.0) * numbers[FORCE] + math.cos(3 * position) * (-numbers[GRAVITY])
     speed = min(max(speed, -numbers[MOST_SPEED]), numbers[MOST_SPEED])
+    words[MOVED] = 1
     position = min(max(position + speed, numbers[LEFT]), numbers[RIGHT])
     if position == numbers[LEFT] and speed < 0:
         speed = 0.0
@@ -24,18 +30,29 @@ def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-d
     return -1.0, position >= numbers[GOAL] and speed >= numbers[GOAL_SPEED]
 
 
+@simulating
+def _begin(words, numbers, draws, observation):  # type: ignore[no-untyped-def]
+    numbers[POSITION], numbers[SPEED] = uniform(draws, -0.6, -0.4), 0.0
+    observation[0], observation[1] = numbers[POSITION], numbers[SPEED]
+    words[MOVED] = 0
+    return True
+
+
 class MountainCar(Simulator):
     """Its limits, force and gravity are read from the environment."""
 
     simulate: ClassVar[Any] = _simulate
+    begin: ClassVar[Any] = _begin
 
     def __init__(self, environment: Any):
-        super().__init__(environment, 0, NUMBERS)
+        super().__init__(environment, WORDS, NUMBERS)
 
     def adopt(self) -> None:
         one = self.environment
         goal = one.goal_position, one.goal_velocity
         self.numbers[:] = (*one.state, one.min_position, one.max_position, one.max_speed, *goal, one.force, one.gravity)
+        self.words[MOVED] = isinstance(one.state, tuple)
 
     def settle(self) -> None:
-        self.environment.state = self.numbers[POSITION], self.numbers[SPEED]
+        state = self.numbers[POSITION], self.numbers[SPEED]
+        self.environment.state = state if self.words[MOVED] else np.array(state)

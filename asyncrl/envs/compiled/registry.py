@@ -96,6 +96,13 @@ def simulator_of(environment: gymnasium.Env[Any, Any]) -> Simulator:
     return kind(environment.unwrapped)  # type: ignore[call-arg]
 
 
+def begins(environment: gymnasium.Env[Any, Any]) -> bool:
+    """Whether its simulator begins episodes too, as its class's own reset does. That of a class of a user's own is not known."""
+    inner = environment.unwrapped
+    kind = _class_of(inner)
+    return kind is not None and kind.begin is not None and _named(type(inner)) in SIMULATORS and "reset" not in vars(inner)
+
+
 def time_limit(environment: gymnasium.Env[Any, Any]) -> Any:
     """The wrapper that ends its episodes after some steps, if any."""
     return next((layer for layer in _layers(environment) if type(layer) is TimeLimit), None)

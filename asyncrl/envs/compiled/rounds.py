@@ -11,8 +11,8 @@ from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED
 
 LIMIT, LENGTH = range(2)
 """Columns of `counts`: an environment's time limit in steps (0: none), and the steps of the episode under way."""
-SECONDS, REST, NANOSECONDS, ADDRESS, STEPPED, CLOCK = range(6)
-"""Positions in `clock`: what the C library writes, what simulation has taken, where the array lies, and steps so far."""
+SECONDS, REST, NANOSECONDS, ADDRESS, STEPPED, ENDS, CLOCK = range(7)
+"""Positions in `clock`: what the C library writes, what simulation has taken, where the array lies, steps so far, episodes in `ends`."""
 SAMPLED = 16
 """Of so many steps one is timed: a clock costs as much as a step of a small environment."""
 _MONOTONIC = 1
@@ -28,24 +28,49 @@ def _now(clock):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _begun(begin, ended, words, numbers, counts, returns, clock, draws, ends, observation):  # type: ignore[no-untyped-def]
+    """Begin the next episodes of one step's environments: ended [E], observation [E, D], all else as in `play`.
+
+    False, and nothing is done, where an episode was truncated or its last observation is not finite: these are Python's.
+    """
+    for e in range(ended.size):
+        if ended[e] == TRUNCATED:
+            return False
+        if ended[e] == TERMINATED:
+            for i in range(observation.shape[1]):
+                if not np.isfinite(observation[e, i]):
+                    return False
+    for e in range(ended.size):
+        if ended[e] == TERMINATED:
+            ends[clock[ENDS], 0], ends[clock[ENDS], 1] = returns[e], counts[e, LENGTH]
+            clock[ENDS] += 1
+            returns[e], counts[e, LENGTH] = 0.0, 0
+            says_whether(begin, (words[e], numbers[e], draws[e], observation[e]))
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def play(  # type: ignore[no-untyped-def]
-    act, simulate, first, last, acted, discrete, words, numbers, counts, returns, clock,
+    act, simulate, begin, first, last, acted, discrete, words, numbers, counts, returns, clock, draws, ends,
     raw, reward, ended, action, bounded, chosen, newest, outputs, *rest,
 ):
-    """Steps first, ..., last - 1 of a round in E environments, but none after one at which an episode ends.
+    """Steps first, ..., last - 1 of a round in E environments, but none after one at which an episode ends whose next is Python's.
 
     act, simulate    addresses of a head's kernel and of `simulate`; rest: the kernel's arguments, but for the step
+    begin            address of the simulator's `begin`, or 0: an episode that ends is begun by Python
     acted            whether the actions of the first step have been chosen already
     discrete         whether environments take action[t, E, 0], and not bounded[t, E, C]
     words [E, W], numbers [E, F]     of the simulators
     counts [E, 2], returns [E]       the episodes under way
     clock [CLOCK] int64               see the positions
+    draws [E, DRAWS]                  of the environments' generators, see `asyncrl.envs.compiled.draws`
+    ends [T * E, 2]                   return and length of episodes whose next was begun here, clock[ENDS] of them
     raw [T+1, E, D], reward [T, E], ended [T, E]     see `asyncrl.envs.stepping.StepArrays`
     chosen [C]       float32 scratch
     newest [E, P]    what the kernel writes of the policy's outputs; kept in outputs[t] of [T, E, P], but for one of [0, E, P]
 
-    Returns 2 (t + 1), where t is the last step, and 1 more where an episode ended at it; -1 - t where an observation of step t is not
-    finite.
+    Returns 2 (t + 1), where t is the last step, and 1 more where an episode ended at it whose next is Python's; -1 - t where an
+    observation of step t is not finite.
     """
     for t in range(first, last):
         if not acted and not says_whether(act, (*rest, t)):
@@ -75,7 +100,7 @@ def play(  # type: ignore[no-untyped-def]
             over = over or how != GOES_ON
         if timed:
             clock[NANOSECONDS] += SAMPLED * (_now(clock) - began)
-        if over:
+        if over and not (begin and _begun(begin, ended[t], words, numbers, counts, returns, clock, draws, ends, raw[t + 1])):
             return 2 * (t + 1) + 1
     return 2 * last
 

@@ -1,8 +1,8 @@
 """The contract of a compiled simulator: what steps an environment of gymnasium's without its Python.
 
 The environment stays what it is: it is made, seeded, reset and rendered as ever, and a checkpoint saves it. Between its resets a
-simulator takes its state over (`adopt`), steps it in compiled code, and gives it back (`settle`) when somebody looks at it. So there
-are no random numbers here, and no resets.
+simulator takes its state over (`adopt`), steps it in compiled code, and gives it back (`settle`) when somebody looks at it. Its
+resets are its own too, unless a simulator can begin an episode as well (`begin`), with random numbers of the environment's generator.
 
 A simulator is one class and one compiled function in one file:
 
@@ -35,6 +35,10 @@ class Simulator:
 
     simulate: ClassVar[Any]
     """The compiled function of the module's docstring."""
+
+    begin: ClassVar[Any] = None
+    """begin(words, numbers, draws int64[2], observation[D]) -> True, compiled: begins an episode as the environment's reset does without a
+    seed, with numbers that `asyncrl.envs.compiled.draws` draws. None: only the environment itself begins episodes."""
 
     def __init__(self, environment: Any, words: int, numbers: int):
         self.environment = environment

@@ -10,8 +10,9 @@ import gymnasium
 import numpy as np
 from numba import types
 
-from asyncrl.envs.compiled.registry import simulator_of, time_limit
-from asyncrl.envs.compiled.rounds import ADDRESS, CLOCK, LENGTH, LIMIT, NANOSECONDS, play
+from asyncrl.envs.compiled.draws import DRAWS, addresses
+from asyncrl.envs.compiled.registry import begins, simulator_of, time_limit
+from asyncrl.envs.compiled.rounds import ADDRESS, CLOCK, ENDS, LENGTH, LIMIT, NANOSECONDS, play
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.envs.stepping import Chooser, GymnasiumStepping, StepArrays
 from asyncrl.shared.calling import STEPPED, address_of
@@ -44,6 +45,8 @@ class CompiledStepping(GymnasiumStepping):
             one.words, one.numbers = words, numbers
         self._counts = np.zeros((count, 2), np.int64)
         self._counts[:, LIMIT] = [0 if limit is None else limit._max_episode_steps for limit in self._limits]
+        self._begins = all(map(begins, environments))
+        self._draws = np.zeros((count, DRAWS), np.int64)
         self._clock = np.zeros(CLOCK, np.int64)
         self._clock[ADDRESS] = self._clock.ctypes.data
         self.episode_returns, self.episode_lengths = np.zeros(count), self._counts[:, LENGTH]
@@ -59,12 +62,15 @@ class CompiledStepping(GymnasiumStepping):
         self._last, self._most = steps, max(MOST_STEPS // envs, 1)
         chosen = np.zeros(max(self.spec.action_size, 1), np.float32)
         stepped = (self._words[0], self._numbers[0], chosen, arrays.observation[0, 0])
+        kind, first = type(self._simulators[0]), (self._words[0], self._numbers[0], self._draws[0], arrays.observation[0, 0])
         self._addresses = (
             address_of(chooser.kernel, (*chooser.arguments, 0), types.boolean),
-            address_of(type(self._simulators[0]).simulate, stepped, STEPPED),
+            address_of(kind.simulate, stepped, STEPPED),
+            address_of(kind.begin, first, types.boolean) if self._begins and not chooser.heeds_ends else 0,
         )
+        self._ends = np.zeros((steps * envs, 2))
         self._books = (
-            *(self._words, self._numbers, self._counts, self.episode_returns, self._clock),
+            *(self._words, self._numbers, self._counts, self.episode_returns, self._clock, self._draws, self._ends),
             *(arrays.observation, arrays.reward, arrays.ended, chooser.action, chooser.bounded, chosen),
             *(chooser.newest, chooser.outputs),
             *chooser.arguments,
@@ -84,6 +90,8 @@ class CompiledStepping(GymnasiumStepping):
         now = time.perf_counter()
         if now >= self._next_beat:
             self._sign_of_life(now)
+        if self._clock[ENDS]:
+            self._tell_ends()
         t, ended = divmod(came, 2)
         if not ended:
             return t, ()
@@ -92,18 +100,30 @@ class CompiledStepping(GymnasiumStepping):
             self._end_episode(t - 1, e, int(self._arrays.ended[t - 1, e]))
         return t, over
 
+    def _tell_ends(self) -> None:
+        """Tell of the episodes whose next were begun in the call."""
+        for episode_return, length in self._ends[: self._clock[ENDS]].tolist():
+            self._on_episode(episode_return, int(length))
+        self._clock[ENDS] = 0
+
     def _begin_episode(self, e: int) -> Any:
         first = super()._begin_episode(e)
-        self._simulators[e].adopt()
+        self._adopt(e)
         return first
 
     def settle(self) -> None:
         for one, limit, length in zip(self._simulators, self._limits, self.episode_lengths):
-            if length:
+            if length or self._begins:
                 one.settle()
             if limit is not None:
                 limit._elapsed_steps = int(length)
 
     def adopt(self) -> None:
-        for one in self._simulators:
-            one.adopt()
+        for e in range(len(self._simulators)):
+            self._adopt(e)
+
+    def _adopt(self, e: int) -> None:
+        one = self._simulators[e]
+        one.adopt()
+        if self._begins:
+            self._draws[e] = addresses(one.environment.np_random)
