@@ -50,6 +50,8 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     for part in (experiment, experiment.options, experiment.network, experiment.network.head_options, experiment.run):
         check_fields(part)
     _check_environment(experiment)
+    if experiment.run.pictures and not experiment.run.evaluation_episodes:
+        raise UserError("pictures come with evaluations, of which there are none: evaluation_episodes = 0 (allowed: from 1, with pictures)")
     entry = ALGORITHMS[experiment.algo]
     experiment.network.head_options.check_role(role_under(entry.head, entry.searches, entry.learns_values), experiment.algo)
     for name, value in (("staleness", experiment.staleness), ("diagnose", experiment.run.diagnose)):

@@ -36,6 +36,8 @@ class RunOptions:
     """What steps environments: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
+    pictures: bool = False
+    """With evaluations, images for TensorBoard: a short video of a greedy episode, and what the policy prefers where its head tells."""
     report_seconds: Annotated[float, POSITIVE] = 1.0
     """Seconds between reports to TensorBoard, metrics.jsonl and the terminal."""
     quiet: bool = False
