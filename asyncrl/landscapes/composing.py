@@ -32,7 +32,7 @@ class Drawn(NamedTuple):
 
 
 def draw(look: Look, states: int, axes: Sequence[int] = (), points: int | None = None) -> Drawn:
-    """`states` states evenly along one episode; `axes`, `points`: as `Cut` takes them, which items have no use for.
+    """`states` states evenly along one episode; axes [1 or 2], `points`: as `Cut` takes them, which items have no use for.
 
     Raises UserError where there are neither energies nor values, or for axes that the action does not have.
     """
