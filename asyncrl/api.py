@@ -11,13 +11,15 @@ import numpy as np
 from asyncrl.algos import ALGORITHMS, head_named, unknown_algorithm
 from asyncrl.envs import closed_environments, kept_generators, seed_generators
 from asyncrl.envs.make import EnvSource
-from asyncrl.envs.video import function_hint, has_screen, record
+from asyncrl.envs.offscreen import has_screen
+from asyncrl.envs.video import function_hint, record
 from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_named, check_number
 from asyncrl.experiment.experiment import Experiment, Result, RunOptions
 from asyncrl.fields import COUNT, STEPS
 from asyncrl.heads.choice import heads_with_options, of_other_heads, options_type_of
 from asyncrl.heads.options import NetworkOptions
+from asyncrl.landscapes.evaluated import Pictures
 from asyncrl.session.folder import read_experiment
 from asyncrl.session.loading import check_checkpoint, load
 from asyncrl.session.session import Session
@@ -75,7 +77,7 @@ def _by_owner(kinds: dict[str, type[Any]], settings: dict[str, Any], head: str) 
 
 def run(experiment: Experiment) -> Result:
     """Run an experiment. Raises UserError for input that cannot be used, WorkerFailed if workers kept failing."""
-    return Session(experiment).run()
+    return Session(experiment, artist=Pictures).run()
 
 
 def resume(
@@ -106,7 +108,8 @@ def resume(
         raise UserError(f"run {str(folder)!r} has done {done:,} of {target:,} steps already; go further with --steps")
     options = dataclasses.replace(experiment.run, quiet=quiet or experiment.run.quiet)
     learning = _on_device(experiment, learner_device)
-    return Session(dataclasses.replace(experiment, steps=target, seconds=None, run=options, options=learning), folder, checkpoint).run()
+    going_on = dataclasses.replace(experiment, steps=target, seconds=None, run=options, options=learning)
+    return Session(going_on, folder, checkpoint, Pictures).run()
 
 
 def evaluate(

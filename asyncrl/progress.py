@@ -20,6 +20,13 @@ MOMENTS = ("target", "target_square", "residual", "residual_square")
 """Figures that are not told themselves: means, over the steps of a rollout or a batch, of what v(s) is drawn to, of what it lacks to
 that, and of their squares. The monitor makes `learn/value_mean` and `learn/explained_variance` of their means over an interval."""
 
+DIAGNOSES = ("gradient_cosine", "parameter_drift")
+"""What an actor-learner samples under `--diagnose`: columns ``<name>_sum`` and ``<name>_count``; a stream's learner only the second."""
+
+AGES = ("in_flight", "in_queue")
+"""What a stream's lag is divided into under `--diagnose`: until a unit is handed over, and from there until it is used. Columns
+``<age>_versions`` (their sum), ``<age>_longest`` and ``<age>_histogram``."""
+
 COLUMNS: dict[str, int] = {
     "steps": 1,  # environment transitions whose round was published
     "rounds": 1,  # rounds completed
@@ -42,6 +49,16 @@ COLUMNS: dict[str, int] = {
 def figure_columns(names: Iterable[str]) -> dict[str, int]:
     """Columns ``<figure>_sum``: of an actor-learner with one summand a round (of `NORMS` one an update), of a learner one an update."""
     return {f"{name}_sum": 1 for name in names}
+
+
+def sample_columns(names: Iterable[str]) -> dict[str, int]:
+    """Columns ``<figure>_sum`` and ``<figure>_count``, of what is told now and then."""
+    return {f"{name}_{what}": 1 for name in names for what in ("sum", "count")}
+
+
+def age_columns() -> dict[str, int]:
+    """The columns of `AGES`."""
+    return {f"{age}_{what}": size for age in AGES for what, size in (("versions", 1), ("longest", 1), ("histogram", LAG_BINS))}
 
 
 EPISODE_FIELDS = {

@@ -26,7 +26,7 @@ import asyncrl
 from asyncrl.algos import ALGORITHMS
 from asyncrl.cli.bench import Queues, Throughput
 from asyncrl.cli.runs import Evaluate, Landscape, Play, Resume
-from asyncrl.envs.video import has_screen
+from asyncrl.envs.offscreen import has_screen
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment, RunOptions
 from asyncrl.heads import HEADS

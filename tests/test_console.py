@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 
 import pytest
 
+import asyncrl
 from asyncrl.monitor.console import Console
 from asyncrl.monitor.tables import Target, live_table
 
@@ -98,3 +100,12 @@ def test_on_a_terminal_the_table_is_redrawn_in_place(monkeypatch):
     assert "171.5 mean of 100" in second
     assert second.index("worker 1 was replaced") < second.rindex("171.5")
     assert last.endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_the_summary_of_a_real_run_is_shown_whole(tmp_path, capsys):
+    """What is kept for others in summary.json, a histogram say, does not disturb it."""
+    result = asyncrl.train("a3c", "CartPole-v1", workers=1, steps=200, evaluation_episodes=1, runs=str(tmp_path))
+    told = capsys.readouterr().err
+    for row in ("steps", "return", "evaluation", "lag", "time", "memory", "folder"):
+        assert re.search(rf"│ {row} +\S", told), row
+    assert result.summary["lag"]["histogram"] and "mean 0.00, p50 0, p95 0, max 0" in told

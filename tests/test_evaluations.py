@@ -37,11 +37,11 @@ class Evaluator:
 class Played:
     """A run of `steps` steps and `seconds` seconds on 4 cores, looked at ten times a second."""
 
-    def __init__(self, monkeypatch, cost: float, steps: int, seconds: float, workers: int, every: int | None = None) -> None:
+    def __init__(self, monkeypatch, cost: float, steps: int, seconds: float, workers: int, every: int | None = None, artist: Any = None):
         self.evaluated: list[int] = []
         self.evaluator: Evaluator | None = None
         task: Any = SimpleNamespace(workers=workers, algo="a3c", target_steps=steps)
-        tried = Evaluations(None, task, 1, 0)  # type: ignore[arg-type]
+        tried = Evaluations(None, task, 1, 0, artist)  # type: ignore[arg-type]
 
         def start() -> None:
             self.evaluator = tried._connection = Evaluator(cost)  # type: ignore[assignment]

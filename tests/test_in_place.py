@@ -28,14 +28,9 @@ pytestmark = pytest.mark.usefixtures("files_are_closed")
 class Crew:
     """The paces of eight workers on a run's real shared memory, with gradients of ones; a step is told in units of the rate."""
 
-    def __init__(self, optimizer: str = "adam", mode: str = "async"):
-        options = A3COptions(
-            optimizer=optimizer,  # type: ignore[arg-type]
-            statistics="private",
-            learning_rate=RATE,
-            anneal="constant",
-            max_gradient_norm=0.0,
-        )
+    def __init__(self, optimizer: str = "adam", mode: str = "async", **more: Any):
+        settings = {"statistics": "private", "learning_rate": RATE, "anneal": "constant", "max_gradient_norm": 0.0, **more}
+        options = A3COptions(optimizer=optimizer, **settings)  # type: ignore[arg-type]
         self.topology = ActorLearnerTopology(Experiment("a3c", "CartPole-v1", mode, workers=WORKERS, steps=10**6, options=options))
         parkings.append(self.topology.ground.parking)
         self.topology.begin()

@@ -196,7 +196,7 @@ def test_python_and_axes_and_checkpoints(tmp_path):
     [
         ({"algo": "es", "head": "explicit", "population": 4}, r"head 'explicit' of es has no energies .*under black-box search itt, iot;"),
         ({"algo": "es", "population": 4}, r"head 'auto' of es has no energies .*\(heads that have: .*gaussian, .*itt, iot; under"),
-        ({"algo": "es", "population": 4}, r"of ddpg, td3, sac values of Box actions are drawn\)"),
+        ({"algo": "es", "population": 4}, r"of ddpg, td3, sac values of items and of Box actions are drawn\)"),
     ],
 )
 def test_a_head_without_energies_is_told(tmp_path, monkeypatch, settings, said):

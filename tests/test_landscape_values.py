@@ -9,7 +9,7 @@ import pytest
 import torch
 from environments import FollowEnv
 from PIL import Image
-from test_landscape import DoorsEnv, PlaneEnv, images_in, pictured, run_of
+from test_landscape import PlaneEnv, images_in, pictured, run_of
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.algos.entries import Replayed
@@ -118,7 +118,7 @@ def state_of(surfaces, chosen_value, proposal_values, picked, lines=((0.0, 1.0, 
     arrays = {name: np.array(values, np.float64) for name, values in surfaces.items()}
     axes, lines = tuple(range(len(lines))), tuple(map(np.array, lines))
     proposals = np.zeros((count, len(axes))), np.array(proposal_values)
-    return ValueState(0, np.zeros(len(axes)), chosen_value, *proposals, picked, axes, lines, arrays)
+    return ValueState(0, np.zeros(len(axes)), chosen_value, *proposals, picked, arrays, axes, lines)
 
 
 def test_gaps_optima_and_their_means():
@@ -148,9 +148,6 @@ def test_figures_of_a_study(tmp_path):
     }
     more = gaps(trained(tmp_path, name="three"), states=2, env=PlaneEnv)
     assert more.largest is None and more.optima == {} and not more.better.any()
-    doors = trained(tmp_path, env=DoorsEnv, **SAVO, catalogue=((0.0,), (1.0,), (2.0,), (3.0,)), name="doors")
-    with pytest.raises(UserError, match=r"td3 of run .* \(allowed: Box actions learned by a replay\)"):
-        gaps(doors, env=DoorsEnv)
     with pytest.raises(UserError, match=r"a3c of run .* has no values of actions"):
         gaps(run_of(tmp_path, "a3c", FollowEnv), env=FollowEnv)
 

@@ -257,7 +257,7 @@ def test_summary_covers_the_run_and_is_standard_json(tmp_path):
     assert (summary["steps"], summary["seconds"], summary["steps_per_second"]) == (100, 10, 10)
     assert (summary["updates"], summary["episodes"], summary["skipped_updates"]) == (7, 2, 2)
     assert summary["return_mean_last_100"] == summary["return_best_mean_100"] == 1.5
-    assert summary["lag"] == {"mean": 11 / 4, "p50": 3, "p95": 4, "max": 4}
+    assert summary["lag"] == {"mean": 11 / 4, "p50": 3, "p95": 4, "max": 4, "histogram": {"0": 1, "3": 1, "4": 2}}
     assert summary["time_share"] == {"environment": 0, "act": 0.5, "learn": 0.5, "apply": 0, "wait": 0}
 
 

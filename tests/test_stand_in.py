@@ -165,6 +165,7 @@ class Game:
     """W workers and a launcher, driven move by move."""
 
     workers: int
+    how: dict[str, Any] = field(default_factory=dict)  # of the rule
     stage: Stage = field(default_factory=Stage)
     seen: list[Seen] = field(default_factory=list)
     epoch: int = 0
@@ -185,7 +186,8 @@ class Game:
         parameters.targets[:] = parameters.vectors
         parameters.gradients[:, :, :SIZE] = np.nan  # what was never handed over must not count
         self.first_vector = parameters.vectors[0].copy()
-        rule = UpdateRule(StagedRmsprop().staged(self.stage, parameters), lambda steps: 0.1 / (1.0 + steps), LONGEST, EVERY)
+        staged = StagedRmsprop().staged(self.stage, parameters)
+        rule = UpdateRule(staged, lambda steps: 0.1 / (1.0 + steps), LONGEST, EVERY, **self.how)
         self.ground = Ground(Board(self.memory.part("board")), self.ledger, parameters, StagedParking(self.stage), rule)  # type: ignore[arg-type]
         self.puppets: list[Puppet | None] = [None] * self.workers
         self.stand_ins: list[RoundsPace | None] = [None] * self.workers
@@ -303,10 +305,11 @@ class Game:
                     assert (gradient is None) == (weights[worker] == 0.0)
                     if gradient is not None:
                         gradients[worker, 0, :SIZE] = gradient
-                mean = np.zeros(vector.size, np.float32)
-                if weighted_mean(gradients, 0, weights, mean) > 0:
-                    rate, scale = rule.rate(totals[k]), clip_scale(norm(mean), LONGEST)
-                    rule.optimizer.step((vector, statistics), mean, slice(0, vector.size), scale, rate, version + 1)
+                rounds = min(k, mode.delay or 0)  # by which what acted was older
+                for gradient, lag in self.updates_of(gradients, weights, rounds):
+                    factor = 1.0 if rule.by_lag is None else rule.by_lag(lag)
+                    rate, scale = rule.rate(totals[k]) * factor, clip_scale(norm(gradient), LONGEST)
+                    rule.optimizer.step((vector, statistics), gradient, slice(0, vector.size), scale, rate, 0)
                 version += 1
                 vectors[version] = vector.copy()
                 totals.append(self.handed_steps(bases, k + 1))
@@ -324,6 +327,13 @@ class Game:
         assert np.array_equal(parameters.buffer(version)[1], statistics)
         assert np.array_equal(parameters.targets[version & 1], target)
 
+    def updates_of(self, gradients: Any, weights: Any, rounds: int) -> list[tuple[Any, float]]:
+        """(gradient, lag in updates) of each update that a round makes."""
+        if self.how.get("each"):
+            return [(gradients[worker, 0], rounds * self.workers + worker) for worker in np.flatnonzero(weights)]
+        mean = np.zeros(gradients.shape[2], np.float32)
+        return [(mean, rounds)] if weighted_mean(gradients, 0, weights, mean) > 0 else []
+
     def published(self, worker: int, clock: int) -> tuple[Any, Any]:
         return self.ledger.published[worker, clock]
 
@@ -340,10 +350,12 @@ def gradient_of(worker: int, epoch: int, k: int, vector: Any) -> Any:
     return 0.3 * vector + noise * np.float32(10.0 ** (k % 3 - 1))
 
 
-def play(workers: int, modes: list[Mode], rounds: int, kill_share: int, seed: int, request_after: int | None = None) -> Game:
+def play(
+    workers: int, modes: list[Mode], rounds: int, kill_share: int, seed: int, request_after: int | None = None, **how: Any
+) -> Game:
     generator = np.random.default_rng(seed)
     drawn = iter(generator.integers(0, 1 << 30, 200_000))
-    game = Game(workers)
+    game = Game(workers, how)
     count = 0
 
     def choices(below: int) -> int:
@@ -363,6 +375,10 @@ def play(workers: int, modes: list[Mode], rounds: int, kill_share: int, seed: in
     return game
 
 
+def inverse(lag: float) -> float:
+    return 1.0 / (1.0 + lag)
+
+
 MODES = st.lists(st.sampled_from([Sync(), Pipelined()]), min_size=1, max_size=3)
 
 
@@ -374,17 +390,27 @@ MODES = st.lists(st.sampled_from([Sync(), Pipelined()]), min_size=1, max_size=3)
     kill_share=st.sampled_from([0, 2, 5, 15]),
     seed=st.integers(0, 1 << 30),
     request_after=st.none() | st.integers(1, 300),
+    how=st.sampled_from([{}, {}, {"each": True}, {"by_lag": inverse}, {"each": True, "by_lag": inverse}]),
 )
-def test_any_interleaving_with_any_kills_equals_a_plain_loop(workers, modes, rounds, kill_share, seed, request_after):
-    play(workers, modes, rounds, kill_share, seed, request_after)
+def test_any_interleaving_with_any_kills_equals_a_plain_loop(workers, modes, rounds, kill_share, seed, request_after, how):
+    play(workers, modes, rounds, kill_share, seed, request_after, **how)
 
 
-@pytest.mark.parametrize("mode", [Sync(), Pipelined()], ids=str)
-def test_a_kill_at_every_single_point_of_a_turn(mode):
+@pytest.mark.parametrize(
+    ("mode", "how"),
+    [
+        (Sync(), {}),
+        (Pipelined(), {}),
+        pytest.param(Sync(), {"each": True, "by_lag": inverse}, marks=pytest.mark.slow),
+        pytest.param(Pipelined(), {"each": True, "by_lag": inverse}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_kill_at_every_single_point_of_a_turn(mode, how):
     """One worker of three is killed after its n-th move, for every n of two rounds and more; its successor comes early or never."""
     points: dict[str, int] = {}
     for moves, successor, slow in itertools.product(range(40), (None, 0, 3), (None, 0, 2)):
-        game = Game(3)
+        game = Game(3, how)
         try:
             game.open(mode, 4)
             kill_and_go_on(game, moves, successor, slow)

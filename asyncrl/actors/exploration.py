@@ -107,10 +107,11 @@ class Temperature(Exploration):
 class Subset(Exploration):
     """A step chooses among a random part of so many actions of a head's set: the smaller, the more of the draw is the part's.
 
-    The part is drawn anew at every transition and travels with the trajectory, so the policy is the softmax over it, exactly.
+    The part is drawn anew at every transition and travels with the trajectory, so the policy is the softmax over it, exactly. Of action
+    values the best of the part is taken; what is learned there are values of the whole set, whatever the parts.
     """
 
-    description: ClassVar[str] = "heads itt, iot with resample subset: actions of the set among which a step chooses"
+    description: ClassVar[str] = "heads itt, iot with resample subset, itt as action values: actions of the set among which a step chooses"
     kind: ClassVar[str] = "subset"
     turns: ClassVar[str] = "part of the set"
 
@@ -119,7 +120,8 @@ class Subset(Exploration):
 
     def fits_head(self, head: Head) -> str | None:
         if not head.largest_part:
-            return f"needs head itt or iot with resample = subset (head {head.name!r} as it is here does not choose among parts of a set)"
+            wanted = "head itt or iot with resample = subset, or itt as action values"
+            return f"needs {wanted} (head {head.name!r} as it is here does not choose among parts of a set)"
         return None if self.value <= head.largest_part else f"needs a set of as many actions (allowed: up to {head.largest_part:,})"
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:

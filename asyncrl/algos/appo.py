@@ -113,10 +113,11 @@ class AppoUpdater(ImpalaUpdater):
         """One update for each minibatch of each epoch, or for each epoch where there are none; no update without units."""
         if not self._size or not self._traces:
             return super().update(version, steps, goes_on)
+        rate = self._rate_at(steps, version)
         self._scale_rewards()
         samples = Samples.of(self._traces, self._gradient_of.judge)
         self._traces.clear()
-        generator, rate = draws(self._seed, SHUFFLES, version), self._rate(steps)
+        generator = draws(self._seed, SHUFFLES, version)
         all_figures: list[dict[str, float]] = []
         for _ in range(self._options.epochs):
             goes_on()  # a sign of life: a batch that was begun is learned from to its end

@@ -40,7 +40,7 @@ class AlgorithmEntry:
     topology: ClassVar[str]
     """Name of the topology that carries it out: see `asyncrl.topologies.TOPOLOGIES`."""
     learns_values: ClassVar[bool] = False
-    """Whether the policy's network gives action values, from which actions are chosen epsilon-greedily."""
+    """Whether the policy's network gives action values, of which the best is taken, but for what exploration draws."""
     searches: ClassVar[bool] = False
     """Whether it is a black-box search: of a function too (`asyncrl.minimize`), and exploring by perturbed parameters."""
 
@@ -89,7 +89,7 @@ class ValueBased(AlgorithmEntry):
     topology = "actor_learner"
     learns_values = True
     action_kinds: tuple[str, ...] = field(default=("discrete",), kw_only=True)
-    explorations: tuple[str, ...] | None = field(default=("epsilon",), kw_only=True)
+    explorations: tuple[str, ...] | None = field(default=("epsilon", "subset"), kw_only=True)
     default_explore: str = field(default="epsilon:paper@20000", kw_only=True)
     """Mnih and others 2016, section 5.1: each worker draws its final epsilon, and comes down to it from 1."""
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from asyncrl.fields import COUNT, NOT_NEGATIVE, POSITIVE, PROBABILITY
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.hyperparameters import GradientOptions
-from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.learners.rules import linear_or_constant, optimizer_of, rate_by_lag
 from asyncrl.learners.traces import AutogradTraces, Trace, WrittenTraces
 from asyncrl.learners.updater import OnPolicyUpdater
 from asyncrl.progress import MOMENTS, NORMS
@@ -96,6 +96,7 @@ class ImpalaUpdater(OnPolicyUpdater):
         kind = WrittenTraces if policy.light else AutogradTraces
         self._gradient_of = kind(policy, self._vector, options.t_max, task.envs_per_worker, options, log_prob_weights)
         self._rate = linear_or_constant(options, task.target_steps)
+        self._by_lag = rate_by_lag(options)
         self._sum = np.zeros(policy.size, np.float32)
         self._traces: list[Trace] = []
 
@@ -113,7 +114,8 @@ class ImpalaUpdater(OnPolicyUpdater):
         if not self._traces:
             return []
         self._scale_rewards()
-        epochs = [self._epoch(steps) for _ in range(self._options.epochs)]
+        rate = self._rate_at(steps, version)
+        epochs = [self._epoch(rate) for _ in range(self._options.epochs)]
         self._traces.clear()
         return epochs
 
@@ -122,7 +124,14 @@ class ImpalaUpdater(OnPolicyUpdater):
             for trace in self._traces:
                 trace.trajectory = self._returns.scaled(trace.trajectory)
 
-    def _epoch(self, steps: int) -> dict[str, float]:
+    def _rate_at(self, steps: int, version: int) -> float:
+        """The learning rate of the updates from the batch at hand, the mean lag of whose units counts."""
+        if self._by_lag is None:
+            return self._rate(steps)
+        lag = version - sum(trace.trajectory.version for trace in self._traces) / len(self._traces)
+        return self._rate(steps) * self._by_lag(lag)
+
+    def _epoch(self, rate: float) -> dict[str, float]:
         self._sum[:] = 0.0
         all_figures = []
         for trace in self._traces:
@@ -130,7 +139,7 @@ class ImpalaUpdater(OnPolicyUpdater):
             self._sum += self._gradient_of.gradient
         self._sum /= np.float32(len(self._traces))
         figures = {name: _of_all(name, [one[name] for one in all_figures]) for name in all_figures[0]}
-        return {**figures, **self._step(self._sum, self._rate(steps))}
+        return {**figures, **self._step(self._sum, rate)}
 
     def _step(self, gradient: NDArray[np.float32], rate: float) -> dict[str, float]:
         """Descend along gradient [N], scaled down to the largest norm, or leave out one that is not finite; returns figures."""

@@ -37,13 +37,13 @@ class SurrogateLearner(MaximisingLearner):
         import torch
 
         found = super().values(observation, action)
-        if self.surrogates is None or self.items is not None:
+        if self.surrogates is None:
             return found
         with torch.no_grad():
-            told = self.proposals(observation)[:-1]
-            points = action[None, :, None].expand(len(told), -1, -1, -1)
-            values = self.surrogates.run(observation, points, told)[..., 0]
-        return {**found, **{f"psi_{i}": one for i, one in enumerate(values, start=1)}}
+            points = action[None, :, None].expand(self.surrogates.count, -1, -1, -1)
+            values = self.surrogates.run(observation, points, self.proposals(observation)[:-1])[..., 0]
+        first = 1 if self.items is None else 0  # of items the first actor has a surrogate too
+        return {**found, **{f"psi_{i}": one for i, one in enumerate(values, start=first)}}
 
     def chooser(self) -> Any:
         return self.critics.layers[0] if self.chosen.target_choice == "online" else super().chooser()

@@ -147,7 +147,7 @@ def _without_use(algo: str) -> tuple[str, ...]:
 
     entry = ALGORITHMS[algo]
     unused = UNUSED[role_under(entry.head, entry.searches, entry.learns_values)]
-    return (*unused, "envs_per_worker") if entry.searches else unused
+    return (*unused, "envs_per_worker", "staleness") if entry.searches else unused
 
 
 def _head_help() -> str:

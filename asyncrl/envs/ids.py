@@ -17,6 +17,7 @@ from gymnasium.envs.registration import find_highest_version, get_env_id, load_e
 
 from asyncrl.envs import atari
 from asyncrl.envs.faults import in_one_line, not_made
+from asyncrl.envs.offscreen import lacking
 from asyncrl.errors import UserError, nearest, unknown
 from asyncrl.sources import check_arguments
 
@@ -61,10 +62,12 @@ def from_id(name: str, render_mode: str | None, arguments: dict[str, Any]) -> An
             raise UserError(f"environment {name!r}: there is no module named {missing!r}") from problem
         raise _needs(name, package) from problem
     except (ImportError, error.Error) as problem:
-        raise UserError(f"environment {name!r} cannot be made: {in_one_line(problem)}") from problem
+        raise UserError(f"environment {name!r} cannot be made: {lacking(problem) or in_one_line(problem)}") from problem
     except UserError:
         raise
     except Exception as problem:  # whatever the module or the environment's constructor raises
+        if lacks := lacking(problem):  # MuJoCo loads what MUJOCO_GL names as soon as it is imported
+            raise UserError(f"environment {name!r} cannot be made: {lacks}") from problem
         raise not_made(name, problem) from problem
 
 

@@ -22,6 +22,7 @@ from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
 from asyncrl.heads.choice import options_type_of, role_under
 from asyncrl.heads.options import LOG_STD
 from asyncrl.processes.starting import usable_cores
+from asyncrl.scheduler.delays import parse_delays
 
 try:
     import resource
@@ -50,8 +51,14 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     for part in (experiment, experiment.options, experiment.network, experiment.network.head_options, experiment.run):
         check_fields(part)
     _check_environment(experiment)
+    if experiment.run.pictures and not experiment.run.evaluation_episodes:
+        raise UserError("pictures come with evaluations, of which there are none: evaluation_episodes = 0 (allowed: from 1, with pictures)")
     entry = ALGORITHMS[experiment.algo]
     experiment.network.head_options.check_role(role_under(entry.head, entry.searches, entry.learns_values), experiment.algo)
+    for name, value in (("staleness", experiment.staleness), ("diagnose", experiment.run.diagnose)):
+        if entry.searches and value:
+            shown = f"{name} = {value} cannot be used with {experiment.algo}"
+            raise UserError(f"{shown}: a search's late evaluations come of its mode, and are told in learn/late_used (allowed: 0)")
     least = experiment.options.least_steps
     if experiment.steps < least:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {least}: not even one rollout would fit")
@@ -64,6 +71,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
         _check_simulated(experiment)
     else:
         check_processes(experiment.workers)
+    parse_delays(experiment.run.delay, experiment.workers)
 
 
 def _check_options(experiment: Experiment) -> None:
@@ -83,6 +91,8 @@ def _check_simulated(experiment: Experiment) -> None:
     Durations.parse(experiment.run.simulate)
     if experiment.run.record:
         raise UserError("record cannot be used with simulate, whose times are drawn (allowed: one of them)")
+    if experiment.run.delay:
+        raise UserError("delay cannot be used with simulate, whose times are drawn (allowed: slow:SHARE:FACTOR within simulate)")
 
 
 def _check_environment(experiment: Experiment) -> None:

@@ -41,10 +41,19 @@ class RunOptions:
     """Record how long acting, computing and applying took in the newest rounds of each worker, for --simulate recorded:RUN."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
+    pictures: bool = False
+    """With evaluations, images for TensorBoard: a short video of a greedy episode, and what the policy prefers where its head tells."""
     report_seconds: Annotated[float, POSITIVE] = 1.0
     """Seconds between reports to TensorBoard, metrics.jsonl and the terminal."""
     quiet: bool = False
     """No live table in the terminal."""
+    diagnose: Annotated[int, COUNT_OR_ZERO] = 0
+    """Rounds of a worker (of a stream updates of the learner) between samples of what the age of parameters does: how far they have
+    moved since they acted and, of actor-learners, the cosine between a late gradient and a fresh one; 0 for none. With them come
+    every stream's lag in flight and in queue, and each worker's share."""
+    delay: str = ""
+    """What workers sleep in each round, as a slower machine or environment would have it: constant:S, exponential:MEAN,
+    lognormal:MEAN:SIGMA or pareto:MEAN:SHAPE, in seconds; of workers 0 and 2 alone exponential:0.01@0,2; several joined by +."""
     pin_cores: bool = False
     """Keep worker i on core i modulo the number of cores; a learner on a core of its own, or on any where none is left."""
     hang_seconds: Annotated[float, POSITIVE] = 60.0
@@ -93,6 +102,9 @@ class Experiment:
     """Images of which an observation is made, the newest last (Atari's games have four by themselves)."""
     resize: str = ""
     """HEIGHTxWIDTH to which images are shrunk, such as 84x84."""
+    staleness: Annotated[int, Range(0, 10_000, whole=True)] = 0
+    """Versions by which the parameters that act, and of actor-learners those by which gradients are computed, are older than the
+    newest; updates are of the newest all the same. It adds to the lag of the mode and costs no throughput."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", absolute(self.env))

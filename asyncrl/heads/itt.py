@@ -18,15 +18,18 @@ import numpy as np
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.head import Floats, Head, Sums
+from asyncrl.heads.implicit.form import RESAMPLE, SUBSET, scratch_of
 from asyncrl.heads.implicit.head import ImplicitHead
 from asyncrl.heads.implicit.index import INDICES
 from asyncrl.heads.implicit.options import TwoTowerOptions
 from asyncrl.heads.implicit.probabilities import all_values, value_gradient
 from asyncrl.heads.implicit.sizes import Towers
+from asyncrl.heads.implicit.stepping import whole_step
 from asyncrl.heads.implicit.tensors import scores_of
+from asyncrl.heads.keyed_numbers import LARGEST_PART
 from asyncrl.heads.options import HeadOptions, NetworkOptions
 from asyncrl.heads.roles import Role
-from asyncrl.heads.rounds import TEMPERATURE, LossRows, RoundArrays
+from asyncrl.heads.rounds import PART, TEMPERATURE, LossRows, RoundArrays
 
 
 class TwoTowerHead(ImplicitHead):
@@ -50,7 +53,13 @@ class TwoTowerHead(ImplicitHead):
 
 
 class TwoTowerValues(TwoTowerHead):
-    """The kernel of two latents is the value of an action. The best one is taken but for epsilon; temperature means nothing."""
+    """The kernel of two latents is the value of an action. The best one is taken but for epsilon; temperature means nothing.
+
+    A worker with exploration `subset:N` takes the best of N actions that it draws anew at every transition. That is exploration alone,
+    as epsilon is: the maximum in a target, and what is evaluated and exported, is that of the whole set, so Q is the value of one
+    policy whatever N the workers have. (Seed 000, end of section 3, draws parts where an action is chosen, and has no targets. A
+    maximum over a part would make Q the value of a policy that changes with N, and that nobody plays in the end.)
+    """
 
     energy: ClassVar[str] = "-Q(s, a)"
 
@@ -59,19 +68,28 @@ class TwoTowerValues(TwoTowerHead):
             raise UserError(f"recurrent {options.recurrent} does not go with action values, whose target network keeps no memory")
         super().__init__(spec, options)
         if self.stored > 1:
-            raise UserError(f"resample = {self.chosen_options.resample} cannot be used for action values (allowed: never)")
+            given = self.chosen_options.resample
+            raise UserError(f"resample = {given} cannot be used for action values (allowed: never, with --explore subset:N)")
+        self.largest_part = min(self.places, LARGEST_PART)
+        self._part_form = self.form.copy()
+        self._part_form[RESAMPLE] = SUBSET
+        self._part_scratch = scratch_of(self._part_form, self._work_size)
         self._d_latent = np.zeros((1, self.policy_outputs), np.float32)
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         rounds.knobs[TEMPERATURE] = 0.0
-        super().choose(rounds, vector, t)
+        if rounds.knobs[PART] > 0.0:
+            self._look(self._part_form, self._part_scratch, rounds, vector, t)
+        else:
+            super().choose(rounds, vector, t)
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        step, arguments = super().light_kernel(plan, vector, r)
+        of_all, arguments = super().light_kernel(plan, vector, r)
+        of_part = whole_step(self._stepping(plan, vector, r, self._part_form, self._part_scratch, indexed=False), r.raw)
 
         def greedy(t: int) -> bool:
             r.knobs[TEMPERATURE] = 0.0
-            return bool(step(t))
+            return bool((of_part if r.knobs[PART] > 0.0 else of_all)(t))
 
         return greedy, arguments
 

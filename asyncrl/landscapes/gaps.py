@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from asyncrl.envs.make import EnvSource
 from asyncrl.errors import UserError
 from asyncrl.landscapes.cuts import Cut, check_points
+from asyncrl.landscapes.items import items_along, items_of
 from asyncrl.landscapes.looking import check_states, looking
-from asyncrl.landscapes.values import ValueState, values_along
+from asyncrl.landscapes.values import Judged, values_along
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Gaps:
     chosen    [n] Q of the chosen action
     first     [n] of the first proposal: what one actor alone would do
     better    [n] whether it says more of the chosen action than of the first proposal
-    largest   [n] the largest Q of a dense grid over all actions; None where they have more than two components
+    largest   [n] the largest Q of a dense grid over all actions, or of all items; None where actions have more than two components, and
+              where there are more than `asyncrl.landscapes.items.MOST_ITEMS` items
     optima    by name of a function: [n] its local optima on that grid; none where there is no such grid
     """
 
@@ -55,18 +58,21 @@ def gaps(
     with looking(Path(run_folder), env, None, checkpoint, seed) as look:
         if look.learner is None:
             said = f"{look.task.algo} of run {str(run_folder)!r} has no values of actions"
-            raise UserError(f"{said} (allowed: Box actions learned by a replay)")
-        spec = look.task.spec
+            raise UserError(f"{said} (allowed: actions learned by a replay)")
+        spec, items = look.task.spec, items_of(look)
+        if items is not None:
+            seen = items_along(look, look.learner, items, states)
+            return _told(look.snapshot.steps, seen, len(seen[0].items) == len(items.features))
         whole = spec.action_size <= 2
         found = values_along(look, look.learner, states, Cut(spec, (), points if whole else 2))  # nothing is told of a cut
     return _told(look.snapshot.steps, found, whole)
 
 
-def _told(steps: int, found: list[ValueState], whole: bool) -> Gaps:
+def _told(steps: int, found: Sequence[Judged], whole: bool) -> Gaps:
     def each(number: Any) -> NDArray[Any]:
         return np.array([number(state) for state in found])
 
-    optima = {name: each(lambda state, name=name: state.optima[name]) for name in found[0].surfaces} if whole else {}
+    optima = {name: each(lambda state, name=name: state.optima[name]) for name in found[0].optima} if whole else {}
     return Gaps(
         steps,
         each(lambda state: state.step),

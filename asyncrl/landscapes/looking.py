@@ -91,7 +91,7 @@ def looking(
     Afterwards the environments are closed, and the process's generators are where they were. Raises UserError for what does not fit.
     """
     task, snapshot = load(folder, env, network_function, checkpoint, trust)
-    learner = load_learner(folder, task, snapshot) if task.spec.action_kind == "box" else None
+    learner = load_learner(folder, task, snapshot)
     with kept_generators(), closed_environments():
         seed_generators(seed)
         watching = Watching(make_env(unship(task.env)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.landscapes.picture import MARK, RING, STAR, columns_for, map_on, name_axes, panels_of, png
@@ -21,7 +22,7 @@ POINT: dict[str, Any] = {"marker": "o", "color": "white", "markeredgecolor": "bl
 
 def drawn(states: Sequence[ValueState], spec: EnvSpec, title: str) -> tuple[bytes, tuple[int, int]]:
     """(a PNG file, its width and height in pixels) of states that have two axes. Each map has its own scale of values."""
-    names = _shown(list(states[0].surfaces))
+    names = shown_functions(list(states[0].surfaces))
     columns = len(names) if len(names) > 1 else columns_for(len(states))
     figure, panels = panels_of(len(states) * len(names), columns, one_height=True)
     for panel, (state, name) in zip(panels, ((state, name) for state in states for name in names)):
@@ -32,7 +33,7 @@ def drawn(states: Sequence[ValueState], spec: EnvSpec, title: str) -> tuple[byte
     return png(figure, title)
 
 
-def _shown(names: list[str]) -> list[str]:
+def shown_functions(names: list[str]) -> list[str]:
     """The functions of which there are maps."""
     return names if len(names) <= MOST_MAPS else [names[0], *names[1 - MOST_MAPS :]]
 
@@ -44,7 +45,8 @@ def _draw(figure: Any, panel: Any, state: ValueState, name: str) -> None:
     places = state.proposals[:, list(state.axes)]
     if len(places) > 1:
         panel.plot(*places.T, label="proposals", **POINT)
-        _numbered(panel, state, places)
+        middles, ranges = (np.array([of(line) for line in state.lines]) for of in (np.mean, np.ptp))
+        numbered(panel, places, middles, ROOM * ranges)
     panel.plot(*state.best, label=f"largest Q of {values.size:,} points", **STAR)
     panel.plot(*state.chosen[list(state.axes)], label="chosen", **RING)
     count = optima(state.optima[name])
@@ -53,12 +55,11 @@ def _draw(figure: Any, panel: Any, state: ValueState, name: str) -> None:
     panel.locator_params(nbins=5)
 
 
-def _numbered(panel: Any, state: ValueState, places: Any) -> None:
-    """The proposals' numbers, on their sides that lie inwards."""
+def numbered(panel: Any, places: NDArray[np.float64], middles: NDArray[np.float64], room: NDArray[np.float64]) -> None:
+    """The numbers of proposals at places [K, 2], on their sides that lie inwards; `middles` [2] of the axes; `room` [2]: of a letter."""
     from matplotlib.patheffects import withStroke
 
-    middles = [float(line.mean()) for line in state.lines]
-    for first, word in numbers(places, np.array([ROOM * np.ptp(line) for line in state.lines])):
+    for first, word in numbers(places, room):
         place = places[first]
         sides = [bool(at > middle) for at, middle in zip(place, middles)]
         panel.annotate(

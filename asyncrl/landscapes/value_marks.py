@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.landscapes.values import ValueState
+from asyncrl.landscapes.values import Judged
 
 FIRST, COLOURS, DASHES = "#000000", ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#b8a800"), ("-", "--", ":")
 """Of Q, and of the others in their order: what follows the last colour begins anew in another dash."""
@@ -43,7 +43,7 @@ def counts(found: Mapping[str, int]) -> str:
     return f"local optima: {', '.join(words) if len(words) <= 4 else f'{words[0]}, {words[1]} .. {words[-1]}'}"
 
 
-def heading(state: ValueState) -> str:
+def heading(state: Judged) -> str:
     """What is said of a state above its panel."""
     alone = len(state.proposals) == 1
     chosen = "chosen" if alone or state.picked is None else f"proposal {state.picked} is chosen"

@@ -25,16 +25,14 @@ AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class ValueState:
-    """What was seen at one step. Actions [C] are those that the environment is given; Q is the first critic.
+class Judged:
+    """What was chosen at one step, and what the first critic, Q, says of it. Actions [C] are what the environment is given.
 
     step              of the episode, from 0
     chosen            [C], and its Q
     proposals         [K, C] of the actors, or of whatever was chosen among, without noise, in their order, and Q of each [K]
     picked            which of them was chosen, of equal ones the first, counted from 0; None where the choice is none of them
-    axes              the components that vary on the cut; others are those of `chosen`
-    lines             for each axis its values [n]
-    surfaces          by name of a function, `q` first: its values [n] there, or of two axes [n of the second, n of the first]
+    surfaces          by name of a function, `q` first: its values at all actions that were looked at
     """
 
     step: int
@@ -43,35 +41,51 @@ class ValueState:
     proposals: NDArray[np.float64]
     proposal_values: NDArray[np.float64]
     picked: int | None
-    axes: tuple[int, ...]
-    lines: tuple[NDArray[np.float64], ...]
     surfaces: dict[str, NDArray[np.float64]]
 
     @property
+    def optima(self) -> dict[str, int]:
+        """By name of a function its local optima; none where actions have no neighbours."""
+        return {}
+
+    @property
     def best_value(self) -> float:
-        """The largest Q of the cut."""
+        """The largest Q of those."""
         return float(self.surfaces[Q].max())
 
     @property
-    def best(self) -> tuple[float, ...]:
-        """Where that is, on each of `axes`."""
-        place = np.unravel_index(int(self.surfaces[Q].argmax()), self.surfaces[Q].shape)
-        return tuple(float(line[at]) for line, at in zip(self.lines, reversed(place)))
-
-    @property
     def gap(self) -> float:
-        """How much larger the largest Q of the cut is than that of the chosen action; below 0 where that lies between its points."""
+        """How much larger that is than Q of the chosen action; below 0 where the chosen one was not among them."""
         return self.best_value - self.chosen_value
 
     @property
     def first_gap(self) -> float:
-        """The same of the first proposal, which is what one actor alone would do. It may lie outside of a cut."""
+        """The same of the first proposal, which is what one actor alone would do. It may be none of those that were looked at."""
         return self.best_value - float(self.proposal_values[0])
 
     @property
     def better_than_first(self) -> bool:
         """Whether Q says more of the chosen action than of the first proposal."""
         return self.picked != 0 and self.chosen_value > self.proposal_values[0]
+
+
+@dataclass(frozen=True)
+class ValueState(Judged):
+    """The same of Box actions, on a cut.
+
+    surfaces          [n], or of two axes [n of the second, n of the first]
+    axes              the components that vary on the cut; others are those of `chosen`
+    lines             for each axis its values [n]
+    """
+
+    axes: tuple[int, ...]
+    lines: tuple[NDArray[np.float64], ...]
+
+    @property
+    def best(self) -> tuple[float, ...]:
+        """Where the largest Q of the cut is, on each of `axes`."""
+        place = np.unravel_index(int(self.surfaces[Q].argmax()), self.surfaces[Q].shape)
+        return tuple(float(line[at]) for line, at in zip(self.lines, reversed(place)))
 
     @cached_property
     def optima(self) -> dict[str, int]:
@@ -136,13 +150,13 @@ def _seen(look: Look, learner: OffPolicyLearner, cut: Cut, step: int, action: An
     picked = int(same[0]) if same.size else None
     surfaces = {name: surface(values, lines) for name, values in asked.values(cut.actions(chosen, lines)).items()}
     value = float(marked[-1 if picked is None else picked])
-    return ValueState(step, chosen, value, proposals, marked[:-1], picked, cut.axes, lines, surfaces)
+    return ValueState(step, chosen, value, proposals, marked[:-1], picked, surfaces, cut.axes, lines)
 
 
-def means(states: Sequence[ValueState]) -> dict[str, Any]:
+def means(states: Sequence[Judged]) -> dict[str, Any]:
     """Over states: local optima of each function, the gaps, and the share of states whose chosen action has more Q than proposal 0."""
     return {
-        "optima": {name: float(np.mean([state.optima[name] for state in states])) for name in states[0].surfaces},
+        "optima": {name: float(np.mean([state.optima[name] for state in states])) for name in states[0].optima},
         "gap": float(np.mean([state.gap for state in states])),
         "first_gap": float(np.mean([state.first_gap for state in states])),
         "better_than_first": float(np.mean([state.better_than_first for state in states])),

@@ -80,6 +80,9 @@ class GradientOptions(StepOptions):
     """Step size at the start."""
     anneal: Literal["linear", "constant"] = "linear"
     """The learning rate falls to 0 at the last step, or stays."""
+    rate_by_lag: Literal["constant", "inverse", "inverse-sqrt"] = "constant"
+    """What the lag of an update makes of its learning rate: nothing, 1 / (1 + lag) of it (Zhang and others 2016), or 1 / sqrt(1 + lag).
+    The lag is the update's own; of an update from several workers' experience it is their mean."""
     rmsprop_decay: Annotated[float, DECAY] = 0.99
     """RMSProp: decay of the mean square."""
     rmsprop_epsilon: Literal["inside", "outside"] = "inside"
@@ -115,7 +118,11 @@ class ActorLearnerOptions(GradientOptions):
     reduction: Literal["mean", "sum"] = "mean"
     """Whether a rollout's loss is the mean over its steps (the field's habit) or the sum (Algorithms S1 to S3)."""
     statistics: Literal["shared", "private"] = "shared"
-    """Optimizer statistics (modes async and bounded): one set for all workers, or one for each."""
+    """Optimizer statistics (modes async and bounded): one set for all workers, or one for each. A round of sync or pipelined is
+    everybody's update and has shared ones: in a run of these modes alone private is refused."""
+    round_updates: Literal["one", "each"] = "one"
+    """Modes sync and pipelined: a round is one update, by the mean of all workers' gradients (A2C), or an update by each of them, one
+    after another in worker order, which is as many a step as async makes (A3C)."""
 
 
 @dataclass(frozen=True)

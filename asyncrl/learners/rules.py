@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from asyncrl.heads.policy import Policy
@@ -29,6 +30,18 @@ def _rule(options: GradientOptions) -> Optimizer:
     if options.optimizer == "adam":
         return Adam(options.adam_betas, options.optimizer_epsilon, options.amsgrad)
     return Rmsprop(options.rmsprop_decay, options.optimizer_epsilon, options.rmsprop_epsilon == "inside")
+
+
+def rate_by_lag(options: GradientOptions) -> Callable[[float], float] | None:
+    """Lag of an update, in versions -> factor of its learning rate; None where it has no effect.
+
+    Zhang and others 2016 (arXiv 1511.05950) divide the rate by the staleness, of which 1 is the least; here that is 1 + lag.
+    """
+    if options.rate_by_lag == "constant":
+        return None
+    if options.rate_by_lag == "inverse":
+        return lambda lag: 1.0 / (1.0 + lag)
+    return lambda lag: 1.0 / math.sqrt(1.0 + lag)
 
 
 def linear_or_constant(options: GradientOptions, target_steps: int) -> Callable[[float], float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.monitor.returns import Returns
-from asyncrl.progress import LAG_BINS, MOMENTS, SHARES, lag_quantile
+from asyncrl.progress import AGES, DIAGNOSES, LAG_BINS, MOMENTS, SHARES, lag_quantile
 from asyncrl.shared.ledger import Ledger
 
 FloatArray = NDArray[np.float64]
@@ -44,6 +44,8 @@ class Aggregate:
         self._loss_names = [name for name in named["_sum"] if name != "lag" and f"{name}_count" not in ledger.columns]
         self._counted_names = [name for name in named["_sum"] if name != "lag" and f"{name}_count" in ledger.columns]
         self._counters, self._peaks = named["_total"], named["_peak"]
+        self._ages = [age for age in AGES if f"{age}_histogram" in ledger.columns]
+        self._samples = [name for name in DIAGNOSES if f"{name}_count" in ledger.columns]
         self._first = self._previous = ledger.read_all()
         self._previous_updates = self._updates = updates
         self._previous_time: float | None = None
@@ -89,8 +91,6 @@ class Aggregate:
         change = records - self._first
         began, ended = self._began(records), self._column(records, "ended").max()
         seconds = float(ended - began) if began is not None and ended > began else 0.0
-        count, maximum = self._total(records, "lag_count"), float(self._column(records, "lag_max").max())
-        histogram = self._column(records, "lag_histogram").sum(axis=0)
         return {
             "steps": int(self._total(records, "steps")),
             "seconds": seconds,
@@ -98,20 +98,41 @@ class Aggregate:
             "updates": self._updates,
             "episodes": int(self._total(records, "episodes")),
             **self.returns.summary(),
-            "lag": {
-                "mean": self._total(records, "lag_sum") / count if count else None,
-                "p50": lag_quantile(histogram, 0.5, maximum) if count else None,
-                "p95": lag_quantile(histogram, 0.95, maximum) if count else None,
-                "max": maximum if count else None,
-                "histogram": {str(lag): int(histogram[lag]) for lag in np.flatnonzero(histogram)},
-            },
+            "lag": self._distribution(records, "lag_histogram", "lag_sum", "lag_max"),
             "steps_by_worker": [int(steps) for steps in self._column(records, "steps")[: len(self._explorations), 0]],
             "time_share": {name.removeprefix("time/"): share for name, share in self._shares(records).items()},
             "skipped_updates": int(self._total(records, "skipped")),
             "versions_during_copies": int(self._total(records, "torn")),
             "lost_episode_records": int(self._total(records, "lost_episodes")),
             **({"counts": {name: int(self._total(records, f"{name}_total")) for name in self._counters}} if self._counters else {}),
+            **({"diagnosis": self._diagnosis(records)} if self._samples else {}),
         }
+
+    def _distribution(self, records: FloatArray, histogram: str, total: str, longest: str) -> dict[str, Any]:
+        """Of lags over the whole run, by the columns that count them."""
+        counts, maximum = self._column(records, histogram).sum(axis=0), float(self._column(records, longest).max())
+        count = counts.sum()
+        return {
+            "mean": self._total(records, total) / count if count else None,
+            "p50": lag_quantile(counts, 0.5, maximum) if count else None,
+            "p95": lag_quantile(counts, 0.95, maximum) if count else None,
+            "max": maximum if count else None,
+            "histogram": {str(lag): int(counts[lag]) for lag in np.flatnonzero(counts)},
+        }
+
+    def _diagnosis(self, records: FloatArray) -> dict[str, Any]:
+        """What `--diagnose` has told of the whole run."""
+        counts = {name: self._total(records, f"{name}_count") for name in self._samples}
+        means = {name: self._total(records, f"{name}_sum") / count if count else None for name, count in counts.items()}
+        told = ("histogram", "versions", "longest")
+        ages = {f"lag_{age}": self._distribution(records, *(f"{age}_{one}" for one in told)) for age in self._ages}
+        return {**means, **ages, "worker_shares": self._worker_shares(records)}
+
+    def _worker_shares(self, change: FloatArray) -> list[float]:
+        """Of what was learned from, each worker's share; empty where that was nothing."""
+        by_actor = "lag_counts" in self._ledger.columns
+        uses = self._column(change, "lag_counts").sum(axis=0) if by_actor else self._column(change, "lag_count")[:, 0]
+        return [float(one / uses.sum()) for one in uses] if uses.sum() else []
 
     def _rates(self, change: FloatArray, seconds: float) -> dict[str, float]:
         steps = self._column(change, "steps")[: len(self._explorations), 0] / seconds
@@ -135,6 +156,10 @@ class Aggregate:
             "lag/p95": lag_quantile(self.lag_histogram, 0.95, maximum),
             "lag/max": maximum,
         }
+        for age in self._ages:
+            report |= self._age(age, change, records)
+        if self._samples:
+            report |= {f"worker/{worker}/share": share for worker, share in enumerate(self._worker_shares(change))}
         rounds = self._total(change, "rounds")
         if rounds:
             report["lag/during_copy"] = self._total(change, "torn") / rounds
@@ -145,6 +170,15 @@ class Aggregate:
             if counts[mine].sum():
                 report[f"lag/by_exploration/{setting}"] = sums[mine].sum() / counts[mine].sum()
         return report
+
+    def _age(self, age: str, change: FloatArray, records: FloatArray) -> dict[str, float]:
+        """The part of a stream's lag that is called so, within the interval."""
+        counts = self._column(change, f"{age}_histogram").sum(axis=0)
+        if not counts.sum():
+            return {}
+        longest = float(self._column(records, f"{age}_longest").max())
+        mean = self._total(change, f"{age}_versions") / counts.sum()
+        return {f"lag/{age}_mean": mean, f"lag/{age}_p95": lag_quantile(counts, 0.95, longest)}
 
     def _shares(self, change: FloatArray) -> dict[str, float]:
         seconds = {share: self._total(change, f"{share}_seconds") for share in SHARES}

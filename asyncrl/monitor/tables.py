@@ -23,6 +23,9 @@ WIDEST = 100
 NARROW = 64
 """In a terminal of fewer characters, figures are not aligned in columns, and the table of workers has fewer columns."""
 
+LAGS = ("mean", "p50", "p95", "max")
+"""What a summary shows of the lag; its file has the histogram too."""
+
 LINES_BESIDES_WORKERS = 14
 """Lines of the live table beside those of workers, which may fill the rest of the terminal's height."""
 
@@ -106,7 +109,7 @@ def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
         "episodes": f"{given('episodes', 0):,}",
         "return": means if given("episodes") else "",
         "evaluation": number(given("evaluation_return")) if given("evaluation_return") is not None else "",
-        "lag": ", ".join(f"{name} {number(lag[name], 2 if name == 'mean' else 0)}" for name in lag if lag[name] is not None),
+        "lag": ", ".join(f"{name} {number(lag[name], 2 if name == 'mean' else 0)}" for name in LAGS if lag.get(name) is not None),
         "time": ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
         "restarts": str(given("restarts")) if given("restarts") else "",
         "memory": f"{number(given('peak_rss_mb'), 0)} MB at most" if given("peak_rss_mb") else "",

@@ -4,6 +4,9 @@
     board      the shared words of agreement
     pace       what every mode's side of a worker shares
     gate       epochs: changing the mode, saving, stopping
+    durations  distributions of durations by name
+    delays     delays that are injected into workers' rounds
+    staleness  a worker's own copies of older parameters, on which it acts instead of the newest
 
 How a topology keeps them is in its own folder: `topologies.actor_learner` (rounds, in_place), `topologies.streams`,
 `topologies.search`.

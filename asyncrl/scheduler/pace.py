@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from asyncrl.progress import LAG_BINS
 from asyncrl.scheduler.board import Board
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.compiled import njit
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Optimizer
@@ -31,6 +32,19 @@ class UpdateRule:
     """Largest norm of a gradient; 0 for no limit."""
     target_every: int = 0
     """The target network becomes the parameters after an update that carries the total steps past a multiple of this; 0: there is none."""
+
+    by_lag: Callable[[float], float] | None = None
+    """Lag of an update -> factor of its learning rate; None: it has no effect."""
+    each: bool = False
+    """Rounds: whether every worker's gradient is an update of its own, instead of their mean one for all."""
+
+    def updates_a_round(self, workers: int) -> int:
+        """Updates that a round of so many workers makes."""
+        return workers if self.each else 1
+
+    def rate_at(self, steps: float, lag: float) -> float:
+        """The learning rate of an update after so many steps of all workers, of so old a gradient."""
+        return self.rate(steps) if self.by_lag is None else self.rate(steps) * self.by_lag(lag)
 
     def refreshes(self, before: float, after: float) -> bool:
         """Whether steps from `before` to `after` make a new target network due."""
@@ -97,6 +111,12 @@ class Books:
         self.draft[at] += length
         self.draft[at + 1] += length * scale
 
+    def sampled(self, name: str, value: float) -> None:
+        """Count one value of a figure that has a column for how many there are; none that is not finite."""
+        if math.isfinite(value):
+            self.add(f"{name}_sum", value)
+            self.add(f"{name}_count", 1)
+
     def lag(self, lag: int) -> None:
         """Count one use of experience that was `lag` versions old."""
         draft, positions = self.draft, self._positions
@@ -111,7 +131,13 @@ class Pace(Protocol):
     """One worker's side of an update mode, for one epoch."""
 
     def start_round(self, local: NDArray[np.float32]) -> int | None:
-        """Wait for permission, copy the parameters into local [N]; returns their version, None when it is time for the gate."""
+        """Wait for permission, copy the parameters into local [N]; returns their version, None when it is time for the gate.
+
+        Under injected staleness local has older ones in the end; what is returned is the version of this round all the same.
+        """
+
+    def present(self, local: NDArray[np.float32]) -> None:
+        """Copy the parameters into local [N] to which this round's gradient would be applied now; rounds modes wait for them."""
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
         """Copy the target network that goes with the version of this round into local [N]."""
@@ -142,12 +168,20 @@ def slept(parking: Parking, place: int, condition: Callable[[], bool]) -> float:
 class Clockwork:
     """Waiting and its bookkeeping, for one worker."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books, stages: Stages | None = None):
-        """`stages`: of the worker; the launcher, which stands in for one, has none."""
+    def __init__(
+        self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None, stages: Stages | None = None
+    ):
+        """`copies`: of older parameters, on which the worker acts; None: it acts on the newest. `stages`: of the worker; the launcher,
+        which stands in for one, has none."""
         self.ground = ground
         self.worker = worker
         self.books = books
         self.stages = stages or Stages()
+        self._copies = copies
+
+    def acts_on(self, local: NDArray[np.float32], version: int) -> int:
+        """The version that acts where local [N] has been read as `version`: that one, or an older one, which local then has."""
+        return version if self._copies is None else self._copies.exchange(local, version)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Park until `condition()` holds; the time counts as waiting."""

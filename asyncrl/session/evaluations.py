@@ -15,14 +15,14 @@ from asyncrl.session.reports import Reports
 from asyncrl.topologies import essential_part
 from asyncrl.topologies.players import player_of
 from asyncrl.topologies.topology import Topology
-from asyncrl.workers.evaluator import run_evaluator
-from asyncrl.workers.messages import Failed, Ready
+from asyncrl.workers.evaluator import MakeArtist, run_evaluator
+from asyncrl.workers.messages import Drawn, Failed, Ready
 from asyncrl.workers.plan import Task
 from asyncrl.workers.player import Evaluation, Snapshot
 
 MOST_DEATHS = 3
-"""After so many deaths of the evaluator in a row, without an evaluation in between, the present evaluation is left out."""
-
+"""After so many deaths of the evaluator in a row, without an evaluation in between, the present evaluation is left out; after so many
+while it drew there are no more pictures."""
 
 TIMES = 20
 """Evaluations of a run whose user names no other number."""
@@ -31,6 +31,8 @@ SHARE = 0.02
 again."""
 START_SECONDS = 1.5
 """Processor seconds that the process takes until it can evaluate; a run that is too short for that evaluates at its end only."""
+PICTURES_SECONDS = 3.0
+"""Processor seconds that its first pictures take besides, which load the libraries that draw."""
 
 
 class Evaluations:
@@ -38,11 +40,15 @@ class Evaluations:
 
     The next snapshot is taken when the previous evaluation is done and the next is due; where the user has not said how often that is,
     also only when it can be afforded. An evaluator that was killed is started
-    again and gets the same snapshot once more; after one that has raised an exception there are no further evaluations.
+    again and gets the same snapshot once more; after one that has raised an exception there are no further evaluations. Where there are
+    pictures, an evaluation is done when they are drawn, so that their time counts; the death of who draws them costs those alone.
     """
 
-    def __init__(self, context: Context, task: Task, episodes: int, seed: int):
+    def __init__(self, context: Context, task: Task, episodes: int, seed: int, artist: MakeArtist | None = None):
+        """`artist`: makes what draws each snapshot after it was evaluated; None for no pictures."""
         self._context, self._task, self._episodes, self._seed = context, task, episodes, seed
+        self._artist = artist
+        self._draws, self._lost_drawing = False, 0
         self._process: Any = None
         self._connection: Connection | None = None
         self._ready = False
@@ -80,7 +86,9 @@ class Evaluations:
             return True
         processes = self._task.workers + (essential_part(self._task.algo) is not None)
         share = 1.0 if processes < usable_cores() else SHARE * min(processes, usable_cores())
-        cost = START_SECONDS if self._connection is None else self._dearest
+        cost = self._dearest
+        if self._connection is None:
+            cost = START_SECONDS + (PICTURES_SECONDS if self._artist is not None else 0.0)
         return self._spent_by_dead + self._spent + cost <= share * (now - self._first_tick)
 
     def final(self, topology: Topology, reports: Reports) -> Evaluation | None:
@@ -113,7 +121,7 @@ class Evaluations:
         return taken
 
     def _start(self) -> None:
-        arguments = (player_of, self._task, self._seed + 1_000_003, self._episodes)
+        arguments = (player_of, self._artist, self._task, self._seed + 1_000_003, self._episodes)
         with held():
             self._process, self._connection = start(self._context, run_evaluator, "asyncrl-evaluator", arguments)
 
@@ -132,13 +140,16 @@ class Evaluations:
         if isinstance(message, Ready):
             self._ready = True
         elif isinstance(message, Evaluation):
-            self._under_way, self._sent, self._deaths = None, False, 0
-            self._ended += 1
-            if self._spent:  # the first has the start of the process in it
-                self._dearest = max(self._dearest, message.processor_seconds - self._spent)
-            self._spent = message.processor_seconds
-            self.newest = message
+            self._deaths, self.newest = 0, message
             reports.evaluated(message)
+            self._draws = self._artist is not None
+            if not self._draws:
+                self._done(message.processor_seconds)
+        elif isinstance(message, Drawn):
+            for note in message.notes:
+                reports.note(note)
+            self._draws, self._lost_drawing = False, 0
+            self._done(message.processor_seconds)
         elif isinstance(message, Failed):
             self._failed = True
             reports.note(f"evaluation stopped: {message.text}")
@@ -146,10 +157,28 @@ class Evaluations:
         else:
             self._lost(reports)
 
+    def _done(self, processor_seconds: float) -> None:
+        """The snapshot under way is evaluated, and drawn; `processor_seconds`: that its process has taken in all."""
+        self._under_way, self._sent = None, False
+        self._ended += 1
+        if self._spent:  # the first has the start of the process in it
+            self._dearest = max(self._dearest, processor_seconds - self._spent)
+        self._spent = processor_seconds
+
     def _lost(self, reports: Reports) -> None:
         self._process.join(1.0)
-        self._deaths += not self._process.lost  # a process that is lost with the fork server is no failure of the user's code
+        counts = not self._process.lost  # a process that is lost with the fork server is no failure of the user's code
         self.close()
+        if self._draws:
+            self._draws, self._under_way = False, None
+            self._ended += 1
+            self._lost_drawing += counts
+            if self._lost_drawing == MOST_DEATHS:
+                self._artist = None
+            rest = "there are no more" if self._artist is None else "those of this evaluation are left out"
+            reports.note(f"the evaluator was killed while it drew pictures; {rest}")
+            return
+        self._deaths += counts
         if self._deaths < MOST_DEATHS:
             reports.note("the evaluator was killed; another one is started")
         else:

@@ -18,7 +18,7 @@ from asyncrl.envs.make import EnvSource
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.heads.policy import Policy
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE
+from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE
 from asyncrl.heads.search_policy import SearchPolicy
 from asyncrl.heads.tables import set_tables
 from asyncrl.session import loading
@@ -113,7 +113,7 @@ class _Drawn:
     def __call__(self, observation: NDArray[Any], explore: bool) -> list[Any]:
         rounds, head = self._rounds, self._policy.head
         rounds.raw[0] = observation
-        rounds.knobs[EPSILON], rounds.knobs[TEMPERATURE] = 0.0, float(explore)
+        rounds.knobs[EPSILON], rounds.knobs[PART], rounds.knobs[TEMPERATURE] = 0.0, 0.0, float(explore)
         rounds.extra_noise[:] = 0.0
         if explore:
             for setting in self._settings:

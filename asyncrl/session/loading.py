@@ -13,7 +13,7 @@ from asyncrl.heads.tables import kept_tables
 from asyncrl.learners.off_policy import OffPolicyLearner
 from asyncrl.session.folder import other_environment, read_experiment
 from asyncrl.shared.parameters import FLOATS_PER_LINE
-from asyncrl.store.checkpoint import check, folder_of, is_sealed, newest, parts, read_part, step_of
+from asyncrl.store.checkpoint import check, folder_of, newest, parts, read_part, sealed, step_of
 from asyncrl.topologies.players import policy_of
 from asyncrl.topologies.streams.learner import LEARNER_PART
 from asyncrl.topologies.streams.plan import learner_of
@@ -76,7 +76,7 @@ def check_checkpoint(checkpoint: Path, experiment: Experiment) -> None:
 
 
 def _of_step(folder: Path, step: int) -> Path:
-    there = {step_of(one): one for one in newest(folder).parent.iterdir() if is_sealed(one)}
+    there = {step_of(one): one for one in sealed(newest(folder).parent.parent)}
     if step not in there:
         raise UserError(f"checkpoint = {step} cannot be used (allowed: {', '.join(map(str, sorted(there)))}, the steps of this run's)")
     return there[step]

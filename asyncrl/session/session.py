@@ -6,6 +6,8 @@ import contextlib
 import math
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically
 from asyncrl.topologies import essential_part, run_context, topology_of
 from asyncrl.topologies.topology import Seat
+from asyncrl.workers.evaluator import Artist
+from asyncrl.workers.plan import Task
 from asyncrl.workers.player import Evaluation
 
 GATE_SECONDS = 2.0
@@ -44,12 +48,21 @@ def core_of(worker: int, workers: int, cores: list[int]) -> int | None:
 class Session:
     """Builds all parts of a run, drives it epoch by epoch, and ends all processes however it ends."""
 
-    def __init__(self, experiment: Experiment, folder: Path | None = None, checkpoint: Path | None = None):
-        """`folder` and `checkpoint`: of a run that is resumed; None for a new one."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path | None = None,
+        checkpoint: Path | None = None,
+        artist: Callable[[Path, Task, int], Artist] | None = None,
+    ):
+        """`folder` and `checkpoint`: of a run that is resumed; None for a new one. `artist`: (the run's folder, task, seed) -> what draws
+        pictures with evaluations, a function at the top of a module, in a layer above this one; None for a caller that has no pictures.
+        """
         check_experiment(experiment, new=folder is None)
         self._durations = durations_of(experiment)
         self._began = time.monotonic()
         self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
+        self._artist = artist if experiment.run.pictures else None
         self._new, self._folder, self._checkpoint = folder is None, folder, checkpoint
         self._launcher: Launcher | None = None
         self._reports: Reports | None = None
@@ -144,7 +157,8 @@ class Session:
         self._warn_of_cores()
         if topology.spec is not None and (warning := advice(topology.spec.statistics, experiment.options)):
             self._reports.note(warning)
-        self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed)
+        artist = None if self._artist is None else partial(self._artist, self.folder)
+        self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed, artist)
         watch = Watch(
             1 if experiment.run.simulate else experiment.run.max_failures,
             experiment.run.hang_seconds,

@@ -169,15 +169,20 @@ def newest(run: Path, part: str | None = None) -> Path:
     if not run.is_dir():
         siblings = [path.name for path in run.parent.iterdir() if path.is_dir()] if run.parent.is_dir() else []
         raise UserError(f"no run in {str(run)!r}: there is no such folder{nearest(run.name, siblings)}")
-    sealed = [folder for folder in _folders(run) if is_sealed(folder)]
-    if not sealed:
+    found = sealed(run)
+    if not found:
         raise UserError(f"no whole checkpoint in {str(run / 'checkpoints')!r}")
     if part is not None:
-        sealed = [folder for folder in sealed if f"{part}.json" in read_manifest(folder)["files"]]
-        if not sealed:
+        found = [folder for folder in found if f"{part}.json" in read_manifest(folder)["files"]]
+        if not found:
             raise UserError(f"no checkpoint in {str(run / 'checkpoints')!r} has the part {part!r}: they can be evaluated, not gone on from")
-    check(sealed[-1])
-    return sealed[-1]
+    check(found[-1])
+    return found[-1]
+
+
+def sealed(run: Path) -> list[Path]:
+    """Folders of a run's sealed checkpoints in the order of their steps. What is in them is not looked at; `check` does that."""
+    return [folder for folder in _folders(Path(run)) if is_sealed(folder)]
 
 
 def step_of(folder: Path) -> int:
@@ -187,13 +192,12 @@ def step_of(folder: Path) -> int:
 
 def prune(run: Path, keep: int, best: Path | None = None) -> None:
     """Remove all checkpoints but the newest `keep` (at least one) and `best`, and incomplete folders older than the newest sealed one."""
-    folders = _folders(Path(run))
-    sealed = [folder for folder in folders if is_sealed(folder)]
-    if not sealed:
+    whole = sealed(run)
+    if not whole:
         return
-    kept = {folder.resolve() for folder in sealed[-max(keep, 1) :]} | ({Path(best).resolve()} if best else set())
-    for folder in folders:
-        if folder.resolve() not in kept and step_of(folder) < step_of(sealed[-1]):
+    kept = {folder.resolve() for folder in whole[-max(keep, 1) :]} | ({Path(best).resolve()} if best else set())
+    for folder in _folders(Path(run)):
+        if folder.resolve() not in kept and step_of(folder) < step_of(whole[-1]):
             # `done` is removed first, so that an interrupted removal leaves an ignored folder and not a damaged checkpoint.
             (folder / DONE).unlink(missing_ok=True)
             shutil.rmtree(folder)

@@ -14,6 +14,7 @@ from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import RunOptions
 from asyncrl.launcher.contract import Estate, SharedGround
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of, prefixed
 from asyncrl.shared.parking import HostedParking, Parking, PipesToCarry
 from asyncrl.shared.stages import RecordedStages, virtual_layout
@@ -123,10 +124,15 @@ class Topology(Protocol):
         self.memory.close()
 
 
+def copies_bytes(task: Task, size: int) -> int:
+    """What workers need of their own for injected staleness; `size`: of a vector."""
+    return task.workers * OldCopies.bytes_of(task.staleness, size)
+
+
 def check_memory(layout: Any, beside: int) -> None:
-    """Raise UserError where there is too little memory for what is shared and, of the learner's own, `beside` bytes."""
+    """Raise UserError where there is too little memory for what is shared and, of the processes' own, `beside` bytes."""
     if offsets_of(layout)[1] + beside > (free := free_bytes(None)):
-        needed = f"{offsets_of(layout)[1]:,} bytes to share and about {beside:,} of the learner's own are needed"
+        needed = f"{offsets_of(layout)[1]:,} bytes to share and about {beside:,} of the processes' own are needed"
         raise UserError(f"too little memory: {needed}, {free:,} are free on this machine; use a smaller network or fewer workers")
 
 

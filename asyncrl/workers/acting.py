@@ -15,10 +15,11 @@ from asyncrl.envs.compiled.stepping import CompiledStepping
 from asyncrl.heads.policy import Policy
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.parking import Parking
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.actor_state import restore_actor, save_actor
-from asyncrl.workers.plan import WorkerPlan, episode_ring, stages_of, stream
+from asyncrl.workers.plan import WorkerPlan, delay_of, episode_ring, stages_of, stream
 
 
 class ActingWorker:
@@ -40,6 +41,8 @@ class ActingWorker:
         self._actor = Actor(stepping, policy, vector, options.t_max, list(plan.exploration), generator, rewards, **how)
         self._books: Books | None = None
         self._steps_known = 0
+        self._delay = delay_of(task, board, plan.worker, plan.generation)
+        self._copies: OldCopies | None = None  # whoever inherits makes them, for the vector that it copies
         self._environment_seconds = 0.0  # of the newest rollout
         self.notes: list[str] = []
         self._actor.reset([int(one.generate_state(1)[0]) for one in streams[1:]])
@@ -60,7 +63,7 @@ class ActingWorker:
             self._actor.forget_all()
         if self._plan.restore_from is None:
             return [False] * self._plan.task.envs_per_worker
-        goes_on, self.notes = restore_actor(self._actor, self._plan.worker, self._plan.restore_from)
+        goes_on, self.notes = restore_actor(self._actor, self._plan.worker, self._plan.restore_from, self._copies)
         return goes_on
 
     def _episode_ended(self, episode_return: float, length: int) -> None:
@@ -70,13 +73,18 @@ class ActingWorker:
         self._ring.push(episode_return=episode_return, length=length, setting=0, order=version, steps=self._steps_known)
 
     def _collect(self, version: int, total_steps: float) -> Trajectory:
-        """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed."""
+        """Act for one rollout with parameters of this version; `total_steps`: of all workers, by which exploration is annealed.
+
+        A delay that is injected counts as the environment's, in whose place it stands.
+        """
         self._steps_known = int(total_steps)
         stepping, began = self._actor.stepping, self._stages.now()
         before = stepping.seconds
         trajectory = self._actor.collect(version, total_steps)
         # A compiled simulator times some steps for all, which is too much where one of these was interrupted.
         self._environment_seconds = min(stepping.seconds - before, self._stages.now() - began)
+        if self._delay is not None:
+            self._environment_seconds += self._delay()
         return trajectory
 
     def _beat(self) -> None:
@@ -93,4 +101,4 @@ class ActingWorker:
         """Write this worker's part of the checkpoint that the launcher has ordered."""
         folder = self._plan.checkpoint_folder(self._board.order(COMMAND))
         with contextlib.suppress(OSError):  # a full disk: the launcher sees that the part is missing, and says so
-            save_actor(self._actor, self._plan.worker, folder, self._beat)
+            save_actor(self._actor, self._plan.worker, folder, self._beat, self._copies)

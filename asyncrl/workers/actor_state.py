@@ -9,12 +9,17 @@ from typing import Any
 from asyncrl.actors.rollout import Actor
 from asyncrl.envs import load_generators, load_state, save_generators, save_state, why_not
 from asyncrl.errors import UserError
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.store.checkpoint import parts, read_part, write_part
 
 
-def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None] = lambda: None) -> None:
+def save_actor(
+    actor: Actor, worker: int, folder: Path, beat: Callable[[], None] = lambda: None, copies: OldCopies | None = None
+) -> None:
     """Write the actor's part of a checkpoint; `beat`: see `write_part`. Raises OSError."""
     arrays: dict[str, Any] = {f"actor/{name}": array for name, array in actor.arrays().items()}
+    if copies is not None:
+        arrays.update({f"copies/{name}": array for name, array in copies.arrays().items()})
     environments: list[Any] = []
     actor.stepping.settle()
     for e, environment in enumerate(actor.stepping.environments):
@@ -34,7 +39,7 @@ def save_actor(actor: Actor, worker: int, folder: Path, beat: Callable[[], None]
     write_part(folder, f"worker-{worker}", state, arrays, beat)
 
 
-def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], list[str]]:
+def restore_actor(actor: Actor, worker: int, folder: Path, copies: OldCopies | None = None) -> tuple[list[bool], list[str]]:
     """Take the part back. Returns (which environments go on where they were, notes for the user)."""
     name = f"worker-{worker}"
     if name not in parts(folder):
@@ -44,6 +49,8 @@ def restore_actor(actor: Actor, worker: int, folder: Path) -> tuple[list[bool], 
     fresh = actor.rounds.raw[-1].copy()
     actor.generator.bit_generator.state = state["generator"]
     actor.restore(_part(arrays, "actor"))
+    if copies is not None:
+        copies.restore(_part(arrays, "copies"))
     goes_on, notes = [], []
     stepping = actor.stepping
     for e, (environment, saved) in enumerate(zip(stepping.environments, state["environments"])):

@@ -1,4 +1,7 @@
-"""What a worker process and the launcher say to each other over their connection. Everything frequent is in shared memory."""
+"""What a process and the main process say to each other over their connection: workers, a learner, the evaluator.
+
+Everything frequent is in shared memory.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,15 @@ class Note:
     """Worker: something that the user should know."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Evaluator: the snapshot that it has evaluated is drawn too. `notes`: what the user should know."""
+
+    notes: list[str]
+    processor_seconds: float
+    """That its process had taken in all by then."""
 
 
 @dataclass(frozen=True)

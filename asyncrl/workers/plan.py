@@ -28,6 +28,7 @@ from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS, figure_columns
 from asyncrl.scheduler.board import DELAY, IN_PLACE, SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.delays import Delay
 from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.atomics import store_release
@@ -66,6 +67,12 @@ class Task:
     """Whether environments are stepped by a compiled simulator."""
     not_simulated: str = ""
     """Why not, as far as that is known; "" where nothing is against it."""
+    delay: str = ""
+    """What workers sleep in each round: see `asyncrl.scheduler.delays`."""
+    staleness: int = 0
+    """Versions by which what acts is older than the newest that its mode gives."""
+    diagnose: int = 0
+    """Rounds of a worker, or updates of a learner, between samples of what age does; 0: none."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -116,6 +123,9 @@ def task_without_environment(experiment: Experiment) -> Task:
         seed=experiment.seed,
         # With a learner there is one process more, but it and all workers are seldom busy at the same time.
         a_core_each=experiment.workers <= usable_cores(),
+        delay=experiment.run.delay,
+        staleness=experiment.staleness,
+        diagnose=experiment.run.diagnose,
     )
 
 
@@ -144,6 +154,11 @@ class WorkerPlan:
     def checkpoint_folder(self, steps: int) -> Path:
         """The folder of the checkpoint that is being made; the launcher has begun it."""
         return folder_of(self.run_folder, steps)
+
+
+def delay_of(task: Task, board: Board, worker: int, generation: int) -> Callable[[], float] | None:
+    """What this worker does to be delayed in a round, which returns the seconds; None where it is not delayed."""
+    return Delay.of(task.delay, task.workers, board, task.seed, worker, generation)
 
 
 def identity_of(task: Task, place: int, generation: int) -> Worker:

@@ -88,8 +88,11 @@ def _invert(scores, highest, temperature, point):  # type: ignore[no-untyped-def
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _drawn_key(form, knobs, turns, noise, e, drawn):  # type: ignore[no-untyped-def]
-    """Of a greedy step the next of `turns`, otherwise of the last of environment e's random numbers."""
-    if knobs[TEMPERATURE] == 0.0:
+    """Of a greedy step the next of `turns`, otherwise of the last of environment e's random numbers.
+
+    A worker that says how large its parts are explores by them, also where it takes the best of each.
+    """
+    if knobs[TEMPERATURE] == 0.0 and knobs[PART] == 0.0:
         if form[RESAMPLE] == ITERATION:
             return key_at(turns[BASE], 0)
         turns[COUNT] += 1

@@ -83,7 +83,8 @@ class ImplicitHead(Head):
         self.stored = int(self.form[STORED])
         self.largest_part = min(self.places, LARGEST_PART) if self.form[RESAMPLE] == SUBSET else 0
         self._fixed = bool(self.form[RESAMPLE] <= SUBSET)
-        self._scratch = scratch_of(self.form, work_size(towers.action_layers, towers.rest_layers, self.policy_outputs, self._set.features))
+        self._work_size = work_size(towers.action_layers, towers.rest_layers, self.policy_outputs, self._set.features)
+        self._scratch = scratch_of(self.form, self._work_size)
         index = TableIndex(chosen, self.places, self.policy_outputs) if self._indexed else None
         self._latents: Latents = LatentTable(self.form, self._scratch[1], index) if self._fixed else DrawnLatents(self.form)
         self._turns, self._d_own = np.zeros(TURNS, np.int64), np.zeros(self.extra_size)
@@ -164,12 +165,16 @@ class ImplicitHead(Head):
         return self.chosen_options.set_temperature
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
-        r, own, temperature = rounds, self._own(vector), self._temperature()
-        if self._indexed and r.knobs[TEMPERATURE] == 0.0:
-            self._chosen(own, self._pick, r, t)
-            return
-        noise = (r.noise[0, 0, 0, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], self._scratch)
-        first = (self.form, own, r.policy_output, self._tables)
+        if self._indexed and rounds.knobs[TEMPERATURE] == 0.0:
+            self._chosen(self._own(vector), self._pick, rounds, t)
+        else:
+            self._look(self.form, self._scratch, rounds, vector, t)
+
+    def _look(self, form: NDArray[np.int64], scratch: tuple[NDArray[Any], ...], r: RoundArrays, vector: Floats, t: int) -> None:
+        """What `choose` does without an index, by a form [FORM], which may be another than the head's own."""
+        own, temperature = self._own(vector), self._temperature()
+        noise = (r.noise[0, 0, 0, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], scratch)
+        first = (form, own, r.policy_output, self._tables)
         self._chosen(own, lambda latents: choose_all(*first, latents, self._turns, temperature, *noise))
 
     def _pick(self, latents: Floats, r: RoundArrays, t: int) -> None:
@@ -181,14 +186,14 @@ class ImplicitHead(Head):
         write_picked(self.form, values, bounds, r.knobs[EPSILON], r.noise[:, t], r.extra_noise[t], action, r.bounded[t])
 
     def light_kernel(self, plan: Any, vector: Floats, r: RoundArrays) -> tuple[Any, tuple[Any, ...]]:
-        return whole_step(self._stepping(plan, vector, r), r.raw), ()
+        return whole_step(self._stepping(plan, vector, r, self.form, self._scratch, self._indexed), r.raw), ()
 
     @property
     def one_greedy_call(self) -> bool:
         return self._box or self._single
 
     def greedy_kernel(self, plan: NDArray[np.int64], vector: Floats, rounds: RoundArrays) -> Callable[[bool], BoundKernel]:
-        stepping = self._stepping(plan, vector, rounds)
+        stepping = self._stepping(plan, vector, rounds, self.form, self._scratch, self._indexed)
 
         def bind(alone: bool) -> BoundKernel:
             kernel, bundled = stepping.bound(alone)
@@ -196,11 +201,14 @@ class ImplicitHead(Head):
 
         return bind
 
-    def _stepping(self, plan: Any, vector: Floats, r: RoundArrays) -> Stepping:
+    def _stepping(
+        self, plan: Any, vector: Floats, r: RoundArrays, form: NDArray[np.int64], scratch: tuple[NDArray[Any], ...], indexed: bool
+    ) -> Stepping:
+        """What steps by a form [FORM]; greedily by the index of the latents where it is `indexed`."""
         values, bounds, features = self._tables
-        first = (plan, vector, self.form, values, bounds)
-        last: tuple[NDArray[Any], ...] = (features, self._turns, np.array([self._temperature()]), *self._scratch)
-        return Stepping(self._latents, self._own(vector), self._indexed, r, first, last)
+        first = (plan, vector, form, values, bounds)
+        last: tuple[NDArray[Any], ...] = (features, self._turns, np.array([self._temperature()]), *scratch)
+        return Stepping(self._latents, self._own(vector), indexed, r, first, last)
 
     def environment_action(self, rounds: RoundArrays, t: int, e: int) -> Any:
         if self._box or self._single:

@@ -71,6 +71,8 @@ class RoundsEstate(Estate):
         return self._ground.board.applied_by_all() + int(self._ground.ledger.total("updates"))
 
     def updates(self) -> int:
+        if self._ground.rule.each:  # every gradient that was used made one, in rounds and in place
+            return int(self._ground.ledger.total("lag_count"))
         return self.version()
 
     def told_below(self) -> int | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from asyncrl.scheduler.board import BOUND, MARK, OPENED, REQUEST, ROUNDS
 from asyncrl.scheduler.modes import UNBOUNDED
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.optimizers import clip_scale, norm
 from asyncrl.shared.stages import Stages
@@ -19,18 +20,21 @@ class InPlacePace(Clockwork, Pace):
     """Hogwild, with or without a bound on how far anybody may be ahead of the slowest.
 
     Under `bounded:K` with W workers the lag is at most (2K + 1)(W - 1): while one worker is in its round c, each other one can
-    complete only the rounds c - K to c + K.
+    complete only the rounds c - K to c + K. Injected staleness comes on top of that.
 
     Optimizer statistics are shared, unless `parameters.own_statistics` has rows: then each worker has its own. The optimizer is told
     how many updates its statistics have seen. For shared ones these are everybody's; for a worker's own it is the count in its
     ledger record, which outlives deaths and resumed runs as the statistics do.
     """
 
-    def __init__(self, ground: Ground, worker: int, books: Books, stages: Stages | None = None):
-        super().__init__(ground, worker, books, stages)
+    def __init__(
+        self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None, stages: Stages | None = None
+    ):
+        super().__init__(ground, worker, books, copies, stages)
         board, parameters = ground.board, ground.parameters
         self._bound = board.order(BOUND)
         self._rounds_before = board.order(ROUNDS)
+        self._more_before = self._rounds_before * (ground.rule.updates_a_round(board.workers) - 1)  # updates, beyond one a version
         self._vector, shared_statistics = parameters.buffer(board.order(ROUNDS))
         own = parameters.own_statistics
         self._private = len(own) > 0
@@ -57,10 +61,11 @@ class InPlacePace(Clockwork, Pace):
             self.wait(self._may_start)
         if self._is_over():
             return None
-        self._acted_on = self.version()
+        version = self.version()
         local[:] = self._vector[: local.size]
-        self.books.add("torn", self.version() - self._acted_on)
-        return self._acted_on
+        self.books.add("torn", self.version() - version)
+        self._acted_on = self.acts_on(local, version)
+        return version
 
     def records(self) -> Sequence[NDArray[np.float64]]:
         """The newest ledger records [columns] of all workers."""
@@ -71,6 +76,9 @@ class InPlacePace(Clockwork, Pace):
 
     def total_steps(self) -> float:
         return self.ground.ledger.total("steps")
+
+    def present(self, local: NDArray[np.float32]) -> None:
+        local[:] = self._vector[: local.size]
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
         """Copy the newest target network into local [N]."""
@@ -83,12 +91,13 @@ class InPlacePace(Clockwork, Pace):
         if self.usable(length):
             ground = self.ground
             version = self.version()
-            rate = ground.rule.rate(ground.ledger.total("steps"))
+            lag = version - self._acted_on
+            rate = ground.rule.rate_at(ground.ledger.total("steps"), lag)
             scale = clip_scale(length, ground.rule.longest)
             place = (self._vector, self._statistics)
-            seen = int(self.books["updates"]) if self._private else version
+            seen = int(self.books["updates"]) if self._private else version + self._more_before
             ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, seen + 1)
-            self.books.lag(version - self._acted_on)
+            self.books.lag(lag)
             self.books.add("updates", 1)
             self.books.applied(length, scale)
         self.books.add("apply_seconds", self.stages.applied() - began)

@@ -7,9 +7,9 @@ from asyncrl.heads.policy import Policy
 from asyncrl.heads.tables import tables_layout
 from asyncrl.learners.gradients import POLICY_FIGURES
 from asyncrl.learners.return_scale import SharedReturnScale
-from asyncrl.learners.rules import linear_or_constant, optimizer_of
+from asyncrl.learners.rules import linear_or_constant, optimizer_of, rate_by_lag
 from asyncrl.learners.value_gradients import VALUE_FIGURES
-from asyncrl.progress import COLUMNS, NORMS, figure_columns
+from asyncrl.progress import COLUMNS, DIAGNOSES, NORMS, figure_columns, sample_columns
 from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.pace import Ground, UpdateRule
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
@@ -25,7 +25,8 @@ def ledger_columns(task: Task) -> dict[str, int]:
     size = task.spec.observation_size if normalises(task) else 0
     statistics = {"observation_count": 1, "observation_mean": size, "observation_square": size} if size else {}
     returns = SharedReturnScale.columns(task.envs_per_worker) if scales_returns(task) else {}
-    return {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns((*figures(task), *NORMS)), **statistics, **returns}
+    samples = sample_columns(DIAGNOSES if task.diagnose else ())
+    return {**COLUMNS, **SCHEDULER_COLUMNS, **figure_columns((*figures(task), *NORMS)), **statistics, **returns, **samples}
 
 
 def figures(task: Task) -> tuple[str, ...]:
@@ -61,11 +62,14 @@ def memory_layout(task: Task, policy: Policy) -> Layout:
 
 def ground_of(task: Task, policy: Policy, memory: SharedArrays, pipes: PipesToCarry) -> Ground:
     """The shared parts over that memory, the same in every process."""
-    rate = linear_or_constant(task.options, task.target_steps)
+    options = task.options
+    rate, each = linear_or_constant(options, task.target_steps), options.round_updates == "each"
     return Ground(
         board=Board(memory.part("board")),
         ledger=Ledger(ledger_columns(task), memory.part("ledger")),
         parameters=SharedParameters(policy.size, memory.part("parameters")),
         parking=parking_of(memory, pipes, task.a_core_each),
-        rule=UpdateRule(optimizer_of(task.options, policy), rate, task.options.max_gradient_norm, target_every(task)),
+        rule=UpdateRule(
+            optimizer_of(options, policy), rate, options.max_gradient_norm, target_every(task), rate_by_lag(options), each
+        ),
     )

@@ -7,6 +7,9 @@ Its moves are HAND(0), APPLY(0), HAND(1), APPLY(1), ... in either mode. Only the
     sync        act(k) on version k, HAND(k), APPLY(k)
     pipelined   act(k) on version k-1, APPLY(k-1), HAND(k)         (round 0 acts on version 0)
 
+Each round is one update, by the mean of all gradients (A2C); with `--round-updates each` it is one by every worker's gradient, in
+worker order: as many updates a step as in place. A round makes one version either way, but lag is counted in updates.
+
 What a worker may do next follows from shared words alone: its clock (rounds handed over) and its `applied` word. That is
 why the launcher can stand in for a dead worker at any moment, and a successor can go on.
 
@@ -24,30 +27,36 @@ from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import DELAY, MARK, OPENED, REQUEST, ROUNDS, UPDATES
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.atomics import load_acquire, store_release
-from asyncrl.shared.optimizers import clip_scale, norm, weighted_mean
+from asyncrl.shared.optimizers import Place, clip_scale, norm, weighted_mean
 from asyncrl.shared.stages import Stages
 
 
 class RoundsPace(Clockwork, Pace):
     """Sync (delay 0) and pipelined (delay 1): see the module."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books, stages: Stages | None = None):
-        super().__init__(ground, worker, books, stages)
+    def __init__(
+        self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None, stages: Stages | None = None
+    ):
+        super().__init__(ground, worker, books, copies, stages)
         board = ground.board
         self.delay = board.order(DELAY)
         self._first_version = board.order(UPDATES)
         self._first_buffer = board.order(ROUNDS)
+        self._a_round = ground.rule.updates_a_round(board.workers)
         # Updates that the shared statistics have seen: where workers have their own, those in place are in none of them.
-        self._first_count = self._first_buffer if len(ground.parameters.own_statistics) else self._first_version
+        in_place = 0 if len(ground.parameters.own_statistics) else self._first_version - self._first_buffer
+        self._first_count = in_place + self._a_round * self._first_buffer
         self._base = [load_acquire(board.base, other) for other in range(board.workers)]
         self._bases = np.array(self._base)
         self._mean = np.zeros(ground.parameters.vectors.shape[1], np.float32)
         self._weights = np.zeros(board.workers, np.float32)
         ledger = ground.ledger
         self._steps, self._weight, self._gate = (ledger.position(name) for name in ("steps", "weight", "gate"))
-        self._acted_on = 0
+        self._lags = ledger.position("lag_sum"), ledger.position("lag_count")
+        self._round, self._acted_on = 0, 0  # versions: the one that this round has read, and the one that acts
 
     # Where this worker, and everybody, stands.
 
@@ -95,11 +104,12 @@ class RoundsPace(Clockwork, Pace):
         version = max(self.handed - self.delay, 0)
         self.wait(lambda: self._all_applied(version))
         local[:] = self.ground.parameters.buffer(self._first_buffer + version)[0][: local.size]
-        self._acted_on = self._first_version + version
-        return self._acted_on
+        self._round = self._first_version + version
+        self._acted_on = self.acts_on(local, self._round)
+        return self._round
 
     def copy_target(self, local: NDArray[np.float32]) -> None:
-        buffer = self._first_buffer + self._acted_on - self._first_version
+        buffer = self._first_buffer + self._round - self._first_version
         local[:] = self.ground.parameters.targets[buffer & 1, : local.size]
 
     def records(self) -> list[NDArray[np.float64]]:
@@ -116,19 +126,33 @@ class RoundsPace(Clockwork, Pace):
         """Pipelined: whether the round handed over last was the epoch's last, so that its update follows without acting."""
         return self.handed > self.delay and self._last_round(self.handed - 1 - self.delay)
 
-    def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        usable = self.usable(norm(gradient))
-        slot = self.ground.parameters.gradients[self.worker, self.handed & 1]
+    def present(self, local: NDArray[np.float32]) -> None:
+        self._catch_up()
+        self.wait(lambda: self._all_applied(self.handed))
+        local[:] = self.ground.parameters.buffer(self._first_buffer + self.handed)[0][: local.size]
+
+    def _catch_up(self) -> None:
+        """Pipelined: apply the round before, which is due once this one has acted."""
         if self.handed > self.applied:
             self.wait(lambda: self._all_handed(self.applied + 1))
             self._apply()
+
+    def finish_round(self, gradient: NDArray[np.float32]) -> None:
+        usable = self.usable(norm(gradient))
+        slot = self.ground.parameters.gradients[self.worker, self.handed & 1]
+        self._catch_up()
         if usable:
             slot[: gradient.size] = gradient
-            self.books.lag(self._first_version + self.handed - self._acted_on)
+            self.books.lag(self._lag_handed())
         self._hand(float(usable))
         if self.delay == 0:
             self.wait(lambda: self._all_handed(self.applied + 1))
             self._apply()
+
+    def _lag_handed(self) -> int:
+        """Lag of the gradient that this worker hands over, in updates: where each is one, those of the workers before it count too."""
+        rounds = self._first_version + self.handed - self._acted_on
+        return rounds if self._a_round == 1 else rounds * self._a_round + self.worker
 
     def _hand(self, weight: float) -> None:
         self.books.put("weight", weight)
@@ -139,25 +163,43 @@ class RoundsPace(Clockwork, Pace):
     def _apply(self) -> None:
         """Update this worker's shard with round `applied`. To be called when all have handed it over."""
         began = self.stages.now()
-        k, ground = self.applied, self.ground
-        parameters, rule = ground.parameters, ground.rule
+        k, ground, board = self.applied, self.ground, self.ground.board
+        parameters = ground.parameters
         for worker, entry in enumerate(self._entries(k + 1)):
             self._weights[worker] = entry[self._weight]
-        total = weighted_mean(parameters.gradients, k & 1, self._weights, self._mean)
-        length = norm(self._mean)
         source, target = parameters.buffer(self._first_buffer + k), parameters.buffer(self._first_buffer + k + 1)
         part = parameters.shard(self.worker)
         target[0][part] = source[0][part]
         target[1][:, part] = source[1][:, part]
-        if total > 0 and np.isfinite(length):
-            rate = rule.rate(sum(entry[self._steps] for entry in self._entries(k)))
-            scale = clip_scale(length, rule.longest)
-            rule.optimizer.step(target, self._mean, part, scale, rate, self._first_count + k + 1)
-            self.books.applied(length, scale)
+        if self._a_round == 1:
+            if weighted_mean(parameters.gradients, k & 1, self._weights, self._mean) > 0:
+                self._step(k, self._mean, range(board.workers), target, part)
+        else:
+            for worker in np.flatnonzero(self._weights).tolist():
+                self._step(k, parameters.gradients[worker, k & 1], range(worker, worker + 1), target, part)
         self._carry_target(k, part)
         self.books.add("apply_seconds", self.stages.applied() - began)
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)
         ground.parking.wake_all()
+
+    def _step(self, k: int, gradient: NDArray[np.float32], workers: range, target: Place, part: slice) -> None:
+        """Update the elements `part` of `target` by a gradient [N] of round k, which is of these workers."""
+        length, rule = norm(gradient), self.ground.rule
+        if not np.isfinite(length):
+            return
+        lag = self._lag_of(k, workers) if rule.by_lag is not None else 0.0
+        rate = rule.rate_at(sum(entry[self._steps] for entry in self._entries(k)), lag)
+        scale = clip_scale(length, rule.longest)
+        seen = self._a_round * k + (workers.start if self._a_round > 1 else 0)
+        rule.optimizer.step(target, gradient, part, scale, rate, self._first_count + seen + 1)
+        if self.worker in workers:
+            self.books.applied(length, scale)
+
+    def _lag_of(self, k: int, workers: range) -> float:
+        """The mean lag of these workers' gradients of round k: the same for everybody, since it is told by the records alone."""
+        before, after = self._entries(k), self._entries(k + 1)
+        sums, counts = (sum(after[worker][at] - before[worker][at] for worker in workers) for at in self._lags)
+        return float(sums / max(counts, 1.0))
 
     def _carry_target(self, k: int, part: slice) -> None:
         """This worker's shard of the target network of version k + 1: the new parameters if round k made them due."""

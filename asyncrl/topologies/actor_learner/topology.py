@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import check_fit, check_head, check_use, label
 from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos import ALGORITHMS
+from asyncrl.errors import UserError
 from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.shared.arrays import WORDS_PER_LINE
@@ -19,7 +20,7 @@ from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
 from asyncrl.topologies.simulation import simulated
-from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_shapes
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes, copies_bytes
 from asyncrl.workers.plan import WorkerPlan, task_of
 from asyncrl.workers.player import Snapshot
 from asyncrl.workers.standardiser import Standardiser
@@ -29,6 +30,7 @@ class ActorLearnerTopology(Topology):
     """The topology of algorithms whose workers act and update: no process but the workers, and no order among them."""
 
     def __init__(self, experiment: Experiment):
+        check_modes(experiment)
         self._experiment = experiment
         entry = ALGORITHMS[experiment.algo]
         explore = experiment.explore or entry.default_explore
@@ -42,7 +44,9 @@ class ActorLearnerTopology(Topology):
             check_use(self._explorations, entry.explorations, experiment.algo)
         check_head(self._explorations, self._policy.head)
         self.size, self.head_name = self._policy.size, self._policy.name
-        self.memory, parking = allocate(memory_layout(self.task, self._policy), experiment.run)
+        layout = memory_layout(self.task, self._policy)
+        check_memory(layout, beside=copies_bytes(self.task, self._policy.size))
+        self.memory, parking = allocate(layout, experiment.run)
         attach_tables(self._policy.head, self.memory)
         self.pipes = parking.carried()
         self.ground = ground_of(self.task, self._policy, self.memory, self.pipes)
@@ -131,3 +135,14 @@ class ActorLearnerTopology(Topology):
         if normalises(self.task):
             Standardiser(self.ground.ledger, normaliser).refresh(list(self.ground.ledger.read_all()))
         return Snapshot(self.current()[: self.size], normaliser, self.steps, tables=copied_tables(self.memory))
+
+
+def check_modes(experiment: Experiment) -> None:
+    """Raise UserError for options that say nothing in any mode of the run."""
+    options, in_place = experiment.options, {mode.delay is None for _, mode in experiment.modes}
+    if options.statistics == "private" and in_place == {False}:
+        why = "a round is one update of all workers, by statistics that all share"
+        raise UserError(f"statistics = 'private' cannot be used with mode {experiment.mode}: {why} (allowed: shared; or bounded:K, async)")
+    if options.round_updates == "each" and in_place == {True}:
+        why = "in place every gradient is an update of its own"
+        raise UserError(f"round_updates = 'each' cannot be used with mode {experiment.mode}: {why} (allowed: one; or sync, pipelined)")

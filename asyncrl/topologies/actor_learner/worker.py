@@ -18,6 +18,8 @@ from asyncrl.learners.value_gradients import value_gradient_of
 from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
+from asyncrl.scheduler.staleness import OldCopies
+from asyncrl.topologies.actor_learner.diagnosis import Diagnosis
 from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.topologies.actor_learner.plan import figures, ground_of, normalises, scales_returns
 from asyncrl.topologies.actor_learner.rounds import RoundsPace
@@ -60,6 +62,8 @@ class ActorLearner(ActingWorker):
         ledger = self._ground.ledger
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, task.options.gamma) if scales_returns(task) else None
+        self._copies = OldCopies.of(task.staleness, policy.size)
+        self._diagnosis = Diagnosis(task.diagnose, self._learner, self._local) if task.diagnose else None
         self._warm_up()
         if self._return_scale is not None:
             self._return_scale.warm_up(plan.worker)
@@ -74,7 +78,7 @@ class ActorLearner(ActingWorker):
             self._return_scale.begin(self._books.draft, self._goes_on)
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             kind = InPlacePace if ground.board.order(DELAY) == IN_PLACE else RoundsPace
-            self._epoch(kind(ground, index, self._books, self._stages))
+            self._epoch(kind(ground, index, self._books, self._copies, self._stages))
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
@@ -107,4 +111,6 @@ class ActorLearner(ActingWorker):
         board.stand(index, PHASE, APPLYING)
         seconds = environment, acted - began - environment, learned - acted
         books.round_done(self._steps_a_round, self._learner.figures, seconds, self._ring.dropped, time.monotonic())
+        if self._diagnosis is not None:
+            self._diagnosis(pace, trajectory, self._entropy_weight, books)
         pace.finish_round(self._learner.gradient)

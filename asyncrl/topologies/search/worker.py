@@ -18,7 +18,7 @@ from asyncrl.topologies.search.plan import Published, SearchPlan, ground_of
 from asyncrl.topologies.search.worker_pace import Claim, WorkerPace
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import episode_ring, stages_of
+from asyncrl.workers.plan import delay_of, episode_ring, stages_of
 
 ACTING = PHASES.index("acting")
 
@@ -37,6 +37,7 @@ class SearchWorker:
         self._candidate = np.zeros(size, task.space.dtype)
         self._evaluator = evaluator_of(plan, self._beat)
         self._stages = stages_of(plan.memory, self._ground.parking, plan.worker)
+        self._delay = delay_of(task.common, self._ground.board, plan.worker, plan.generation)
         self._version = -1
         self._books: Books | None = None
         self.notes: list[str] = []
@@ -81,7 +82,7 @@ class SearchWorker:
         key = self._key(claim)
         seed_generators(self._common.seed, *key)
         outcome = evaluator.evaluate(self._candidate, key)
-        played = min(evaluator.seconds - before, self._stages.now() - began)
+        played = min(evaluator.seconds - before, self._stages.now() - began) + (self._delay() if self._delay is not None else 0.0)
         self._stages.acted()
         self._write(claim, outcome)
         self._tell(claim, outcome, played, self._stages.applied() - began - played)

@@ -11,6 +11,7 @@ from asyncrl.heads.tables import attach_tables
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.rings import Slot
 from asyncrl.shared.statistics import fold
 from asyncrl.topologies.streams.actor_pace import ActorPace
@@ -37,6 +38,7 @@ class StreamActor(ActingWorker):
         ground = self._ground
         super().__init__(plan, policy, self._published.parameters, ground.board, ground.parking, keeps_outputs=self._needs_log_prob)
         self._wait_seconds = 0.0
+        self._copies = OldCopies.of(task.staleness, self._published.vector.size)
         self._warm_up()
         self._fresh = np.array([not goes_on for goes_on in self._restore()], np.uint8)
 
@@ -44,7 +46,7 @@ class StreamActor(ActingWorker):
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._plan.worker
         self._books = Books(ground.ledger, index)
-        pace = ActorPace(ground.streams, index)
+        pace = ActorPace(ground.streams, index, self._copies, self._plan.task.diagnose > 0)
         pace.arrive()
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             ground.board.stand(index, PHASE, WAITING)

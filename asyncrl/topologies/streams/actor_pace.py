@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from asyncrl.scheduler.board import IN_PLACE
 from asyncrl.scheduler.pace import slept
+from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.topologies.streams.board import (
     ABSENT,
     ARRIVED,
@@ -40,8 +41,11 @@ class ActorPace:
             pace.arrive()
     """
 
-    def __init__(self, streams: Streams, actor: int):
+    def __init__(self, streams: Streams, actor: int, copies: OldCopies | None = None, tells_age: bool = False):
+        """`copies`: of older versions, on which the actor acts; None: it acts on the one that its mode gives. `tells_age`: whether
+        the learner is told which version was the newest when a unit was handed over."""
         self.actor = actor
+        self._copies, self._tells_age = copies, tells_age
         self.ring = streams.rings.ring(actor, 0)
         if self.ring.when_full == "drop_oldest" or self.ring.slots != streams.board.slots:
             raise ValueError(f"the rings of streams must keep every unit and have {streams.board.slots} slots")
@@ -62,7 +66,10 @@ class ActorPace:
         return self._enter()
 
     def start_unit(self, local: NDArray[np.float32]) -> int | None:
-        """Wait for permission and for room in the ring, copy the parameters into local [N]; returns their version, None for the gate."""
+        """Wait for permission and for room in the ring, copy the parameters into local [N]; returns their version, None for the gate.
+
+        Under injected staleness local has older ones in the end, whose version the learner is told; that of the unit is returned.
+        """
         while True:
             round_ = self._permission()
             if round_ == OVER:
@@ -77,6 +84,8 @@ class ActorPace:
 
     def finish_unit(self) -> None:
         """Publish the slot that was reserved: the unit is the learner's."""
+        if self._tells_age:
+            self._board.handed[self.actor, self.ring.published % self._board.slots] = self._streams.snapshots.version
         self.ring.publish()
 
     # The parts of a turn. Others may do anything between any two of them.
@@ -107,7 +116,7 @@ class ActorPace:
         version = snapshots.copy(local, None if delay == IN_PLACE else max(round_ - delay, first))
         if version is None:
             raise RuntimeError(f"the parameters of round {round_} are gone: the learner did not wait for actor {self.actor}")
-        self._board.acted[self.actor, place] = version
+        self._board.acted[self.actor, place] = version if self._copies is None else self._copies.exchange(local, version)
         if delay == IN_PLACE and version > round_:
             self._board.rounds[self.actor, place] = version  # newer than announced: due later, and nobody need wait for it
             self._streams.parking.wake_all()

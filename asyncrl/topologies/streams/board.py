@@ -134,9 +134,10 @@ class StreamBoard:
     """The words by which actors and learner agree.
 
     An *epoch* is the time between two openings of the gate; in it one mode holds. Units begun and not consumed are
-    outstanding: unit n of an actor has its round at ``rounds[actor, n % slots]`` and its version at ``acted`` likewise.
+    outstanding: unit n of an actor has its round at ``rounds[actor, n % slots]`` and its version at ``acted`` likewise; under
+    `--diagnose` also, at ``handed``, the version that was the newest when it was handed over.
 
-    Writers:  ``lead``: the learner. Line i of ``actors`` and row i of ``rounds`` and ``acted``:
+    Writers:  ``lead``: the learner. Line i of ``actors`` and row i of ``rounds``, ``acted`` and ``handed``:
               actor i; once it is confirmed dead, whoever settles its estate, until a successor is started.
     Readers:  everybody.
     Stale:    an announced round counts only when it was looked at once more (see the module). The orders of an epoch stay
@@ -149,14 +150,14 @@ class StreamBoard:
 
     def __init__(self, arrays: Mapping[str, NDArray[np.int64]]):
         self.lead, self.actors = arrays["lead"], arrays["actors"]
-        self.rounds, self.acted = arrays["rounds"], arrays["acted"]
+        self.rounds, self.acted, self.handed = arrays["rounds"], arrays["acted"], arrays["handed"]
         self.count, self.slots = self.rounds.shape
 
     @staticmethod
     def layout(actors: int, slots: int) -> Layout:
         """`slots`: of every actor's ring."""
         line, rows = ((2 * WORDS_PER_LINE,), np.int64), ((actors, slots), np.int64)
-        return {"lead": line, "actors": padded_words(actors), "rounds": rows, "acted": rows}
+        return {"lead": line, "actors": padded_words(actors), "rounds": rows, "acted": rows, "handed": rows}
 
     def leads(self, word: int) -> int:
         """Read a word of the learner's."""

@@ -11,15 +11,18 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from asyncrl.envs import load_generators, save_generators
+from asyncrl.progress import AGES, LAG_BINS
 from asyncrl.scheduler.board import COMMAND, DELAY, HEARTBEAT, IN_PLACE, MARK, OPENED, PHASE, PHASES, REQUEST
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
 from asyncrl.shared.ledger import Ledger
+from asyncrl.shared.optimizers import norm
 from asyncrl.store.checkpoint import parts, read_part, write_part
 from asyncrl.topologies.streams.board import EPOCH
 from asyncrl.topologies.streams.learner_pace import LearnerPace
 from asyncrl.topologies.streams.learner_state import UNIT_FIELDS, Keeper, StreamState
 from asyncrl.topologies.streams.plan import LearnerPlan, ground_of, stream_policy, unit_layout, units_at_once
+from asyncrl.topologies.streams.streams import Unit
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
@@ -36,12 +39,19 @@ class LearnerBooks(Books):
     def __init__(self, ledger: Ledger, worker: int):
         super().__init__(ledger, worker)
         self._lag_sums, self._lag_counts = (ledger.column(self.draft, name) for name in ("lag_sums", "lag_counts"))
+        self._tells_age = f"{AGES[0]}_histogram" in ledger.columns
+        self._histograms = {age: ledger.column(self.draft, f"{age}_histogram") for age in AGES} if self._tells_age else {}
 
-    def lag_of(self, actor: int, lag: int) -> None:
-        """Count a unit of this actor's."""
+    def lag_of(self, actor: int, lag: int, queued: int = 0) -> None:
+        """Count a unit of this actor's; `queued`: the part of its lag since it was handed over."""
         self.lag(lag)
         self._lag_sums[actor] += lag
         self._lag_counts[actor] += 1
+        if self._tells_age:
+            for age, versions in zip(AGES, (lag - queued, queued)):
+                self.add(f"{age}_versions", versions)
+                self._histograms[age][min(versions, LAG_BINS - 1)] += 1
+                self.put(f"{age}_longest", max(versions, self[f"{age}_longest"]))
 
     def update_done(self, figures: Mapping[str, float]) -> None:
         """Count an update. What is not finite is left out: sums would stay so for ever."""
@@ -74,6 +84,7 @@ class StreamLearner:
             load_generators(*read_part(plan.restore_from, GENERATORS_PART))
         self._stages = stages_of(plan.memory, self._ground.parking, plan.worker)
         self._books: LearnerBooks | None = None
+        self._now, self._then = (self._state.published.like() for _ in range(2))
         self._wait_seconds = 0.0
         self.notes: list[str] = []
 
@@ -101,12 +112,12 @@ class StreamLearner:
         for _ in Gate(board, ground.parking, index).epochs(go.epoch_runs, self._save):
             if pace.at_gate:
                 pace.open(board.mode())
-            self._epoch(pace, [(unit.actor, unit.lag) for unit in held])
+            self._epoch(pace, held)
             held = []
         pace.stop()
 
-    def _epoch(self, pace: LearnerPace, lags: list[tuple[int, int]]) -> None:
-        """`lags`: (actor, lag) of units that are taken already."""
+    def _epoch(self, pace: LearnerPace, taken: list[Unit]) -> None:
+        """`taken`: units that a predecessor had taken already."""
         board, index = self._ground.board, self._plan.worker
         units = self._task.options.batch_units
         while not pace.at_gate:
@@ -117,16 +128,16 @@ class StreamLearner:
                 board.stand(index, PHASE, PHASES.index("learning"))
                 if math.isnan(began):
                     began, waited = self._stages.now(), pace.wait_seconds
-                lags.append((unit.actor, unit.lag))
+                taken.append(unit)
                 self._state.take(self._keeper.hold(unit))
             if not pace.at_gate:
                 # Waiting for the units after the first is no learning.
-                self._update(pace, lags, self._stages.now() if math.isnan(began) else began + pace.wait_seconds - waited)
-                lags = []
+                self._update(pace, taken, self._stages.now() if math.isnan(began) else began + pace.wait_seconds - waited)
+                taken = []
         self._keeper.keep()
 
-    def _update(self, pace: LearnerPace, lags: list[tuple[int, int]], began: float) -> None:
-        """Make the next version; `lags`: (actor, lag) of its units, `began`: now less the seconds that it has cost so far.
+    def _update(self, pace: LearnerPace, taken: list[Unit], began: float) -> None:
+        """Make the next version; `taken`: its units, `began`: now less the seconds that it has cost so far.
 
         The books first, then the version, which is what makes them count.
         """
@@ -138,17 +149,27 @@ class StreamLearner:
         vector = self._state.publish()
         books, ledger = self._books, self._ground.ledger
         assert books is not None
-        for actor, lag in lags:
-            books.lag_of(actor, lag)
+        for unit in taken:
+            books.lag_of(unit.actor, unit.lag, unit.queued)
         for figures in updates:
             books.update_done(figures)
         books.add("rounds", 1)
+        if self._task.diagnose and not books["rounds"] % self._task.diagnose:
+            self._sample_drift(taken)
         books.add("learn_seconds", self._stages.applied() - began)
         books.add("wait_seconds", pace.wait_seconds - self._wait_seconds)
         self._wait_seconds = pace.wait_seconds
         ledger.publish(self._plan.worker, books.draft)
         pace.publish(vector)
         self._keeper.keep_if_due()
+
+    def _sample_drift(self, taken: list[Unit]) -> None:
+        """How far the newest version, to which the updates were made, is from the one that acted; not if that is overwritten already."""
+        snapshots, books = self._ground.streams.snapshots, self._books
+        assert books is not None
+        snapshots.copy(self._now.vector)
+        if taken and snapshots.copy(self._then.vector, taken[0].version) is not None:
+            books.sampled("parameter_drift", norm(self._now.parameters - self._then.parameters))
 
     def _beat(self) -> None:
         self._ground.board.stand(self._plan.worker, HEARTBEAT, time.monotonic_ns())

@@ -140,8 +140,9 @@ class LearnerPace:
     def _unit(self, actor: int) -> Unit:
         number, slot = self._rings[actor].consumed, self._rings[actor].front()
         assert slot is not None
-        version = int(self._board.acted[actor, number % self._board.slots])
-        return Unit(actor, number, version, self.version - version, slot)
+        board, place, now = self._board, (actor, number % self._board.slots), self.version
+        version = int(board.acted[place])
+        return Unit(actor, number, version, now - version, slot, now - int(board.handed[place]))
 
     def _consume(self, actor: int) -> None:
         self._rings[actor].release()

@@ -19,6 +19,7 @@ from asyncrl.heads.tower import TowerPolicy, check_replay_network
 from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner
 from asyncrl.learners.replays import ReplayUpdater
 from asyncrl.learners.updater import Updater
+from asyncrl.progress import age_columns, sample_columns
 from asyncrl.scheduler.board import Board
 from asyncrl.shared.arrays import Layout, SharedArrays, offsets_of, prefixed
 from asyncrl.shared.grid import Grid
@@ -34,6 +35,9 @@ from asyncrl.workers.standardiser import write_normaliser
 
 SLOTS = 4
 """Units that an actor may be ahead of the learner."""
+
+DIAGNOSED_VERSIONS = 16
+"""Versions that stay readable under `--diagnose`, so that drift can be told since one that acted."""
 
 JOURNAL_BYTES, JOURNAL_UNITS = 2**23, 1024
 """Units that the learner remembers beyond those of one update, so that its state need not be kept after each: as many as have so many
@@ -158,6 +162,10 @@ class PublishedPolicy:
         """One of zeros."""
         return cls(np.zeros(cls.length(size, observed), np.float32), size, observed)
 
+    def like(self) -> PublishedPolicy:
+        """Another one of the same sizes, of zeros."""
+        return PublishedPolicy.empty(self.parameters.size, self.shift.size)
+
     def normaliser(self, into: NDArray[np.float32]) -> None:
         """Write shift, scale and 1 into [3, D], if observations are normalised."""
         write_normaliser(self.shift, self.scale, into)
@@ -189,26 +197,32 @@ def journal_slots(task: Task, policy: Policy) -> int:
     return units_at_once(task) + min(JOURNAL_BYTES // bytes_of_unit, JOURNAL_UNITS)
 
 
-def ledger_columns(figures: Sequence[str], actors: int) -> dict[str, int]:
+def ledger_columns(figures: Sequence[str], actors: int, diagnoses: bool = False) -> dict[str, int]:
     """Columns of a stream's ledger. Beside what every learner has (`plan.learner_columns`), in the learner's record, by it alone:
 
     <figure>_sum, <figure>_count     over the updates that had a finite one
     <figure>_peak                    the largest of the run, of figures that end in _max
     lag_sums, lag_counts [actors]    lag by the actor whose unit it was
+    those of `AGES`, parameter_drift_sum and _count    what `--diagnose` tells
     """
     peaks = [name for name in figures if name.endswith("_max")]
     means = [name for name in figures if name not in peaks]
     own = dict.fromkeys([*(f"{name}_count" for name in means), *(f"{name}_peak" for name in peaks)], 1)
-    return {**learner_columns(means), **own, "lag_sums": actors, "lag_counts": actors}
+    more = {**age_columns(), **sample_columns(["parameter_drift"])} if diagnoses else {}
+    return {**learner_columns(means), **own, "lag_sums": actors, "lag_counts": actors, **more}
+
+
+def _columns(task: Task) -> dict[str, int]:
+    return ledger_columns(updater_type(task).figures, task.workers, task.diagnose > 0)
 
 
 def memory_layout(task: Task, policy: Policy) -> Layout:
     """Everything that the processes of a stream share, but for what the learner leaves to its successor."""
     size = PublishedPolicy.length(policy.size, observed_size(task))
     return {
-        **common_layout(ledger_columns(updater_type(task).figures, task.workers), task.workers + 1, task.workers),
+        **common_layout(_columns(task), task.workers + 1, task.workers),
         **prefixed("stream", StreamBoard.layout(task.workers, SLOTS)),
-        **prefixed("snapshots", Snapshots.layout(size)),
+        **prefixed("snapshots", Snapshots.layout(size, DIAGNOSED_VERSIONS) if task.diagnose else Snapshots.layout(size)),
         **prefixed("units", Grid.layout(task.workers, 1, Ring.layout(SLOTS, unit_layout(task, policy)))),
         **tables_layout(policy.head),
     }
@@ -222,7 +236,6 @@ def ground_of(task: Task, memory: SharedArrays, pipes: PipesToCarry) -> StreamGr
         return Ring(arrays, "wait", parking, producer, task.workers)
 
     make: Callable[..., Ring] = ring
-    columns = ledger_columns(updater_type(task).figures, task.workers)
     rings = Grid[Ring](memory.part("units"), task.workers, 1, make)
     streams = Streams(StreamBoard(memory.part("stream")), Snapshots(memory.part("snapshots")), rings, parking)
-    return StreamGround(Board(memory.part("board")), Ledger(columns, memory.part("ledger")), parking, streams)
+    return StreamGround(Board(memory.part("board")), Ledger(_columns(task), memory.part("ledger")), parking, streams)

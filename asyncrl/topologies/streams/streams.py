@@ -57,3 +57,5 @@ class Unit:
     version: int
     lag: int
     slot: Slot
+    queued: int = 0
+    """The part of its lag since it was handed over; told under `--diagnose` alone, and not of a unit that a dead learner had taken."""

@@ -36,7 +36,7 @@ from asyncrl.topologies.streams.plan import (
     units_at_once,
     updater_type,
 )
-from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes
+from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes, copies_bytes
 from asyncrl.workers.plan import WorkerPlan, task_of
 from asyncrl.workers.player import Snapshot
 
@@ -62,7 +62,7 @@ class StreamTopology(Topology):
         updater_type(self.task).check(self.task, journal_slots(self.task, policy))
         self.size, self.head_name = policy.size, policy.name
         layout = memory_layout(self.task, policy)
-        check_memory(layout, beside=4 * LEARNER_VECTORS * policy.size)
+        check_memory(layout, beside=4 * LEARNER_VECTORS * policy.size + copies_bytes(self.task, policy.size))
         self._state: StreamState | None  # until it is kept in shared memory
         self._store, self._state = self._make_store(policy)
         self.memory, parking = allocate(layout, experiment.run)
