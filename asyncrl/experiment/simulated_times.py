@@ -10,19 +10,17 @@ All in virtual seconds, for one round of a worker (of a search: one evaluation),
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from asyncrl.errors import UserError, unknown
-from asyncrl.fields import NOT_NEGATIVE, POSITIVE, PROBABILITY, Range
+from asyncrl.fields import POSITIVE, PROBABILITY, Range
+from asyncrl.scheduler.durations import DISTRIBUTIONS, parse_durations
 from asyncrl.shared.stages import STAGES
 from asyncrl.store.array_files import mapped
 
@@ -36,42 +34,6 @@ RECORD = "durations.safetensors"
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
-
-
-class Kind(NamedTuple):
-    """A distribution of durations."""
-
-    usage: str
-    numbers: tuple[Range, ...]
-    """Of what stands after its name."""
-    draw: Callable[..., Floats]
-    """(generator, how many, *numbers) -> virtual seconds."""
-
-
-def _constant(generator: np.random.Generator, count: int, seconds: float) -> Floats:
-    return np.full(count, seconds)
-
-
-def _exponential(generator: np.random.Generator, count: int, mean: float) -> Floats:
-    return generator.exponential(mean, count)
-
-
-def _lognormal(generator: np.random.Generator, count: int, mean: float, sigma: float) -> Floats:
-    return generator.lognormal(math.log(mean) - sigma * sigma / 2, sigma, count)
-
-
-def _pareto(generator: np.random.Generator, count: int, mean: float, shape: float) -> Floats:
-    return mean * (shape - 1) / shape * (1.0 + generator.pareto(shape, count))
-
-
-KINDS = {
-    "constant": Kind("constant:SECONDS", (NOT_NEGATIVE,), _constant),
-    "exponential": Kind("exponential:MEAN", (POSITIVE,), _exponential),
-    "lognormal": Kind("lognormal:MEAN:SIGMA", (POSITIVE, NOT_NEGATIVE), _lognormal),
-    "pareto": Kind("pareto:MEAN:SHAPE", (POSITIVE, Range(1, open_low=True)), _pareto),
-}
-"""The mean of lognormal and pareto is that of the durations themselves."""
-USAGES = [*(kind.usage for kind in KINDS.values()), "slow:SHARE:FACTOR", "recorded:RUN"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +71,7 @@ class Durations:
         if (record is None) == (not given):
             how = "by a distribution or by recorded:RUN"
             raise UserError(f"simulate = {text!r} cannot be used: how long acting takes is to be said once, {how}")
-        stages = tuple(given.get(stage, partial(_constant, seconds=0.0)) for stage in STAGES)
+        stages = tuple(given.get(stage, parse_durations("constant:0").draw) for stage in STAGES)
         if record is None and not stages[0](np.random.default_rng(0), 1)[0] > 0:
             raise UserError(f"simulate = {text!r} cannot be used: acting must take time (allowed: numbers above 0, as in exponential:1.0)")
         return cls(stages, *slow, record)
@@ -166,7 +128,7 @@ class Recorded:
         return cls(seconds.copy(), rounds.copy(), workers)
 
     def block(self, generator: np.random.Generator, workers: int, place: int, stage: int) -> Floats:
-        """BLOCK durations of `place`, of a run of so many workers: those of a recorded worker, in turn, or of the learner."""
+        """Durations [BLOCK] of `place`, of a run of so many workers: those of a recorded worker, in turn, or of the learner."""
         learns = place >= workers
         if learns and len(self.seconds) == self.workers:
             return np.zeros(BLOCK)  # the run that was recorded had no learner
@@ -180,14 +142,9 @@ def _put(given: dict[str, Draw], text: str, stage: str, word: str, numbers: str)
         raise unknown("stage of --simulate", stage, STAGES)
     if stage in given:
         raise UserError(f"simulate = {text!r} cannot be used: {stage} is given twice")
-    if word not in KINDS:
-        raise unknown("distribution of --simulate", word, [*KINDS, "slow", "recorded"])
-    kind = KINDS[word]
-    given[stage] = partial(_drawn, kind.draw, tuple(_numbers(text, f"{word}:{numbers}", kind.usage, kind.numbers, numbers)))
-
-
-def _drawn(draw: Callable[..., Floats], numbers: tuple[float, ...], generator: np.random.Generator, count: int) -> Floats:
-    return draw(generator, count, *numbers)
+    if word not in DISTRIBUTIONS:
+        raise unknown("distribution of --simulate", word, [*DISTRIBUTIONS, "slow", "recorded"])
+    given[stage] = parse_durations(f"{word}:{numbers}").draw
 
 
 def _numbers(text: str, part: str, usage: str, ranges: tuple[Range, ...], numbers: str) -> list[float]:
