@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
@@ -181,3 +182,15 @@ class ContinuousTargetEnv(CountingEnv):
 
     def observe(self) -> Any:
         return np.zeros(2, dtype=np.float32)
+
+
+class Draws(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Pays what it draws from the process's own generators."""
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(np.random.normal() + random.random()), terminated, truncated, info
+
+
+def drawing_cartpole() -> Any:
+    return Draws(gymnasium.make("CartPole-v1"))

@@ -78,15 +78,20 @@ def ledger_of(workers):
     return Ledger(columns, {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()})
 
 
+def adding(ledger, worker):
+    """What sums a column over all workers, with numbers of this worker's own."""
+    return lambda name, own, out: ledger.add_newest(name, worker, own, out)
+
+
 def shared(factor):
     """Rewards [T, E] of worker 0 divided by the scale that it shares with worker 1, where both are paid `factor` times as much."""
     ledger = ledger_of(2)
     others, own = random_rollout(5), random_rollout(6)
     draft = ledger.draft_of(1)
-    SharedReturnScale(ledger, 1, GAMMA)(trajectory_of(others[0] * np.float32(factor), others[1]), draft, ledger.read_all())
+    SharedReturnScale(ledger, GAMMA)(trajectory_of(others[0] * np.float32(factor), others[1]), draft, adding(ledger, 1))
     ledger.publish(1, draft)
     trajectory = trajectory_of(own[0] * np.float32(factor), own[1])
-    SharedReturnScale(ledger, 0, GAMMA)(trajectory, ledger.draft_of(0), ledger.read_all())
+    SharedReturnScale(ledger, GAMMA)(trajectory, ledger.draft_of(0), adding(ledger, 0))
     return trajectory.reward, own[0] / plain([others], [own])
 
 
@@ -99,7 +104,7 @@ def test_workers_share_one_scale_and_the_unit_of_rewards_cancels_to_the_bit():
 
 def test_episodes_that_do_not_go_on_begin_with_a_return_of_zero():
     ledger = ledger_of(1)
-    scale, draft = SharedReturnScale(ledger, 0, GAMMA), ledger.draft_of(0)
+    scale, draft = SharedReturnScale(ledger, GAMMA), ledger.draft_of(0)
     ledger.column(draft, "running_returns")[:] = [1.0, 2.0, 3.0]
     scale.begin(draft, [True, False, True])
     np.testing.assert_array_equal(ledger.column(draft, "running_returns"), [1.0, 0.0, 3.0])

@@ -73,6 +73,21 @@ def load_generators(state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         torch.default_generator.set_state(torch.from_numpy(np.array(arrays["torch"])))
 
 
+def own_generators() -> tuple[Any, ...]:
+    """The states as they are, for `take_generators` in the same process. Without those of GPUs."""
+    torch = sys.modules.get("torch")
+    return random.getstate(), np.random.get_state(legacy=False), None if torch is None else torch.default_generator.get_state()
+
+
+def take_generators(states: tuple[Any, ...]) -> None:
+    """Take back what `own_generators` returned."""
+    own, of_numpy, of_torch = states
+    random.setstate(own)
+    np.random.set_state(of_numpy)
+    if of_torch is not None:
+        sys.modules["torch"].default_generator.set_state(of_torch)
+
+
 @contextlib.contextmanager
 def kept_generators() -> Iterator[None]:
     """Restore the generators' states when the block ends, so that the block may seed them and draw from them."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncrl.algos import ALGORITHMS, head_named, unknown_algorithm
 from asyncrl.errors import UserError
+from asyncrl.experiment.simulated_times import Durations
 from asyncrl.fields import AlgorithmOptions, Range, check_kind, hints_of
 from asyncrl.heads.choice import options_type_of, role_under
 from asyncrl.heads.options import LOG_STD
@@ -66,7 +67,10 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
         _check_threads(experiment.options.learner_threads)
         _check_start(experiment.network.initial_log_std)
     _ = experiment.modes  # raises where the text cannot be read
-    check_processes(experiment.workers)
+    if experiment.run.simulate:
+        _check_simulated(experiment)
+    else:
+        check_processes(experiment.workers)
     parse_delays(experiment.run.delay, experiment.workers)
 
 
@@ -80,6 +84,15 @@ def _check_options(experiment: Experiment) -> None:
     if type(chosen) is not of_head:
         shown = f"head_options of type {type(chosen).__name__}"
         raise UserError(f"{shown} cannot be used with head {experiment.head!r} (allowed: {of_head.__name__})")
+
+
+def _check_simulated(experiment: Experiment) -> None:
+    """All workers are in one process, so that their number has no limit but memory's."""
+    Durations.parse(experiment.run.simulate)
+    if experiment.run.record:
+        raise UserError("record cannot be used with simulate, whose times are drawn (allowed: one of them)")
+    if experiment.run.delay:
+        raise UserError("delay cannot be used with simulate, whose times are drawn (allowed: slow:SHARE:FACTOR within simulate)")
 
 
 def _check_environment(experiment: Experiment) -> None:

@@ -34,6 +34,11 @@ class RunOptions:
     they take at most 2 % of the processors' time, where workers and learner leave no core free."""
     simulator: Simulator = "auto"
     """What steps environments: gymnasium, or a compiled simulator that gives the same numbers; auto takes one where there is one."""
+    simulate: str = ""
+    """How long rounds take on a virtual clock, such as exponential:1.0 or act=lognormal:1:0.5,compute=constant:0.2: then all workers, any
+    number, are simulated in one process, deterministic to the bit in every mode. recorded:RUN for the times of a run with --record."""
+    record: bool = False
+    """Record how long acting, computing and applying took in the newest rounds of each worker, for --simulate recorded:RUN."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
     pictures: bool = False
@@ -76,7 +81,7 @@ class Experiment:
     steps: Annotated[int, STEPS] = 500_000
     """Environment steps in all."""
     seconds: Annotated[float | None, POSITIVE] = None
-    """Stop after this many seconds of training, if that comes first."""
+    """Stop after this many seconds of training, if that comes first; of a simulated run virtual ones."""
     seed: Annotated[int, COUNT_OR_ZERO] = 0
     """Seed of every random stream."""
     head: str = "auto"

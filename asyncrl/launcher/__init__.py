@@ -2,6 +2,7 @@
 
     gate     `Launcher`: epochs, checkpoints and the end of a run; the only writer of the board's orders
     crew     the workers' processes: starting, messages, deaths, replacement; writes the words of slots without a process
+    host_crew  the same where the workers are virtual, in one process
     slots    a worker's slot and the process in it
     contract `Estate`: what a topology has to do when a worker dies; what each does is in its own folder, in `estate`
     patience how long the end of an epoch waits for a worker whose rounds may be long; writes no shared word
@@ -11,5 +12,7 @@ It runs in the main process. All its work is done in `Launcher.turn`, which slee
 message, or the progress of a worker wakes it.
 """
 
+from asyncrl.launcher.crew import Crew as Crew
 from asyncrl.launcher.gate import Launcher as Launcher
+from asyncrl.launcher.host_crew import HostCrew as HostCrew
 from asyncrl.launcher.watch import Watch as Watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import connection as mp_connection
 from typing import Any
 
@@ -47,6 +47,11 @@ class Crew:
         this and `epoch_runs`."""
         self.epoch_runs = False
 
+    def start_all(self) -> None:
+        """Start everybody's process."""
+        for worker in range(len(self.slots)):
+            self.start(worker)
+
     def start(self, worker: int) -> None:
         """Start a process for a slot without one."""
         slot = self.slots[worker]
@@ -67,17 +72,30 @@ class Crew:
         board.stand(worker, ARRIVED, board.order(OPENED))
         board.stand(worker, OBEYED, board.order(COMMAND))
         self._estate.grant(worker, self.epoch_runs)
-        assert slot.connection is not None
         with contextlib.suppress(OSError):  # it has just died, which its sentinel reports
-            slot.connection.send(Go(self.epoch_runs))
+            self._send(worker, Go(self.epoch_runs))
         self._ground.parking.wake_all()
+
+    def _send(self, worker: int, message: Any) -> None:
+        """Send a message to a worker's process. Raises OSError."""
+        connection = self.slots[worker].connection
+        assert connection is not None
+        connection.send(message)
+
+    def silence(self, worker: int, now: float) -> float:
+        """Seconds since the worker's last sign of life. `now`: time.monotonic()."""
+        return now - self._ground.board.stands(worker, HEARTBEAT) / 1e9
+
+    def _orphans(self) -> list[int]:
+        """The workers for which the launcher stands in."""
+        return [worker for worker, slot in enumerate(self.slots) if not slot.granted]
 
     def turn(self, seconds: float) -> None:
         """Sleep until there is something to do, at most `seconds`, and do it."""
         due = [at for slot in self.slots for at in (slot.start_at, slot.kill_at) if at is not None]
         seconds = min([seconds] + [max(at - time.monotonic(), 0.0) for at in due])
         parking = self._ground.parking
-        dead = [worker for worker, slot in enumerate(self.slots) if not slot.granted]
+        dead = self._orphans()
         for place in dead:  # not for the launcher's own place, which a worker that arrives at the gate wakes in any case
             parking.announce(place)
         waiting: dict[Any, int] = {}
@@ -138,19 +156,26 @@ class Crew:
 
     def _read(self, slot: Slot) -> bool:
         """Receive a process's messages; returns whether it has become ready."""
-        before = slot.ready
+        ready = [self._take(slot, message) for message in self._messages(slot.connection)]  # all are taken in
+        return any(ready)
+
+    def _messages(self, connection: mp_connection.Connection | None) -> Iterator[Any]:
+        """What has come over a connection."""
         with contextlib.suppress(EOFError, ConnectionResetError):
-            while slot.connection is not None and slot.connection.poll():
-                message = slot.connection.recv()
-                if isinstance(message, Ready):
-                    slot.ready = True
-                    for note in message.notes:
-                        self._watch.note(note)
-                elif isinstance(message, Note):
-                    self._watch.note(message.text)
-                elif isinstance(message, Failed):
-                    slot.failed = message
-        return slot.ready and not before
+            while connection is not None and connection.poll():
+                yield connection.recv()
+
+    def _take(self, slot: Slot, message: Any) -> bool:
+        """Take in one of the slot's messages; returns whether its process has become ready."""
+        if isinstance(message, Ready):
+            slot.ready = True
+            for note in message.notes:
+                self._watch.note(note)
+        elif isinstance(message, Note):
+            self._watch.note(message.text)
+        elif isinstance(message, Failed):
+            slot.failed = message
+        return isinstance(message, Ready)
 
     def _handle_death(self, worker: int) -> None:
         """Handle the confirmed death of a worker's process: the launcher becomes the writer of its words and recovers from it."""
@@ -193,7 +218,7 @@ class Crew:
         self._next_hang_check = now + 0.5
         for worker, slot in enumerate(self.slots):
             may_be_silent = self._estate.may_be_silent(worker)
-            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, now, may_be_silent):
+            if slot.granted and self._watch.is_to_be_killed(worker, slot, self._ground.board, self.silence(worker, now), may_be_silent):
                 dismiss(slot.process)  # its sentinel reports the end
                 slot.kill_at = now + DISMISSED_SECONDS
 

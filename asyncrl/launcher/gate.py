@@ -11,7 +11,7 @@ from asyncrl.launcher.patience import Patience
 from asyncrl.launcher.slots import Slot
 from asyncrl.launcher.watch import Watch
 from asyncrl.processes.fork_server import Context
-from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, HEARTBEAT, MARK, OBEYED, OPENED, REQUEST, STOP
+from asyncrl.scheduler.board import ARRIVED, COMMAND, DRAIN, MARK, OBEYED, OPENED, REQUEST, STOP
 from asyncrl.scheduler.modes import Mode
 
 SILENT_SECONDS = 4.0
@@ -27,12 +27,14 @@ class Launcher:
     Stale:   workers may see a request one round apart; the modes allow for that.
     """
 
-    def __init__(self, context: Context, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch):
-        """`body_of(worker, generation)`: the function that a process runs, and its argument."""
+    def __init__(
+        self, context: Context, ground: SharedGround, estate: Estate, body_of: Body, watch: Watch, crew: Callable[..., Crew] = Crew
+    ):
+        """`body_of(worker, generation)`: the function that a process runs, and its argument; `crew`: what is given the same as this."""
         self._ground = ground
         self._estate = estate
         self._watch = watch
-        self._crew = Crew(context, ground, estate, body_of, watch)
+        self._crew = crew(context, ground, estate, body_of, watch)
         self._patience = Patience(self._crew, ground, watch)
 
     @property
@@ -50,8 +52,7 @@ class Launcher:
 
         `check` is called twice a second and at the end; an exception that it raises ends the wait.
         """
-        for worker in range(len(self.slots)):
-            self._crew.start(worker)
+        self._crew.start_all()
         patience = time.monotonic() + SILENT_SECONDS
         while not (all(slot.granted for slot in self.slots) and self.all_at_gate()):
             self.turn(0.5)
@@ -129,7 +130,8 @@ class Launcher:
         began, told = time.monotonic(), False
         while writing := [worker for worker in range(len(self.slots)) if self._writes(worker, steps)]:
             for worker in writing:
-                silent = time.monotonic() - max(began, self._ground.board.stands(worker, HEARTBEAT) / 1e9)
+                now = time.monotonic()
+                silent = min(now - began, self._crew.silence(worker, now))
                 if silent > seconds and not self._estate.may_be_silent(worker):
                     self._kill_saver(worker)
                 elif silent > seconds and not told:

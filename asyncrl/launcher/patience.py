@@ -59,7 +59,7 @@ class Patience:
 
     def _end_silent(self, now: float) -> None:
         for worker, slot in enumerate(self._crew.slots):
-            silent = now - self._board.stands(worker, HEARTBEAT) / 1e9
+            silent = self._crew.silence(worker, now)
             if slot.granted and self._phase(worker) == "acting" and silent > SILENT_SECONDS:
                 name = self._watch.name_of(worker)
                 self._watch.note(f"{name} has made no progress for {silent:.0f} s (while acting); its last unit is given up")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from asyncrl.errors import UserError, WorkerFailed
 from asyncrl.launcher.slots import Slot
-from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES, Board
+from asyncrl.scheduler.board import PHASE, PHASES, Board
 from asyncrl.workers.messages import Failed
 
 MOST_FAILURES = 3
@@ -54,12 +54,13 @@ class Watch:
             return
         raise WorkerFailed(f"{name} died {count} times in a row (exit code {code})") if failed is None else _error(name, failed, count)
 
-    def is_to_be_killed(self, worker: int, slot: Slot, board: Board, now: float, may_be_silent: bool) -> bool:
-        """Whether a worker hangs and is to be killed for it. The user is told once that it hangs. `now`: time.monotonic().
+    def is_to_be_killed(self, worker: int, slot: Slot, board: Board, idle: float, may_be_silent: bool) -> bool:
+        """Whether a worker hangs and is to be killed for it. The user is told once that it hangs.
+
+        `idle`: seconds since its last sign of life.
 
         A worker that may be silent is not killed: one update may take that long, and its replacement would have to repeat it.
         """
-        idle = now - board.stands(worker, HEARTBEAT) / 1e9
         phase = PHASES[board.stands(worker, PHASE)]
         if idle < self.hang_seconds or phase in WAITS_FOR_OTHERS:
             slot.told_hung = False

@@ -15,7 +15,7 @@ that comes after it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +27,9 @@ from asyncrl.trajectory import Trajectory
 
 MOMENTS = 3
 """Numbers of a writer's statistics: how many returns, their sum, and the sum of their squares."""
+
+AddUp = Callable[[str, NDArray[np.float64], NDArray[np.float64]], None]
+"""(column, own [n], out [n]): writes the sum into `out`."""
 
 LEAST = 0.1
 """The scale is at least this share of the mean's magnitude."""
@@ -65,14 +68,20 @@ class SharedReturnScale:
     worker's own rollout.
     """
 
-    def __init__(self, ledger: Ledger, worker: int, gamma: float):
-        self._ledger, self._worker, self._gamma = ledger, worker, gamma
+    def __init__(self, ledger: Ledger, gamma: float):
+        self._ledger, self._gamma = ledger, gamma
         self._moments = np.zeros(MOMENTS)
 
     @staticmethod
     def columns(envs: int) -> dict[str, int]:
         """Columns of the ledger, for E environments of each worker."""
         return {"return_moments": MOMENTS, "running_returns": envs}
+
+    def warm_up(self, worker: int) -> None:
+        """Load the compiled sums before the clock runs."""
+        ledger, own = self._ledger, np.zeros(MOMENTS)
+        ledger.add_newest("return_moments", worker, own, self._moments)
+        ledger.add_entries("return_moments", np.zeros(ledger.workers, np.int64), 0, worker, own, self._moments)
 
     def begin(self, draft: NDArray[np.float64], goes_on: Sequence[bool]) -> None:
         """Take over a ledger record, draft [columns].
@@ -81,17 +90,15 @@ class SharedReturnScale:
         """
         self._ledger.column(draft, "running_returns")[~np.asarray(goes_on)] = 0.0
 
-    def __call__(self, trajectory: Trajectory, draft: NDArray[np.float64], records: Sequence[NDArray[np.float64]]) -> None:
+    def __call__(self, trajectory: Trajectory, draft: NDArray[np.float64], add_up: AddUp) -> None:
         """Fold the rewards of this rollout into the worker's draft, and divide them by the scale, in place.
 
-        `records`: one of each worker, of which this worker's own is left out: its draft is newer.
+        `add_up`: sums a column over all workers, of which this one's is newer in its draft (`asyncrl.scheduler.pace.Pace.add_up`).
         """
         ledger, moments = self._ledger, self._moments
         own = ledger.column(draft, "return_moments")
         fold_returns(trajectory.reward, trajectory.ended, self._gamma, ledger.column(draft, "running_returns"), own)
-        moments[:] = 0.0
-        for worker, record in enumerate(records):
-            moments += own if worker == self._worker else ledger.column(record, "return_moments")
+        add_up("return_moments", own, moments)
         trajectory.reward /= np.float32(scale_of(moments))
 
 

@@ -25,6 +25,11 @@ def say_by(say: Callable[[str], None]) -> None:
     _say = say
 
 
+def says() -> Callable[[str], None]:
+    """What says them now."""
+    return _say
+
+
 def end(text: str) -> NoReturn:
     """Say `text` and end the process at once: what C code was doing cannot go on."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +18,7 @@ from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.optimizers import Optimizer
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import Parking
+from asyncrl.shared.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -151,25 +151,32 @@ class Pace(Protocol):
     def records(self) -> Sequence[NDArray[np.float64]]:
         """Ledger records [columns] of all workers as this round may know them: in rounds modes the same for everybody."""
 
+    def add_up(self, name: str, own: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Write into out[n] the sum of a column of n numbers over the records that this round may know, the worker's own being own[n]."""
+
     def total_steps(self) -> float:
         """Steps of all workers as this round may know them."""
 
 
 def slept(parking: Parking, place: int, condition: Callable[[], bool]) -> float:
     """Sleep at `place` until `condition()` holds; returns the seconds."""
-    began = time.perf_counter()
+    began = parking.now()
     parking.wait(place, condition)
-    return time.perf_counter() - began
+    return parking.now() - began
 
 
 class Clockwork:
     """Waiting and its bookkeeping, for one worker."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None):
-        """`copies`: of older parameters, on which the worker acts; None: it acts on the newest."""
+    def __init__(
+        self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None, stages: Stages | None = None
+    ):
+        """`copies`: of older parameters, on which the worker acts; None: it acts on the newest. `stages`: of the worker; the launcher,
+        which stands in for one, has none."""
         self.ground = ground
         self.worker = worker
         self.books = books
+        self.stages = stages or Stages()
         self._copies = copies
 
     def acts_on(self, local: NDArray[np.float32], version: int) -> int:

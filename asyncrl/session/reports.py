@@ -13,6 +13,7 @@ from asyncrl.monitor.console import Console
 from asyncrl.monitor.memory import MemoryMeter
 from asyncrl.monitor.writer import Writer
 from asyncrl.processes.fork_server import Context
+from asyncrl.shared.atomics import load_acquire
 from asyncrl.topologies.topology import Topology
 from asyncrl.workers.plan import episode_ring
 from asyncrl.workers.player import Evaluation
@@ -42,6 +43,7 @@ class Reports:
         self._ground = ground
         self._every = experiment.run.report_seconds
         self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
+        self._topology, self._told = topology, memory.part("virtual").get("told")
         self._estate, self._parameter_figures = topology.estate, topology.parameter_figures
         self.aggregate = Aggregate(ground.ledger, labels, updates, topology.settings)
         self._writer: Writer | None = Writer(context, folder, settings, after=int(ground.ledger.total("steps")) if resumes else None)
@@ -83,7 +85,7 @@ class Reports:
             now = min(now, ended) if ended else now
         self.drain()
         of_parameters = {f"learn/{name}": value for name, value in self._parameter_figures().items()}
-        report = {**self.aggregate.report(now, updates), **of_parameters, "memory/rss_mb": self._memory.read(now)}
+        report = {**self.aggregate.report(now, updates), **of_parameters, **self._simulated(), "memory/rss_mb": self._memory.read(now)}
         if self._writer is not None:
             self._writer.send(report, self.aggregate.lag_histogram)
             for warning in self._writer.poll():
@@ -91,10 +93,20 @@ class Reports:
         self._console.update(report, restarts)
         return min(self._every, DRAIN_SECONDS)
 
+    def _simulated(self) -> dict[str, float]:
+        """The virtual time of a simulated run, and the steps of one virtual second on average."""
+        seconds = self._topology.virtual_seconds
+        if seconds is None:
+            return {}
+        rate = {"simulated/steps_per_second": self._ground.ledger.total("steps") / seconds} if seconds > 0 else {}
+        return {"simulated/seconds": seconds, **rate}
+
     def drain(self) -> None:
         """Read the episodes that have ended from the workers' rings, and count those that may be counted."""
         self._next_drain = time.monotonic() + DRAIN_SECONDS
         complete = self._estate.told_below()
+        if complete is None and self._told is not None:
+            complete = load_acquire(self._told, 0)
         for worker, ring in enumerate(self._rings):
             records = ring.drain()
             if len(records["order"]):
@@ -105,7 +117,8 @@ class Reports:
         """The measured part of summary.json."""
         self.drain()
         self._memory.read(time.monotonic(), force=True)
-        return {**self.aggregate.summary(), "updates": updates, "peak_rss_mb": self._memory.peak_mb}
+        simulated = {name.replace("/", "_"): value for name, value in self._simulated().items()}
+        return {**self.aggregate.summary(), **simulated, "updates": updates, "peak_rss_mb": self._memory.peak_mb}
 
     def close(self, status: str) -> None:
         """Close the console, and have the writer write its queue and end. Idempotent. `status`: how the run ended."""

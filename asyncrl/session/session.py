@@ -24,6 +24,7 @@ from asyncrl.session.evaluations import Evaluations
 from asyncrl.session.folder import check_room, make_folder, other_environment, write_experiment
 from asyncrl.session.reports import Reports
 from asyncrl.session.state import RunState
+from asyncrl.session.virtual import crew_of, durations_of, write_record
 from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically
 from asyncrl.topologies import essential_part, run_context, topology_of
@@ -58,6 +59,7 @@ class Session:
         pictures with evaluations, a function at the top of a module, in a layer above this one; None for a caller that has no pictures.
         """
         check_experiment(experiment, new=folder is None)
+        self._durations = durations_of(experiment)
         self._began = time.monotonic()
         self._experiment, self._notes = settled(experiment) if folder is None else (experiment, [])
         self._artist = artist if experiment.run.pictures else None
@@ -158,14 +160,15 @@ class Session:
         artist = None if self._artist is None else partial(self._artist, self.folder)
         self._evaluations = Evaluations(self._context, topology.task, experiment.run.evaluation_episodes, experiment.seed, artist)
         watch = Watch(
-            experiment.run.max_failures,
+            1 if experiment.run.simulate else experiment.run.max_failures,
             experiment.run.hang_seconds,
             experiment.run.replace_hung,
             self._reports.note,
             self._reports.say,
             lambda worker: f"{self._name_of(worker)} ({experiment.env_name}, seed {experiment.seed})",
         )
-        self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch)
+        crew = crew_of(experiment, topology, self._durations)
+        self._launcher = Launcher(self._context, topology.ground, topology.estate, self._body_of, watch, crew)
         status = "completed"
         try:
             self._launcher.start(self._interrupts.check)
@@ -199,6 +202,8 @@ class Session:
 
     def _warn_of_cores(self) -> None:
         cores, workers = usable_cores(), self._experiment.workers
+        if self._experiment.run.simulate:
+            return
         learns = essential_part(self._experiment.algo) is not None  # not a search's learner, which works little, or while workers wait
         if workers + learns > cores and self._reports is not None:
             self._reports.note(f"{workers} workers{' and the learner' * learns}, of one thread each, share {cores} cores")
@@ -207,7 +212,7 @@ class Session:
         """Train epoch by epoch; an epoch has one mode and lasts until the next change of mode, checkpoint or the end."""
         assert self._launcher is not None and self._reports is not None
         experiment = self._experiment
-        self._deadline = None if experiment.seconds is None else time.monotonic() + experiment.seconds
+        self._deadline = None if experiment.seconds is None else self._now() + experiment.seconds
         self._reports.start()
         while not self._over():
             steps = self.state.steps
@@ -216,12 +221,18 @@ class Session:
                 self._reports.note("not every worker finished its round in time; the run ends without waiting for it")
                 break
             self._launcher.close_epoch()
+            self._reports.drain()  # while the order of its episodes is this mode's
             if self._over() or self._stages.checkpoint_due(self.state.steps, self.state.saved_steps):
                 self._save()
 
     def _over(self) -> bool:
-        late = self._deadline is not None and time.monotonic() >= self._deadline
+        late = self._deadline is not None and self._now() >= self._deadline
         return self._interrupts.seen or late or self.state.steps >= self._experiment.steps
+
+    def _now(self) -> float:
+        """Seconds by which `seconds` of the experiment are counted: of a simulated run virtual ones."""
+        now = self._topology.virtual_seconds
+        return time.monotonic() if now is None else now
 
     def _await_gate(self) -> bool:
         """Run the launcher until all workers are at the gate; False if they do not arrive in time after an interruption or the deadline."""
@@ -229,7 +240,7 @@ class Session:
         asked = interrupted = math.inf
         while not self._launcher.all_at_gate():
             now = time.monotonic()
-            if asked == math.inf and (self._interrupts.seen or (self._deadline is not None and now >= self._deadline)):
+            if asked == math.inf and (self._interrupts.seen or (self._deadline is not None and self._now() >= self._deadline)):
                 self._launcher.request_gate()
                 asked = now
             if self._interrupts.seen:
@@ -263,6 +274,8 @@ class Session:
         assert self._launcher is not None and self._reports is not None
         experiment, launcher, reports = self._experiment, self._launcher, self._reports
         launcher.stop()
+        if experiment.run.record:
+            self._record()
         if self.state.saved_steps < self.state.steps:  # if workers were not waited for, or have failed
             self._save()
         reports.tick(launcher.updates(), [slot.restarts for slot in launcher.slots], last=True)
@@ -296,6 +309,13 @@ class Session:
         if status == "completed" and self.state.saved_steps < self.state.steps:
             raise AsyncrlError("the run came to its end, but what it learned could not be saved (see the warnings)")
         return Result(status, self.folder, summary)
+
+    def _record(self) -> None:
+        assert self._reports is not None
+        try:
+            write_record(self.folder, self._topology, self._experiment.workers)
+        except OSError as error:
+            self._reports.note(f"the record of the rounds' durations could not be written: {error.strerror}")
 
     def _last_evaluation(self, status: str) -> Evaluation | None:
         assert self._evaluations is not None and self._reports is not None

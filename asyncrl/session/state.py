@@ -21,6 +21,7 @@ class RunState:
     def __init__(self, topology: Topology, target_steps: int):
         self._topology = topology
         self._target_steps = target_steps
+        self._clock = [name for name in topology.memory if name.startswith("virtual/") or name == "ledger/totals"]
         self.saved_steps = 0
         self.generations = 0
         """The largest number of processes per slot in earlier sessions, by which new processes get new random streams."""
@@ -35,6 +36,8 @@ class RunState:
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
         """Restore a checkpoint: `state`, `arrays` of its part "run", and other parts in `folder`. Raises UserError if it does not fit."""
         self._topology.restore(state, arrays, folder)
+        for name in self._clock:
+            self._topology.memory[name][:] = arrays[name]
         self.saved_steps, self.generations = self.steps, state["generations"]
         if state["best"] is not None:
             self._best, self._best_steps = state["best"]
@@ -71,7 +74,7 @@ class RunState:
         score = monitor.returns.summary()["return_mean_last_100"]
         best, best_steps = (score, steps) if score is not None and score > self._best else (self._best, self._best_steps)
         state["best"] = None if best_steps is None else [best, best_steps]
-        write_part(folder, "run", state, arrays)
+        write_part(folder, "run", state, {**arrays, **{name: self._topology.memory[name] for name in self._clock}})
         written = parts(folder)
         seal(folder, {**manifest, "steps": steps})
         self.saved_steps = steps

@@ -72,6 +72,10 @@ class SharedArrays:
             count = int(np.prod(shape, dtype=np.int64))
             flat = np.frombuffer(self._map, dtype=dtype, count=count, offset=offsets[name])
             self._arrays[name] = flat.reshape(shape)
+        self._parts: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, array in self._arrays.items():
+            part, _, rest = name.partition("/")
+            self._parts.setdefault(part, {})[rest] = array
         self._descriptor = descriptor  # set last: if mapping fails, the caller closes the descriptor and `__del__` must not
 
     @classmethod
@@ -115,8 +119,10 @@ class SharedArrays:
 
     def part(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The arrays whose names begin with ``prefix/``, by their names without that prefix."""
-        start = prefix + "/"
-        return {name.removeprefix(start): array for name, array in self._arrays.items() if name.startswith(start)}
+        first, slash, more = prefix.partition("/")
+        found = {name: array for name, array in self._parts.get(first, {}).items() if name}
+        start = more + "/" if slash else ""
+        return {name.removeprefix(start): array for name, array in found.items() if name.startswith(start)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Only while a process is started: otherwise DupFd would start a server thread that hands descriptors out.

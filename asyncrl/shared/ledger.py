@@ -27,6 +27,14 @@ def _publish(clocks, entries, worker, draft):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _publish_in_total(clocks, entries, worker, draft, totals):  # type: ignore[no-untyped-def]
+    before = entries[worker, clocks[worker * WORDS_PER_LINE] % DEPTH]
+    for column in range(draft.size):
+        totals[column] += draft[column] - before[column]
+    _publish(clocks, entries, worker, draft)
+
+
+@njit(cache=True)
 def _read(clocks, entries, worker, out):  # type: ignore[no-untyped-def]
     while True:
         clock = load_acquire(clocks, worker * WORDS_PER_LINE)
@@ -50,6 +58,33 @@ def _sum_column(clocks, entries, column):  # type: ignore[no-untyped-def]
     return total
 
 
+@njit(cache=True)
+def _add_newest(clocks, entries, start, worker, own, out, read):  # type: ignore[no-untyped-def]
+    """out[n] = the sum over all workers of columns start to start + n, of `worker` own[n]; read[n] is its to write to."""
+    for i in range(own.size):
+        out[i] = 0.0
+    for other in range(entries.shape[0]):
+        while other != worker:
+            clock = load_acquire(clocks, other * WORDS_PER_LINE)
+            for i in range(own.size):
+                read[i] = entries[other, clock % DEPTH, start + i]
+            fence()
+            if load_acquire(clocks, other * WORDS_PER_LINE) < clock + DEPTH - 1:
+                break
+        for i in range(own.size):
+            out[i] += own[i] if other == worker else read[i]
+
+
+@njit(cache=True)
+def _add_entries(entries, handed, count, start, worker, own, out):  # type: ignore[no-untyped-def]
+    """The same of the records that made the clocks handed[W] + count."""
+    for i in range(own.size):
+        out[i] = 0.0
+    for other in range(entries.shape[0]):
+        for i in range(own.size):
+            out[i] += own[i] if other == worker else entries[other, (handed[other] + count) % DEPTH, start + i]
+
+
 class Ledger:
     """What each worker has done so far: named columns of float64 that only grow, and a clock that counts publications.
 
@@ -60,6 +95,10 @@ class Ledger:
     Readers:  every process, at any time. A reader that is overtaken by DEPTH - 1 publications copies again.
     Stale:    by the publications during the read. Never torn.
     When full: not applicable, the size is fixed.
+    With the array ``totals`` [width], the sums over all workers are kept beside: of ledgers that one process alone writes at a time, as
+    that of a simulated run. Those of counts are exact; the others' last bits depend on the order in which records were published, so a
+    checkpoint keeps them too.
+
     Crash:    the record last published remains. An unpublished draft is lost with its worker, and the replacement starts
               from the published record (`draft_of`).
     """
@@ -70,6 +109,8 @@ class Ledger:
         self.clocks: NDArray[np.int64] = arrays["clocks"]  # word i at i * WORDS_PER_LINE
         self.entries: FloatArray = arrays["entries"]  # [workers, DEPTH, width]
         self.workers = self.entries.shape[0]
+        self._read = np.empty(self.width)
+        self._totals: FloatArray | None = arrays["totals"] if "totals" in arrays else None  # noqa: SIM401 - SharedArrays is no dict
 
     @staticmethod
     def layout(columns: Mapping[str, int], workers: int) -> Layout:
@@ -90,7 +131,10 @@ class Ledger:
 
     def publish(self, worker: int, draft: FloatArray) -> None:
         """Publish draft[width] as the record of `worker` and increment its clock."""
-        _publish(self.clocks, self.entries, worker, draft)
+        if self._totals is None:
+            _publish(self.clocks, self.entries, worker, draft)
+        else:
+            _publish_in_total(self.clocks, self.entries, worker, draft, self._totals)
 
     def read(self, worker: int) -> FloatArray:
         """A consistent copy [width] of one worker's record."""
@@ -104,6 +148,18 @@ class Ledger:
         for worker in range(self.workers):
             _read(self.clocks, self.entries, worker, records[worker])
         return records
+
+    def add_newest(self, name: str, worker: int, own: FloatArray, out: FloatArray) -> None:
+        """Write into out[n] the sum over all workers of a column of n numbers; `worker`'s are own[n], which are newer."""
+        if self._totals is None:
+            _add_newest(self.clocks, self.entries, self._slices[name].start, worker, own, out, self._read[: own.size])
+        else:
+            part = self._slices[name]
+            out[:] = self._totals[part] + (own - self.entry(worker, self.clock(worker))[part])
+
+    def add_entries(self, name: str, handed: NDArray[np.int64], count: int, worker: int, own: FloatArray, out: FloatArray) -> None:
+        """The same of the records that made the clocks handed[W] + count; as old as for `entry`."""
+        _add_entries(self.entries, handed, count, self._slices[name].start, worker, own, out)
 
     def entry(self, worker: int, clock: int) -> FloatArray:
         """View [width] of the record that made the clock `clock`. The caller must know that it is at most DEPTH - 2 publications old."""
@@ -124,7 +180,9 @@ class Ledger:
         return load_acquire(self.clocks, worker * WORDS_PER_LINE)
 
     def total(self, name: str) -> float:
-        """Sum over all workers of a column that has one number."""
+        """Sum over all workers of a column that has one number, and counts."""
+        if self._totals is not None:
+            return float(self._totals[self._slices[name].start])
         return _sum_column(self.clocks, self.entries, self._slices[name].start)
 
 

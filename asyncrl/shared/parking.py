@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from asyncrl.shared.arrays import WORDS_PER_LINE, Layout, SharedMemoryError, padded_words
 from asyncrl.shared.atomics import fence, load_acquire, store_release
 from asyncrl.shared.compiled import njit
+from asyncrl.shared.stages import Stages
 
 SPINS = 4
 PATIENT_SPINS = 300
@@ -62,6 +63,14 @@ class Parking:
         """How often a waiter checks its condition before it yields and sleeps. PATIENT_SPINS (about 0.4 ms) is faster if
         every waiter has a core of its own, since waking a sleeping core takes longer than most waits; otherwise it would
         take time from other processes."""
+        self.now: Callable[[], float] = time.perf_counter
+        """The time by which waiting is measured, in seconds."""
+        self.waited = 0.0
+        """Seconds that this process has waited here."""
+
+    def stages(self, place: int) -> Stages:
+        """What the worker at `place` tells when a stage of its round ends."""
+        return Stages()
 
     @staticmethod
     def layout(places: int) -> Layout:
@@ -121,10 +130,19 @@ class Parking:
 
     def wait(self, place: int, condition: Callable[[], Any], seconds: float | None = None) -> bool:
         """Return True once `condition()` is true, False after `seconds`. Only the process that owns `place` may call this."""
-        for turn in range(self.spins):
+        if condition():
+            return True
+        began = time.perf_counter()
+        try:
+            return self._wait(place, condition, seconds)
+        finally:
+            self.waited += time.perf_counter() - began
+
+    def _wait(self, place: int, condition: Callable[[], Any], seconds: float | None) -> bool:
+        for turn in range(self.spins - 1):
+            _rest(min(turn, LONGEST_REST))
             if condition():
                 return True
-            _rest(min(turn, LONGEST_REST))
         for _ in range(YIELDS):
             os.sched_yield()
             if condition():
@@ -150,23 +168,59 @@ class Parking:
 
     def close(self) -> None:
         """Close this process's ends of the pipes."""
-        for ends in self._pipes:
+        for ends in set(self._pipes):
             for end in ends:
                 os.close(end)
         self._pipes = []
 
 
-class PipesToCarry:
-    """The pipes of a Parking as an argument for a child process: pickling duplicates their descriptors."""
+class HostedParking(Parking):
+    """The main process's side where all places but the last, its own, are of virtual workers in one process, their host.
 
-    def __init__(self, pipes: list[tuple[int, int]]):
-        self.pipes = pipes
+    They share one pipe, by which the host is told to look at what they wait for. It looks in any case before it sleeps, so it is
+    told always, and no word says whether it sleeps; `sleeping` is the host's own.
+    """
+
+    @classmethod
+    def allocate(cls, sleeping: NDArray[np.int64]) -> HostedParking:
+        two = Parking.allocate(sleeping[: 2 * WORDS_PER_LINE])
+        host, own = two._pipes
+        return cls(sleeping, [*[host] * (sleeping.size // WORDS_PER_LINE - 1), own])
+
+    def carried(self) -> PipesToCarry:
+        return PipesToCarry(self._pipes, HostedParking)
+
+    def announce(self, place: int) -> None:
+        """Nothing: the main process is woken whenever there is news for it."""
+
+    def arise(self, place: int) -> None:
+        if place == len(self._pipes) - 1:
+            super().arise(place)
+
+    def wake_all(self) -> None:
+        self.wake(0)
+
+
+class PipesToCarry:
+    """The pipes of a Parking as an argument for a child process: pickling duplicates their descriptors, each once."""
+
+    def __init__(self, pipes: list[tuple[int, int]], kind: type[Parking] = Parking):
+        """`kind`: of the parking over them."""
+        self.pipes, self._kind = pipes, kind
+        self.own: Parking | None = None
+        """Set by the host of virtual workers: what all of them wait with, instead of another one over the pipes."""
+
+    def parking(self, sleeping: NDArray[np.int64]) -> Parking:
+        """A parking over the pipes and the words sleeping[places * WORDS_PER_LINE]."""
+        return self._kind(sleeping, self.pipes) if self.own is None else self.own
 
     def __reduce__(self) -> tuple[Any, ...]:
         assert_spawning(self)
-        return _receive, ([tuple(reduction.DupFd(end) for end in ends) for ends in self.pipes],)
+        different = list(dict.fromkeys(self.pipes))
+        which = [different.index(ends) for ends in self.pipes]
+        return _receive, ([tuple(reduction.DupFd(end) for end in ends) for ends in different], which, self._kind)
 
 
-def _receive(duplicates: list[tuple[Any, Any]]) -> PipesToCarry:
+def _receive(duplicates: list[tuple[Any, Any]], which: list[int], kind: type[Parking]) -> PipesToCarry:
     pipes = [(read_end.detach(), write_end.detach()) for read_end, write_end in duplicates]
-    return PipesToCarry(pipes)
+    return PipesToCarry([pipes[number] for number in which], kind)

@@ -148,7 +148,7 @@ class Ring:
         self._places = producer_place, consumer_place
         self._private = np.zeros(_PRIVATE, np.int64)
         self._private[:_TAIL_SEEN] = self.slots, when_full == "drop_oldest", producer_place, consumer_place
-        self._views: list[Slot] = [{name: field[i, ...] for name, field in self._fields.items()} for i in range(self.slots)]
+        self._views: dict[int, Slot] = {}
 
     @staticmethod
     def layout(slots: int, fields: Layout) -> Layout:
@@ -165,11 +165,21 @@ class Ring:
 
         With "refuse" that is at once; with "wait" after `seconds`, or as soon as `unless()` is true.
         """
+        index = self._reserve(seconds, unless)
+        return self._view(index) if index >= 0 else None
+
+    def _reserve(self, seconds: float | None = None, unless: Callable[[], Any] | None = None) -> int:
         index = _reserve(self.words, self._private)
         if index < 0 and self.when_full == "wait":
             waited_for(self._parking, self._places[0], lambda: _reserve(self.words, self._private) >= 0, seconds, unless)
             index = _reserve(self.words, self._private)
-        return self._views[index] if index >= 0 else None
+        return int(index)
+
+    def _view(self, index: int) -> Slot:
+        """The slot's fields. Made when first asked for: who only pushes and drains needs none."""
+        if index not in self._views:
+            self._views[index] = {name: field[index, ...] for name, field in self._fields.items()}
+        return self._views[index]
 
     def publish(self) -> None:
         """Publish the reserved slot to the consumer. Raises RuntimeError if none was reserved."""
@@ -183,11 +193,11 @@ class Ring:
         """Reserve a slot, copy `values` (one per field) into it and publish it. Returns False if `reserve` returned None."""
         if values.keys() != self._fields.keys():
             raise ValueError(f"fields given: {sorted(values)}, fields of the ring: {sorted(self._fields)}")
-        slot = self.reserve()
-        if slot is None:
+        index = self._reserve()
+        if index < 0:
             return False
         for name, value in values.items():
-            slot[name][...] = value
+            self._fields[name][index] = value
         self.publish()
         return True
 
@@ -196,7 +206,7 @@ class Ring:
     def front(self) -> Slot | None:
         """Views of the oldest unread slot's fields; None if there is none. Never waits."""
         index = _front(self.words, self._private)
-        return self._views[index] if index >= 0 else None
+        return self._view(index) if index >= 0 else None
 
     def release(self) -> bool:
         """Release the slot that `front` returned. False if the producer has overwritten it: then what was read is invalid."""

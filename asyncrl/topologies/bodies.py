@@ -21,8 +21,22 @@ from asyncrl.topologies.search import worker as search_worker
 from asyncrl.topologies.streams import actor as stream_actor
 from asyncrl.topologies.streams import learner as stream_learner
 from asyncrl.workers import evaluator as evaluator
+from asyncrl.workers import hosting as hosting
 
-BODIES = (actor_learner, search_learner, search_worker, stream_actor, stream_learner, evaluator, players, replays, traces, recorder, torch)
+BODIES = (
+    actor_learner,
+    search_learner,
+    search_worker,
+    stream_actor,
+    stream_learner,
+    evaluator,
+    hosting,
+    players,
+    replays,
+    traces,
+    recorder,
+    torch,
+)
 """Modules that are loaded, so that nobody takes the imports for needless ones."""
 
 make_all()

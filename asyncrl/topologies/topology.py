@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
 from asyncrl.errors import UserError
+from asyncrl.experiment.experiment import RunOptions
 from asyncrl.launcher.contract import Estate, SharedGround
 from asyncrl.scheduler.staleness import OldCopies
-from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of
-from asyncrl.shared.parking import Parking
+from asyncrl.shared.arrays import SharedArrays, free_bytes, offsets_of, prefixed
+from asyncrl.shared.parking import HostedParking, Parking, PipesToCarry
+from asyncrl.shared.stages import RecordedStages, virtual_layout
 from asyncrl.workers.plan import Task
 from asyncrl.workers.player import Snapshot
 
@@ -45,6 +48,8 @@ class Topology(Protocol):
     """How the dead are settled."""
     memory: SharedArrays
     """The shared memory of the run."""
+    pipes: PipesToCarry
+    """Of its parking, as every process is handed them."""
     labels: list[str]
     """Exploration setting of each worker."""
     settings: list[str] | None = None
@@ -58,6 +63,12 @@ class Topology(Protocol):
     def spec(self) -> EnvSpec | None:
         """The environment's spaces; None for a function."""
         return self.task.env_spec
+
+    @property
+    def virtual_seconds(self) -> float | None:
+        """The time on the virtual clock, over all sessions of the run; None where the run is not simulated."""
+        clock = self.memory.part("virtual")
+        return float(clock["now"][0]) if clock else None
 
     @property
     def steps(self) -> int:
@@ -125,11 +136,15 @@ def check_memory(layout: Any, beside: int) -> None:
         raise UserError(f"too little memory: {needed}, {free:,} are free on this machine; use a smaller network or fewer workers")
 
 
-def allocate(layout: Any) -> tuple[SharedArrays, Parking]:
-    """The shared memory, and the places where its processes sleep."""
-    memory = SharedArrays.allocate(layout)
+def allocate(layout: Any, run: RunOptions) -> tuple[SharedArrays, Parking]:
+    """The shared memory, and the places where its processes sleep. Of a run that is simulated or recorded, with what that needs."""
+    places = layout["board/base"][0][0]
+    width = layout["ledger/entries"][0][2]
+    simulated = {**prefixed("virtual", virtual_layout(places)), "ledger/totals": ((width,), np.float64)} if run.simulate else {}
+    recorded = prefixed("durations", RecordedStages.layout(places)) if run.record else {}
+    memory = SharedArrays.allocate({**layout, **simulated, **recorded})
     try:
-        return memory, Parking.allocate(memory["parking/sleeping"])
+        return memory, (HostedParking if simulated else Parking).allocate(memory["parking/sleeping"])
     except BaseException:
         memory.close()
         raise

@@ -16,18 +16,20 @@ from asyncrl.heads.policy import Policy
 from asyncrl.scheduler.board import COMMAND, HEARTBEAT, Board
 from asyncrl.scheduler.pace import Books
 from asyncrl.scheduler.staleness import OldCopies
+from asyncrl.shared.parking import Parking
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.actor_state import restore_actor, save_actor
-from asyncrl.workers.plan import WorkerPlan, delay_of, episode_ring, stream
+from asyncrl.workers.plan import WorkerPlan, delay_of, episode_ring, stages_of, stream
 
 
 class ActingWorker:
     """Worker i of a run: an actor in environments of its own, seeded by (seed, i, generation)."""
 
-    def __init__(self, plan: WorkerPlan, policy: Policy, vector: NDArray[np.float32], board: Board, **how: bool):
+    def __init__(self, plan: WorkerPlan, policy: Policy, vector: NDArray[np.float32], board: Board, parking: Parking, **how: bool):
         """Makes the environments and resets them. `vector` [N]: the parameters that act. `how`: commits, keeps_outputs, see `Actor`."""
         task, options = plan.task, plan.task.options
         self._plan, self._policy, self._board = plan, policy, board
+        self._stages = stages_of(plan.memory, parking, plan.worker)
         self._ring = episode_ring(plan.memory, plan.worker)
         streams = stream(task.seed, plan.worker, plan.generation).spawn(1 + task.envs_per_worker)
         source = unship(task.env)
@@ -76,11 +78,11 @@ class ActingWorker:
         A delay that is injected counts as the environment's, in whose place it stands.
         """
         self._steps_known = int(total_steps)
-        stepping, began = self._actor.stepping, time.perf_counter()
+        stepping, began = self._actor.stepping, self._stages.now()
         before = stepping.seconds
         trajectory = self._actor.collect(version, total_steps)
         # A compiled simulator times some steps for all, which is too much where one of these was interrupted.
-        self._environment_seconds = min(stepping.seconds - before, time.perf_counter() - began)
+        self._environment_seconds = min(stepping.seconds - before, self._stages.now() - began)
         if self._delay is not None:
             self._environment_seconds += self._delay()
         return trajectory

@@ -14,6 +14,7 @@ from asyncrl.processes.identity import Worker, introduce
 from asyncrl.processes.last_words import say_by
 from asyncrl.processes.starting import settle_in
 from asyncrl.workers.leaving import live, to_stderr
+from asyncrl.workers.line import Line
 from asyncrl.workers.messages import Failed, Go, Note, Ready
 
 
@@ -30,11 +31,15 @@ class Working(Protocol):
         """Take over the slot and work until the gate says stop."""
 
 
-def run_body(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...], me: Worker) -> None:
+def run_body(build: Callable[[], Working], core: int | None, connection: Connection | Line, key: tuple[int, ...], me: Worker) -> None:
     """Process body: `build()` makes the worker; `key` seeds the process's own generators (see `asyncrl.envs.generators`).
 
-    `me`: what `asyncrl.worker` says here.
+    `me`: what `asyncrl.worker` says here. At the end of a `Line` the worker is a virtual one, whose process is its host's.
     """
+    introduce(me)
+    if isinstance(connection, Line):
+        _work(lambda: seed_process(*key), build, connection)
+        return
 
     def tell(text: str) -> None:
         try:
@@ -42,16 +47,18 @@ def run_body(build: Callable[[], Working], core: int | None, connection: Connect
         except OSError:
             to_stderr(text)
 
-    introduce(me)
-    live(lambda: _work(build, core, connection, key), tell)
+    def begin() -> None:
+        settle_in(core)
+        seed_process(*key)
+
+    live(lambda: _work(begin, build, connection), tell)
 
 
-def _work(build: Callable[[], Working], core: int | None, connection: Connection, key: tuple[int, ...]) -> int:
+def _work(begin: Callable[[], None], build: Callable[[], Working], connection: Connection | Line) -> int:
     """The exit code."""
     worker = None
     try:
-        settle_in(core)
-        seed_process(*key)
+        begin()
         worker = build()
         say_by(lambda text: connection.send(Failed(text, text, worker.steps_done, text, of_the_user=True)))
         connection.send(Ready(worker.notes))
@@ -72,7 +79,7 @@ def _work(build: Callable[[], Working], core: int | None, connection: Connection
     return 0
 
 
-def _await_go(connection: Connection) -> Go | None:
+def _await_go(connection: Connection | Line) -> Go | None:
     """None where the launcher has hung up: there is nobody to tell."""
     try:
         go: Go = connection.recv()

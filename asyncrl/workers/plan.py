@@ -6,7 +6,7 @@ What only one topology has is in its own `plan`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,15 @@ from asyncrl.processes.identity import Worker
 from asyncrl.processes.parcels import Parcel, packed
 from asyncrl.processes.starting import usable_cores
 from asyncrl.progress import COLUMNS, EPISODE_FIELDS, figure_columns
-from asyncrl.scheduler.board import SCHEDULER_COLUMNS, Board
+from asyncrl.scheduler.board import DELAY, IN_PLACE, SCHEDULER_COLUMNS, Board
 from asyncrl.scheduler.delays import Delay
 from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
+from asyncrl.shared.atomics import store_release
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parking import PATIENT_SPINS, Parking, PipesToCarry
 from asyncrl.shared.rings import Ring
+from asyncrl.shared.stages import RecordedStages, Stages
 from asyncrl.store.checkpoint import folder_of
 from asyncrl.workers.probing import probed
 
@@ -205,15 +207,42 @@ def go_on_from(books: Books, ledger: Ledger, learner: int, record: NDArray[np.fl
 
 def parking_of(memory: SharedArrays, pipes: PipesToCarry, a_core_each: bool) -> Parking:
     """Where the processes sleep; with `a_core_each` they spin longer before they do."""
-    parking = Parking(memory["parking/sleeping"], pipes.pipes)
+    parking = pipes.parking(memory["parking/sleeping"])
     if a_core_each:
         parking.spins = PATIENT_SPINS
     return parking
 
 
+def stages_of(memory: SharedArrays, parking: Parking, place: int) -> Stages:
+    """What a worker or learner tells when a stage of its round ends."""
+    record = memory.part("durations")
+    return RecordedStages(record, place, lambda: parking.waited) if record else parking.stages(place)
+
+
+class NumberedRing(Ring):
+    """Of a simulated run: in modes in which episodes have no order, they get that of the virtual clock, which is always the same.
+
+    Writers:  ``told`` [1], how many episodes of all workers have ended so: the one process that they are in, after the ring.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], told: NDArray[np.int64], board: Board):
+        super().__init__(arrays, when_full="drop_oldest")
+        self._told, self._board = told, board
+
+    def push(self, **values: Any) -> bool:
+        number = int(self._told[0])
+        ordered = self._board.order(DELAY) != IN_PLACE
+        pushed = super().push(**(values if ordered else {**values, "order": number}))
+        store_release(self._told, 0, number + 1)
+        return pushed
+
+
 def episode_ring(memory: SharedArrays, worker: int) -> Ring:
     """Finished episodes of a worker on their way to the monitor; the oldest are dropped (and counted) when it is late."""
-    return Ring(memory.part(f"episodes-{worker}"), when_full="drop_oldest")
+    arrays = memory.part(f"episodes-{worker}")
+    if clock := memory.part("virtual"):
+        return NumberedRing(arrays, clock["told"], Board(memory.part("board")))
+    return Ring(arrays, when_full="drop_oldest")
 
 
 def stream(seed: int, worker: int, generation: int) -> np.random.SeedSequence:

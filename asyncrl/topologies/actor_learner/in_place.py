@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.atomics import load_acquire
 from asyncrl.shared.optimizers import clip_scale, norm
+from asyncrl.shared.stages import Stages
 
 
 class InPlacePace(Clockwork, Pace):
@@ -27,8 +27,10 @@ class InPlacePace(Clockwork, Pace):
     ledger record, which outlives deaths and resumed runs as the statistics do.
     """
 
-    def __init__(self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None):
-        super().__init__(ground, worker, books, copies)
+    def __init__(
+        self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None, stages: Stages | None = None
+    ):
+        super().__init__(ground, worker, books, copies, stages)
         board, parameters = ground.board, ground.parameters
         self._bound = board.order(BOUND)
         self._rounds_before = board.order(ROUNDS)
@@ -69,6 +71,9 @@ class InPlacePace(Clockwork, Pace):
         """The newest ledger records [columns] of all workers."""
         return list(self.ground.ledger.read_all())
 
+    def add_up(self, name: str, own: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        self.ground.ledger.add_newest(name, self.worker, own, out)
+
     def total_steps(self) -> float:
         return self.ground.ledger.total("steps")
 
@@ -81,7 +86,7 @@ class InPlacePace(Clockwork, Pace):
         local[:] = self._target[: local.size]
 
     def finish_round(self, gradient: NDArray[np.float32]) -> None:
-        began = time.perf_counter()
+        began = self.stages.now()
         length = norm(gradient)
         if self.usable(length):
             ground = self.ground
@@ -95,7 +100,7 @@ class InPlacePace(Clockwork, Pace):
             self.books.lag(lag)
             self.books.add("updates", 1)
             self.books.applied(length, scale)
-        self.books.add("apply_seconds", time.perf_counter() - began)
+        self.books.add("apply_seconds", self.stages.applied() - began)
         if self._target is None:
             self.ground.ledger.publish(self.worker, self.books.draft)
         else:

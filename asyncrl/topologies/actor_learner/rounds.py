@@ -22,8 +22,6 @@ Why nobody writes what another still reads:
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,13 +31,16 @@ from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.shared.atomics import load_acquire, store_release
 from asyncrl.shared.optimizers import Place, clip_scale, norm, weighted_mean
+from asyncrl.shared.stages import Stages
 
 
 class RoundsPace(Clockwork, Pace):
     """Sync (delay 0) and pipelined (delay 1): see the module."""
 
-    def __init__(self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None):
-        super().__init__(ground, worker, books, copies)
+    def __init__(
+        self, ground: Ground, worker: int, books: Books, copies: OldCopies | None = None, stages: Stages | None = None
+    ):
+        super().__init__(ground, worker, books, copies, stages)
         board = ground.board
         self.delay = board.order(DELAY)
         self._first_version = board.order(UPDATES)
@@ -49,6 +50,7 @@ class RoundsPace(Clockwork, Pace):
         in_place = 0 if len(ground.parameters.own_statistics) else self._first_version - self._first_buffer
         self._first_count = in_place + self._a_round * self._first_buffer
         self._base = [load_acquire(board.base, other) for other in range(board.workers)]
+        self._bases = np.array(self._base)
         self._mean = np.zeros(ground.parameters.vectors.shape[1], np.float32)
         self._weights = np.zeros(board.workers, np.float32)
         ledger = ground.ledger
@@ -114,6 +116,9 @@ class RoundsPace(Clockwork, Pace):
         """Ledger records [columns] of all workers as they were when the version that acts now was made: the same for everybody."""
         return self._entries(max(self.handed - self.delay, 0))
 
+    def add_up(self, name: str, own: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        self.ground.ledger.add_entries(name, self._bases, max(self.handed - self.delay, 0), self.worker, own, out)
+
     def total_steps(self) -> float:
         return sum(entry[self._steps] for entry in self.records())
 
@@ -157,7 +162,7 @@ class RoundsPace(Clockwork, Pace):
 
     def _apply(self) -> None:
         """Update this worker's shard with round `applied`. To be called when all have handed it over."""
-        began = time.perf_counter()
+        began = self.stages.now()
         k, ground, board = self.applied, self.ground, self.ground.board
         parameters = ground.parameters
         for worker, entry in enumerate(self._entries(k + 1)):
@@ -173,9 +178,9 @@ class RoundsPace(Clockwork, Pace):
             for worker in np.flatnonzero(self._weights).tolist():
                 self._step(k, parameters.gradients[worker, k & 1], range(worker, worker + 1), target, part)
         self._carry_target(k, part)
+        self.books.add("apply_seconds", self.stages.applied() - began)
         store_release(ground.board.applied, self.worker * WORDS_PER_LINE, self._first_buffer + k + 1)
         ground.parking.wake_all()
-        self.books.add("apply_seconds", time.perf_counter() - began)
 
     def _step(self, k: int, gradient: NDArray[np.float32], workers: range, target: Place, part: slice) -> None:
         """Update the elements `part` of `target` by a gradient [N] of round k, which is of these workers."""

@@ -46,10 +46,10 @@ class ActorLearnerTopology(Topology):
         self.size, self.head_name = self._policy.size, self._policy.name
         layout = memory_layout(self.task, self._policy)
         check_memory(layout, beside=copies_bytes(self.task, self._policy.size))
-        self.memory, parking = allocate(layout)
+        self.memory, parking = allocate(layout, experiment.run)
         attach_tables(self._policy.head, self.memory)
-        self._pipes = parking.carried()
-        self.ground = ground_of(self.task, self._policy, self.memory, self._pipes)
+        self.pipes = parking.carried()
+        self.ground = ground_of(self.task, self._policy, self.memory, self.pipes)
         self.estate = RoundsEstate(self.ground)
 
     @property
@@ -69,7 +69,7 @@ class ActorLearnerTopology(Topology):
             generation=seat.generation,
             exploration=tuple(self._explorations[seat.worker]),
             memory=self.memory,
-            pipes=self._pipes,
+            pipes=self.pipes,
             core=seat.core,
             restore_from=seat.restore_from,
             run_folder=seat.run_folder,

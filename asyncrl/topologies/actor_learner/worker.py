@@ -56,14 +56,17 @@ class ActorLearner(ActingWorker):
             self._learner = value_gradient_of(policy, self._local, self._target, shape, task.options, algorithm)
         else:
             self._learner = gradient_of(policy, self._local, *shape, task.options, algorithm)
-        super().__init__(plan, policy, self._local, self._ground.board, commits=entry.learns_values and algorithm.commits)
+        commits = entry.learns_values and algorithm.commits
+        super().__init__(plan, policy, self._local, self._ground.board, self._ground.parking, commits=commits)
         self._entropy_weight = entropy_weight(list(plan.exploration), task.options.entropy_weight)
         ledger = self._ground.ledger
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
-        self._return_scale = SharedReturnScale(ledger, plan.worker, task.options.gamma) if scales_returns(task) else None
+        self._return_scale = SharedReturnScale(ledger, task.options.gamma) if scales_returns(task) else None
         self._copies = OldCopies.of(task.staleness, policy.size)
         self._diagnosis = Diagnosis(task.diagnose, self._learner, self._local) if task.diagnose else None
         self._warm_up()
+        if self._return_scale is not None:
+            self._return_scale.warm_up(plan.worker)
         self._learner(self._actor.trajectory, 0.0)
         self._goes_on = self._restore()
 
@@ -75,7 +78,7 @@ class ActorLearner(ActingWorker):
             self._return_scale.begin(self._books.draft, self._goes_on)
         for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
             kind = InPlacePace if ground.board.order(DELAY) == IN_PLACE else RoundsPace
-            self._epoch(kind(ground, index, self._books, self._copies))
+            self._epoch(kind(ground, index, self._books, self._copies, self._stages))
 
     def _epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
@@ -89,21 +92,22 @@ class ActorLearner(ActingWorker):
     def _round(self, pace: Pace, version: int) -> None:
         """Act, learn, hand over: one turn."""
         actor, books, board, index = self._actor, self._books, self._board, self._plan.worker
+        stages = self._stages
         assert books is not None
-        began = time.perf_counter()
+        began = stages.now()
         if self._standardiser is not None:
             self._standardiser.refresh(pace.records())
         if self._target is not None:
             pace.copy_target(self._target)
         trajectory = self._collect(version, pace.total_steps())
-        environment, acted = self._environment_seconds, time.perf_counter()
+        environment, acted = self._environment_seconds, stages.acted()
         board.stand(index, PHASE, LEARNING)
         if self._return_scale is not None:
-            self._return_scale(trajectory, books.draft, pace.records())
+            self._return_scale(trajectory, books.draft, pace.add_up)
         self._learner(trajectory, self._entropy_weight)
         if self._standardiser is not None:
             self._standardiser.observe(books.draft, actor.rounds.raw[1:])
-        learned = time.perf_counter()
+        learned = stages.computed()
         board.stand(index, PHASE, APPLYING)
         seconds = environment, acted - began - environment, learned - acted
         books.round_done(self._steps_a_round, self._learner.figures, seconds, self._ring.dropped, time.monotonic())

@@ -30,7 +30,7 @@ from asyncrl.topologies.search.waste import Waste
 from asyncrl.topologies.search.window import finish_using
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go, Note
-from asyncrl.workers.plan import go_on_from
+from asyncrl.workers.plan import go_on_from, stages_of
 
 
 class LearnerState:
@@ -96,6 +96,7 @@ class SearchLearner:
         self._state = LearnerState(task, task.size)
         self._ground = ground_of(task, self._state.search, plan.memory, plan.pipes)
         self._published = Published.empty(task, self._state.search)
+        self._stages = stages_of(plan.memory, self._ground.parking, plan.worker)
         warm_up(task, self._state.search.tickets)
         self._ground.states.load(self._ground.version, self._state.arrays)
         self._state.publish(self._published)
@@ -131,7 +132,7 @@ class SearchLearner:
 
     def _update(self, pace: LearnerPace, numbers: NDArray[np.int64]) -> None:
         """The next version: its state and the books first, then the parameters, which are what makes it count."""
-        began = time.perf_counter()
+        began = self._stages.now()
         ground, arrays = self._ground, self._state.arrays
         slots = numbers % ground.tickets.slots
         records = {name: array[slots] for name, array in ground.tickets.records.items()}
@@ -140,11 +141,12 @@ class SearchLearner:
             self._require_values(records["value"], version)
         arrays["previous"][:] = self._published.vector
         figures = self._state.use(version, numbers, records)
+        self._stages.computed()
         flat = figures.get("flat", 0.0) > 0 and not arrays["told_flat"][0]
         arrays["told_flat"][0] |= int(flat)
         self._state.publish(self._published)
         ground.states.save(version + 1, arrays)
-        self._tell(pace, records, version, figures, time.perf_counter() - began)
+        self._tell(pace, records, version, figures, self._stages.applied() - began)
         pace.publish(numbers, self._published.vector, self.steps_done)
         pace.has_ended = self._state.has_ended
         if flat:

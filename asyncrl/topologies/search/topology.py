@@ -68,9 +68,9 @@ class SearchTopology(Topology):
         self.labels = ["default"] * experiment.workers
         self.settings = [label(setting) for setting in search.settings]
         self._state = LearnerState(search, self.size)
-        self.memory, parking = allocate(memory_layout(search, self._state.search))
-        self._pipes = parking.carried()
-        self.ground = ground_of(search, self._state.search, self.memory, self._pipes)
+        self.memory, parking = allocate(memory_layout(search, self._state.search), experiment.run)
+        self.pipes = parking.carried()
+        self.ground = ground_of(search, self._state.search, self.memory, self.pipes)
         self.estate = TicketsEstate(self.ground)
 
     @property
@@ -86,7 +86,7 @@ class SearchTopology(Topology):
         return head.figures()
 
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
-        plan = SearchPlan(self._search, seat.worker, seat.generation, self.memory, self._pipes, seat.core)
+        plan = SearchPlan(self._search, seat.worker, seat.generation, self.memory, self.pipes, seat.core)
         return (run_search_learner if seat.worker == self.ground.learner else run_search_worker), plan
 
     def begin(self) -> None:

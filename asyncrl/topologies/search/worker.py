@@ -18,7 +18,7 @@ from asyncrl.topologies.search.plan import Published, SearchPlan, ground_of
 from asyncrl.topologies.search.worker_pace import Claim, WorkerPace
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import delay_of, episode_ring
+from asyncrl.workers.plan import delay_of, episode_ring, stages_of
 
 ACTING = PHASES.index("acting")
 
@@ -36,6 +36,7 @@ class SearchWorker:
         self._published = Published.empty(task, self._search)
         self._candidate = np.zeros(size, task.space.dtype)
         self._evaluator = evaluator_of(plan, self._beat)
+        self._stages = stages_of(plan.memory, self._ground.parking, plan.worker)
         self._delay = delay_of(task.common, self._ground.board, plan.worker, plan.generation)
         self._version = -1
         self._books: Books | None = None
@@ -71,7 +72,7 @@ class SearchWorker:
 
     def _evaluate(self, claim: Claim) -> None:
         """Play the ticket's candidate; write its record and the books."""
-        began = time.perf_counter()
+        began = self._stages.now()
         evaluator, published = self._evaluator, self._published
         if claim.version != self._version:
             evaluator.published(published)
@@ -81,9 +82,10 @@ class SearchWorker:
         key = self._key(claim)
         seed_generators(self._common.seed, *key)
         outcome = evaluator.evaluate(self._candidate, key)
-        played = evaluator.seconds - before + (self._delay() if self._delay is not None else 0.0)
+        played = min(evaluator.seconds - before, self._stages.now() - began) + (self._delay() if self._delay is not None else 0.0)
+        self._stages.acted()
         self._write(claim, outcome)
-        self._tell(claim, outcome, played, time.perf_counter() - began - played)
+        self._tell(claim, outcome, played, self._stages.applied() - began - played)
 
     def _key(self, claim: Claim) -> tuple[int, ...]:
         attempt = self._attempt(claim)

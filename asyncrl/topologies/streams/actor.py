@@ -35,7 +35,8 @@ class StreamActor(ActingWorker):
         self._observed = observed_size(task)
         self._needs_log_prob = bool(updater_type(task).needs_log_prob)
         self._published = PublishedPolicy.empty(policy.size, self._observed)
-        super().__init__(plan, policy, self._published.parameters, self._ground.board, keeps_outputs=self._needs_log_prob)
+        ground = self._ground
+        super().__init__(plan, policy, self._published.parameters, ground.board, ground.parking, keeps_outputs=self._needs_log_prob)
         self._wait_seconds = 0.0
         self._copies = OldCopies.of(task.staleness, self._published.vector.size)
         self._warm_up()
@@ -73,12 +74,13 @@ class StreamActor(ActingWorker):
         assert books is not None
         slot = pace.ring.reserve()
         assert slot is not None  # start_unit has seen that there is room
-        began = time.perf_counter()
+        began = self._stages.now()
         self._published.normaliser(actor.rounds.normaliser)
         actor.uniform = self._published.uniform[0] > 0
         trajectory = self._collect(version, float(self._published.steps[0]))
+        self._stages.acted()
         self._fill(slot, trajectory)
-        environment, acted = self._environment_seconds, time.perf_counter()
+        environment, acted = self._environment_seconds, self._stages.applied()
         books.add("steps", trajectory.reward.size)
         books.add("rounds", 1)
         books.add("environment_seconds", environment)

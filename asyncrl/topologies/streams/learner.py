@@ -26,7 +26,7 @@ from asyncrl.topologies.streams.streams import Unit
 from asyncrl.trajectory import Trajectory
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go
-from asyncrl.workers.plan import go_on_from
+from asyncrl.workers.plan import go_on_from, stages_of
 
 LEARNER_PART = "learner"
 GENERATORS_PART = "learner-generators"
@@ -82,6 +82,7 @@ class StreamLearner:
         self._state.updater.warm_up(Trajectory.over({name: slot[name] for name in UNIT_FIELDS}), slot["log_prob"])
         if plan.restore_from is not None and GENERATORS_PART in parts(plan.restore_from):
             load_generators(*read_part(plan.restore_from, GENERATORS_PART))
+        self._stages = stages_of(plan.memory, self._ground.parking, plan.worker)
         self._books: LearnerBooks | None = None
         self._now, self._then = (self._state.published.like() for _ in range(2))
         self._wait_seconds = 0.0
@@ -121,17 +122,17 @@ class StreamLearner:
         units = self._task.options.batch_units
         while not pace.at_gate:
             board.stand(index, PHASE, PHASES.index("waiting"))
-            began, waited = 0.0, 0.0
+            began, waited = math.nan, 0.0
             for unit in pace.units(units):
                 board.stand(index, HEARTBEAT, time.monotonic_ns())
                 board.stand(index, PHASE, PHASES.index("learning"))
-                if not began:
-                    began, waited = time.perf_counter(), pace.wait_seconds
+                if math.isnan(began):
+                    began, waited = self._stages.now(), pace.wait_seconds
                 taken.append(unit)
                 self._state.take(self._keeper.hold(unit))
             if not pace.at_gate:
                 # Waiting for the units after the first is no learning.
-                self._update(pace, taken, began + pace.wait_seconds - waited if began else time.perf_counter())
+                self._update(pace, taken, self._stages.now() if math.isnan(began) else began + pace.wait_seconds - waited)
                 taken = []
         self._keeper.keep()
 
@@ -141,6 +142,7 @@ class StreamLearner:
         The books first, then the version, which is what makes them count.
         """
         updates = self._state.updater.update(pace.version, self._state.steps, self._goes_on)
+        self._stages.computed()
         self._keeper.note(len(updates))
         if self._state.steps >= self._ground.board.order(MARK):
             pace.close()  # before the next version is there: nobody may begin a round with it
@@ -154,7 +156,7 @@ class StreamLearner:
         books.add("rounds", 1)
         if self._task.diagnose and not books["rounds"] % self._task.diagnose:
             self._sample_drift(taken)
-        books.add("learn_seconds", time.perf_counter() - began)
+        books.add("learn_seconds", self._stages.applied() - began)
         books.add("wait_seconds", pace.wait_seconds - self._wait_seconds)
         self._wait_seconds = pace.wait_seconds
         ledger.publish(self._plan.worker, books.draft)

@@ -65,10 +65,10 @@ class StreamTopology(Topology):
         check_memory(layout, beside=4 * LEARNER_VECTORS * policy.size + copies_bytes(self.task, policy.size))
         self._state: StreamState | None  # until it is kept in shared memory
         self._store, self._state = self._make_store(policy)
-        self.memory, parking = allocate(layout)
+        self.memory, parking = allocate(layout, experiment.run)
         attach_tables(policy.head, self.memory)
-        self._policy, self._pipes = policy, parking.carried()
-        self.ground = ground_of(self.task, self.memory, self._pipes)
+        self._policy, self.pipes = policy, parking.carried()
+        self.ground = ground_of(self.task, self.memory, self.pipes)
         self.estate = StreamsEstate(self.ground.streams, self.ground.board, self.ground.ledger)
 
     def _make_store(self, policy: Policy) -> tuple[SharedArrays, StreamState]:
@@ -105,7 +105,7 @@ class StreamTopology(Topology):
             generation=seat.generation,
             exploration=() if learns else tuple(self._explorations[seat.worker]),
             memory=self.memory,
-            pipes=self._pipes,
+            pipes=self.pipes,
             core=seat.core,
             restore_from=seat.restore_from,
             run_folder=seat.run_folder,
