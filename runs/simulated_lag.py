@@ -16,7 +16,7 @@ import numpy as np
 import asyncrl
 from asyncrl.progress import LAG_BINS
 
-STEPS = 200_000
+STEPS = 400_000
 
 
 def lags(workers: int, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:

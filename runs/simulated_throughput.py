@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncrl
 
-STEPS = 100_000
+STEPS = 400_000
 
 
 def rate(**settings: Any) -> float:

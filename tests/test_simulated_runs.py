@@ -10,12 +10,12 @@ from typing import Any
 import gymnasium
 import pytest
 from environments import drawing_cartpole
-from running import Run, figures, interrupt, jittery_cartpole, resume, train, wait_for
+from running import Run, figures, interrupt, jittery_cartpole, kill, resume, train, wait_for
 from safetensors.numpy import load_file
 
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError, WorkerFailed
-from asyncrl.store.checkpoint import newest
+from asyncrl.store.checkpoint import newest, read_part
 
 EXPONENTIAL = "act=exponential:1.0,compute=lognormal:0.5:1,apply=constant:0.01"
 REPLAY = {"warm_up": 100, "batch": 16, "replay_ratio": 0.1, "replay": 5000}
@@ -168,6 +168,20 @@ def test_an_interrupted_run_can_be_resumed(tmp_path):
     assert run.summary["status"] == "interrupted"
     again = resume(run.folder, steps=run.summary["steps"] + 1000)
     assert again.summary["status"] == "completed"
+
+
+def test_a_kill_of_the_one_process_ends_the_run_which_can_be_resumed(tmp_path):
+    def beside(run: Run) -> None:
+        launcher = wait_for(lambda: run.launcher)
+        wait_for(lambda: launcher.version() > 300)
+        kill(next(iter(run.pids().values())))
+
+    run = train(tmp_path, "CartPole-v1", beside, workers=5, steps=10**8, checkpoint_every=2000, name="mine", simulate=EXPONENTIAL)
+    assert isinstance(run.error, WorkerFailed)
+    assert "was killed (signal 9)" in str(run.error)
+    done = read_part(newest(tmp_path / "mine"), "run")[0]["steps"]
+    assert done >= 2000
+    assert resume(tmp_path / "mine", steps=done + 1000).summary["status"] == "completed"
 
 
 class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
