@@ -130,8 +130,11 @@ def copies_bytes(task: Task, size: int) -> int:
 
 
 def check_memory(layout: Any, beside: int) -> None:
-    """Raise UserError where there is too little memory for what is shared and, of the processes' own, `beside` bytes."""
-    if offsets_of(layout)[1] + beside > (free := free_bytes(None)):
+    """Raise UserError where there is too little memory for what is shared and, of the processes' own, `beside` bytes.
+
+    Without any of their own the shared memory says so itself, when it is allocated.
+    """
+    if beside and offsets_of(layout)[1] + beside > (free := free_bytes(None)):
         needed = f"{offsets_of(layout)[1]:,} bytes to share and about {beside:,} of the processes' own are needed"
         raise UserError(f"too little memory: {needed}, {free:,} are free on this machine; use a smaller network or fewer workers")
 
