@@ -124,7 +124,7 @@ def iterations_of(experiment: Experiment) -> Iterator[Iteration]:
     """
     task = search_task(experiment)
     state, search = LearnerState(task, task.size), task.search(task.size)
-    memory, parking = allocate(memory_layout(task, search))
+    memory, parking = allocate(memory_layout(task, search), experiment.run)
     parking.close()
     policy, seed = search_policy(task.common), task.common.seed
     attach_tables(policy.head, memory)

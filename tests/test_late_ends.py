@@ -17,6 +17,7 @@ from running import Run, resume, train, wait_for
 from test_stream_runs import TINY
 
 from asyncrl.launcher import Launcher, Watch, patience
+from asyncrl.launcher.crew import Crew
 from asyncrl.launcher.slots import Slot
 from asyncrl.processes.interrupts import TOGETHER_SECONDS
 from asyncrl.scheduler.board import HEARTBEAT, OBEYED, PHASE, PHASES, Board
@@ -150,6 +151,7 @@ def test_who_gives_signs_of_life_while_it_saves_is_not_killed(beats):
     launcher._ground = SimpleNamespace(board=board, parking=SimpleNamespace(wake_all=lambda: None))
     launcher._estate = SimpleNamespace(may_be_silent=lambda worker: False)
     launcher._crew = SimpleNamespace(slots=[slot], turn=turn, kill=kill)
+    launcher._crew.silence = lambda worker, now: Crew.silence(launcher, worker, now)
     launcher._watch = SimpleNamespace(note=lambda text: None, name_of=lambda worker: "it")
     launcher.save_workers(7, 0.1)
     assert killed == ([] if beats else [0])

@@ -25,6 +25,7 @@ from asyncrl.studies.comparison import tasks_of
 from asyncrl.studies.files import study_of
 from asyncrl.studies.results import results_of
 from asyncrl.studies.running import run_trials
+from asyncrl.studies.trials import cores_of, experiment_for
 
 SMALL = {"algo": "a3c", "env": "CartPole-v1", "steps": 3000, "workers": 1, "evaluation_episodes": 0}
 
@@ -231,6 +232,15 @@ def test_no_more_runs_at_once_than_there_are_cores_for(tmp_path):
         patched.setattr("asyncrl.studies.progress.Progress.show", count)
         run_trials(made, tmp_path, cores=2, quiet=True)
     assert max(most) <= 2
+
+
+def test_seconds_of_a_simulated_run_are_virtual_and_it_keeps_one_core_busy(tmp_path):
+    simulated = {**SMALL, "mode": "async", "workers": 4, "t_max": 20, "simulate": "constant:1.0"}
+    result = run_small(tmp_path, experiment=simulated, vary={}, seeds=1)
+    run = result.report.results[0]
+    assert run.rate == pytest.approx(80, rel=0.1)
+    assert run.curve["seconds"][-1] == pytest.approx(3000 / 80, rel=0.2)
+    assert cores_of(experiment_for(run.trial, tmp_path), 2) == 1
 
 
 def test_a_threshold_that_is_not_reached_is_censored(made):

@@ -126,14 +126,14 @@ def _threshold(runs: Sequence[RunResult]) -> float:
 
 def _row(variant: str, runs: list[RunResult], base: list[RunResult], threshold: float, seconds: float) -> Row:
     finals = np.array([run.final for run in runs])
-    final, rate = Estimate.of(finals), Estimate.of([run.summary["steps_per_second"] for run in runs])
+    final, rate = Estimate.of(finals), Estimate.of([run.rate for run in runs])
     at_once = Estimate.of([float(run.returns_at("seconds", np.array([seconds]))[0]) for run in runs])
     assert final is not None and rate is not None and at_once is not None
     reach = Reach.of([run.reached(threshold, "steps") for run in runs])
     is_base = base is runs
     others = [np.array([run.final for run in base])]
     own = Reach.of([run.reached(threshold, "steps") for run in base]) if base else None
-    base_rate = Estimate.of([run.summary["steps_per_second"] for run in base])
+    base_rate = Estimate.of([run.rate for run in base])
     return Row(
         variant=variant,
         runs=runs,

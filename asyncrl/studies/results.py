@@ -15,6 +15,8 @@ from asyncrl.studies.study import Study, Trial
 from asyncrl.studies.trials import summary_of
 
 Curve = NDArray[np.float64]
+VIRTUAL = "simulated/seconds"
+"""Of the clock of a simulated run: the seconds that count there."""
 TASK_AXES = ("env", "algo")
 """Axes whose values are told apart rather than compared, where there are others to compare."""
 
@@ -36,6 +38,12 @@ class RunResult:
     def final(self) -> float:
         """The last of its returns."""
         return float(self.curve["returns"][-1])
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second; of a simulated run on its virtual clock."""
+        rate: float | None = self.summary.get("simulated_steps_per_second") or self.summary["steps_per_second"]
+        return rate
 
     def reached(self, threshold: float, what: str) -> float:
         """The steps, seconds or updates after which the return first was at the threshold; infinite if it never was."""
@@ -83,8 +91,8 @@ def baseline_of(study: Study, results: Sequence[RunResult]) -> str | None:
 
 def _curve(folder: Path, summary: dict[str, Any], measure: str) -> dict[str, Curve]:
     entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    end = (summary["steps"], summary["seconds"], summary["updates"], summary["return_mean_last_100"])
-    rows = [(e["step"], e["seconds"], e["updates"], e["return/mean"]) for e in entries if "return/mean" in e] or [end]
+    end = (summary["steps"], summary.get("simulated_seconds") or summary["seconds"], summary["updates"], summary["return_mean_last_100"])
+    rows = [(e["step"], e.get(VIRTUAL, e["seconds"]), e["updates"], e["return/mean"]) for e in entries if "return/mean" in e] or [end]
     steps, seconds, updates, returns = np.array(rows, float).T
     made = {e["step"]: e["evaluation/return"] for e in entries if "evaluation/return" in e}
     if measure == "evaluation" and made:

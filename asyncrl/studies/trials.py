@@ -52,7 +52,12 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def cores_of(experiment: Experiment, cores: int) -> int:
-    """How many of so many cores a run keeps busy: one for each worker, and one for a learner that works beside them."""
+    """How many of so many cores a run keeps busy: one for each worker, and one for a learner that works beside them.
+
+    Virtual workers share one process.
+    """
+    if experiment.run.simulate:
+        return 1
     return min(experiment.workers + (essential_part(experiment.algo) is not None), cores)
 
 
