@@ -171,7 +171,8 @@ def bits(folder: Path) -> dict[str, bytes]:
 
 def figures(run: Run) -> dict[str, Any]:
     """What summary.json says but for what a clock or the system has measured: in a deterministic run the same to the bit."""
-    measured = ("seconds", "steps_per_second", "startup_seconds", "time_share", "peak_rss_mb", "env", "workers", "simulator")
+    timed = ("seconds", "steps_per_second", "startup_seconds", "time_share", "steps_by_worker")
+    measured = (*timed, "peak_rss_mb", "env", "workers", "simulator")
     return {name: value for name, value in run.summary.items() if name not in measured}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,6 +102,8 @@ class Stage:
 
 class StagedParking:
     """Waiting as a stopping point: in one process nobody may really sleep."""
+
+    now = staticmethod(time.perf_counter)
 
     def __init__(self, stage: Stage):
         self._stage = stage

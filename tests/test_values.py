@@ -472,7 +472,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         assert f"{algo} needs Discrete actions, this environment's are Box" in text and "a3c" in text and "q1," not in text
     assert "cannot be used for action values (allowed: auto, action-values" in refusal("CartPole-v1", algo="q1", head="categorical")
     assert "algorithms that learn action values: q1, sarsa, nq" in refusal("CartPole-v1", algo="a3c", head="action-values")
-    assert "'entropy' cannot be used with nq (allowed: epsilon)" in refusal("CartPole-v1", algo="nq", explore="entropy:0.1")
+    assert "'entropy' cannot be used with nq (allowed: epsilon, subset)" in refusal("CartPole-v1", algo="nq", explore="entropy:0.1")
     assert "recurrent 8 does not go with" in refusal("CartPole-v1", algo="sarsa", recurrent=8)
     assert "target_every = 0 cannot be used" in refusal("CartPole-v1", algo="q1", target_every=0)
     with pytest.raises(UserError, match="needs Discrete actions"):
