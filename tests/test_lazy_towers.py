@@ -132,7 +132,7 @@ def test_a_resumed_run_continues_where_the_rhythm_was(tmp_path, lazy, mode):
 @pytest.mark.parametrize("mode", ["pipelined", "bounded:1", "async"])
 def test_a_resting_tower_is_shared_in_every_mode(tmp_path, mode):
     """Far fewer towers are embedded than there are versions, however many generations are under way at once."""
-    summary = played(tmp_path, "es", 2, 4, seed=3, mode=mode, steps=2400)[1]
+    summary = played(tmp_path, "es", 2, 4, seed=3, mode=mode, steps=8000)[1]
     assert summary["updates"] > 12 and 0 < summary["latents_embedded"] <= summary["updates"] / 2
 
 
