@@ -181,6 +181,7 @@ def test_steps_per_second_holds_against_another_clock(tmp_path):
     assert rounds == int(rounds)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()

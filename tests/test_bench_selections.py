@@ -22,6 +22,7 @@ def rows():
     return bench_selections((500, 2000), (6,), scanned=(64, 200), hnsw_up_to=0)
 
 
+@pytest.mark.slow
 def test_every_selection_has_rows(rows):
     assert all(row.keys() == KEYS for row in rows)
     named = {row["selection"].split()[0].rstrip(",") for row in rows}

@@ -73,6 +73,7 @@ def told(run: Run) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", STEPWISE)
 def test_it_changes_no_bit_and_tells_the_same_again(tmp_path, algo):
     for mode in ("sync", "pipelined"):

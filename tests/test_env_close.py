@@ -91,6 +91,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", KINDS)
 def test_at_the_end_of_a_run_and_of_evaluate_and_play(tmp_path, algo):
     caller = os.getpid()

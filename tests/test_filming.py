@@ -77,6 +77,7 @@ def here() -> tuple[dict[str, int | str], str]:
     return filmed([name for name, _ in ALL])
 
 
+@pytest.mark.slow
 def test_each_is_filmed_or_one_line_says_why_not(here):
     found, loud = here
     assert loud == ""

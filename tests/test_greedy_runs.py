@@ -25,6 +25,7 @@ def run_of(folder: Any, beside: Any = None, **settings: Any) -> Run:
     return stream(folder, "td3", beside, **{**SMALL, **settings})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "behaviour"), [pytest.param("sync", "policy", marks=pytest.mark.slow), ("pipelined", "noise")])
 def test_the_same_bits_however_actors_are_timed(tmp_path, mode, behaviour):
     one, two = (run_of(tmp_path, mode=mode, behaviour=behaviour, steps=300, env=env) for env in (None, jittery("Pendulum-v1")))

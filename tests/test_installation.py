@@ -22,6 +22,7 @@ def call(folder: Path, command: list[str], **environment: str) -> subprocess.Com
     )
 
 
+@pytest.mark.slow
 def test_a_long_name_of_the_temporary_folder(tmp_path):
     long = tmp_path / ("x" * 100)
     long.mkdir()
@@ -71,6 +72,7 @@ def test_a_run_from_a_read_only_installation(tmp_path, sealed):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_module_beside_the_caller(tmp_path):
     """As with `python -m asyncrl`: where the first place of the path is the script's folder, as for any console script."""
     script = tmp_path / "bin" / "asyncrl"

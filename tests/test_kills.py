@@ -56,6 +56,7 @@ def killed_run(folder: Path, mode: str, kills: int, env: Any = jittery_cartpole,
     return run, killer
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.parametrize("mode", ["sync", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("pipelined", "bounded:1", "async"))])
 def test_a_run_survives_random_kills_with_exact_books(tmp_path, mode):

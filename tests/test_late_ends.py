@@ -53,6 +53,7 @@ def check_whole(run: Run) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "env", "options"),
     [

@@ -160,6 +160,7 @@ def test_an_interrupted_run_saves_and_ends_with_130(tmp_path, algo, send):
     assert 0 < saved <= summary["steps"] if algo == "es" else saved == summary["steps"]
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_a_run_in_order(tmp_path):
     """The kernel sends SIGHUP to the program in front, and what is printed from then on is an error."""
     main, terminal = os.openpty()
@@ -188,6 +189,7 @@ def swallow(terminal: int) -> None:
             continue
 
 
+@pytest.mark.slow
 def test_a_run_under_nohup_goes_on(tmp_path):
     """SIGHUP is ignored as it begins, and stays so, in all of its processes and in what they start."""
     process = begin(tmp_path, python="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + program(tmp_path, "'CartPole-v1'"))

@@ -86,6 +86,7 @@ class SlowFollow(FollowEnv):
         return super().step(action)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.parametrize(
     ("algo", "mode", "lazy", "selection"),

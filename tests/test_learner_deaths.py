@@ -220,6 +220,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode", "how"), CASES)
 def test_learners_that_die_leave_the_same_bits(tmp_path, monkeypatch, kind, mode, how):
     keep(monkeypatch, how)

@@ -182,6 +182,7 @@ def test_one_parameter_is_refused_by_name_of_what_works(algo):
         asyncrl.minimize(sphere, [0.0], algo, 100, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algo", "bounds"), [("cma-es", (-2.0, 0.9)), ("sep-cma", None)])
 def test_killed_processes_change_nothing_that_is_found(tmp_path, algo, bounds):
     """The library's object dies with the learner; its successor goes on from shared memory with the same bits."""

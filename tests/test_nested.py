@@ -70,6 +70,7 @@ def sweep(folder: str, how: str) -> list[tuple[str, float]]:
         return before + pool.starmap(trial, [(folder, seed) for seed in (3, 4)]) + [trial(folder, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [pytest.param("executor", marks=pytest.mark.slow), "pool after training"])
 def test_runs_within_pools(tmp_path, how):
     """A pool's processes are forked, daemons, and inherit a fork server that is not theirs where their parent has trained."""

@@ -161,6 +161,7 @@ def test_resume_in_sync_continues_with_the_same_bits(tmp_path, what):
     assert figures(second) == figures(whole)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_with_the_same_bits_even_while_the_learning_rate_falls(tmp_path):
     settings = {"mode": "sync", "workers": 2, "seed": 8, "steps": 12_000}
     whole = train(tmp_path, jittery_cartpole, **settings)

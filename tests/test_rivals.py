@@ -281,6 +281,7 @@ def test_a_uniform_action_is_uniform(name):
 # Whole runs.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", KINDS)
 def test_whole_runs_have_the_same_bits_twice_and_are_evaluated(tmp_path, head):
     settings = {**SHOP, "head": head, "steps": 300, "evaluation_episodes": 2}

@@ -87,6 +87,7 @@ def test_statistics_are_told_how_many_updates_they_have_seen():
     assert sorted(set(counted.counts)) == list(range(29, 37))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", HAVING)
 def test_a_run_makes_as_many_updates_as_async_with_the_same_bits_again(tmp_path, algo):
     for mode in ("sync", "pipelined"):

@@ -70,6 +70,7 @@ def actions_of(run: Run) -> np.ndarray[Any, Any]:
     return Record(fields).views(np.ascontiguousarray(learner_part(run)["replay/rows"]))["action"][:, 0]
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_as_it_was_and_tells_what_the_first_actor_earns(tmp_path):
     run = run_of(tmp_path, steps=150, evaluation_episodes=2)
     once, again = (asyncrl.evaluate(run.folder, episodes=2) for _ in range(2))

@@ -62,6 +62,7 @@ def lags(run: Run) -> Any:
     return ledger.column(ledger.read_all(), "lag_histogram").sum(axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", STEPWISE)
 def test_in_sync_and_pipelined_the_lag_is_exactly_that_and_the_bits_are_the_same(tmp_path, algo):
     staleness = 3

@@ -157,6 +157,7 @@ def killer(victims: list[list[int]], apart: int = 5) -> Any:
     return beside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])
 @pytest.mark.parametrize("algo", TINY)
 def test_a_run_whose_learner_is_killed_gives_the_same_bits(tmp_path, algo, mode):
@@ -183,6 +184,7 @@ class SlowWhile(gymnasium.Wrapper[Any, Any, Any, Any]):
         return super().step(action)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.parametrize(
     ("algo", "mode"),

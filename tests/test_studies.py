@@ -104,6 +104,7 @@ def test_other_settings_than_those_of_a_run_that_is_done_are_refused(made):
         run_small(made.folder, experiment={**SMALL, "steps": 4000})
 
 
+@pytest.mark.slow
 def test_what_the_folder_does_not_have_is_made_and_what_was_begun_is_made_anew(made):
     (made.folder / "runs" / "mode=sync,seed=0" / "summary.json").unlink()
     again = asyncrl.study(made.folder, seeds=2, quiet=True)
@@ -221,6 +222,7 @@ def test_a_lane_that_is_killed_loses_its_run_alone(tmp_path):
     assert "signal SIGKILL" in next(iter(outcomes.failures.values()))
 
 
+@pytest.mark.slow
 def test_no_more_runs_at_once_than_there_are_cores_for(tmp_path):
     made = study_of("small", {"experiment": SMALL, "vary": {"workers": [1, 2]}, "seeds": 2})
     most = []

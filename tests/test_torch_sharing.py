@@ -250,6 +250,7 @@ def test_a_script_with_either_sharing_strategy(tmp_path, strategy):
     assert "leaked" not in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_program_that_was_killed(tmp_path):
     shared = set(os.listdir("/dev/shm"))
     process = subprocess.Popen(script(tmp_path, steps=10**9), stdout=subprocess.PIPE, text=True)

@@ -107,6 +107,7 @@ def test_epsilon_is_any_of_the_part():
     assert len(np.unique(chosen)) > 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["q1", "sarsa", "nq"])
 def test_runs_with_parts_of_their_own(tmp_path, algo):
     settings = {**RUN, "encoding": "one-hot", "runs": str(tmp_path), "explore": "subset:2,15+epsilon:0.1"}

@@ -40,10 +40,9 @@ class RunResult:
         return float(self.curve["returns"][-1])
 
     @property
-    def rate(self) -> float | None:
+    def rate(self) -> float:
         """Steps a second; of a simulated run on its virtual clock."""
-        rate: float | None = self.summary.get("simulated_steps_per_second") or self.summary["steps_per_second"]
-        return rate
+        return float(self.summary.get("simulated_steps_per_second") or self.summary["steps_per_second"])
 
     def reached(self, threshold: float, what: str) -> float:
         """The steps, seconds or updates after which the return first was at the threshold; infinite if it never was."""
