@@ -141,8 +141,8 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert [run.trial.name for run in result.report.results] == ["bearing=good,seed=0", "bearing=good,seed=1"]
 
 
-def begin(folder: Path) -> subprocess.Popen:
-    """A study from the command line, once its first run is done and its second, which has no end, learns."""
+def started(folder: Path) -> subprocess.Popen:
+    """A study from the command line, of a short run and one without end."""
     file = folder / "long.toml"
     file.write_text(
         """
@@ -153,7 +153,12 @@ def begin(folder: Path) -> subprocess.Popen:
         """
     )
     command = [sys.executable, "-m", "asyncrl", "study", str(file), "--folder", str(folder / "made"), "--cores", "1", "--yes"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def begin(folder: Path) -> subprocess.Popen:
+    """The same, once the first is done and the second learns."""
+    process = started(folder)
     metrics, deadline = folder / "made" / "runs" / "mode=async,seed=0" / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.exists() and '"return/mean"' in metrics.read_text()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -188,6 +193,30 @@ def test_ctrl_c_ends_all_runs_and_nothing_is_left(tmp_path):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     wait_until_nothing_is_left(tmp_path)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("seconds", [0.3, 2.0])
+def test_ctrl_c_before_a_run_has_begun_is_not_lost_and_no_failure(tmp_path, seconds):
+    """The lane is loading libraries, or has just been given its run: the run without end would be waited for."""
+    process, made = started(tmp_path), tmp_path / "made"
+    while not (made / "log.txt").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads((made / "failures.json").read_text()) == {}
+    wait_until_nothing_is_left(tmp_path)
+
+
+def test_an_environment_is_tried_with_its_own_arguments(tmp_path):
+    """The estimate of days makes it once; that it needs an argument is no reason not to run."""
+    (tmp_path / "failing.py").write_text("from test_studies import Failing as make\n")
+    given = {**SMALL, "env": f"{tmp_path / 'failing.py'}:make", "env_kwargs": {"fails": False}, "steps": 10**12}
+    with pytest.raises(UserError, match="whose environments alone take"):
+        run_small(tmp_path / "made", experiment=given, vary={}, seeds=1)
 
 
 @pytest.mark.stress

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from asyncrl.envs import closed_environments, kept_generators
 from asyncrl.envs.make import make_env
 from asyncrl.errors import AsyncrlError, UserError
+from asyncrl.experiment.experiment import Experiment
 from asyncrl.shared.arrays import free_bytes
 from asyncrl.studies.study import Trial
 from asyncrl.studies.trials import cores_of, experiment_for
@@ -39,17 +39,17 @@ class Forecast:
 
     def __init__(self, trials: Sequence[Trial], runs: Path, cores: int):
         self._runs, self._cores = runs, cores
-        self._trials = trials
+        self._experiments = {trial.name: experiment_for(trial, runs) for trial in trials}
         self._taken: dict[Any, list[float]] = {}
         self._bytes: list[int] = []
-        self._left = len(trials)
+        self._rates: dict[str, float] = {}
 
     def check(self, yes: bool) -> None:
         """Raise UserError where the study takes a day at least and nobody has said that it may."""
-        least = sum(self._least(trial) for trial in self._trials) / self._cores
+        least = sum(map(self._least, self._experiments.values())) / self._cores
         if least > DAY and not yes:
             raise UserError(
-                f"the study has {len(self._trials):,} runs, whose environments alone take {duration(least)} on {self._cores} cores "
+                f"the study has {len(self._experiments):,} runs, whose environments alone take {duration(least)} on {self._cores} cores "
                 "(allowed: --yes to run it all the same, or fewer steps, seeds or values)"
             )
 
@@ -57,15 +57,14 @@ class Forecast:
         """Remember what a run that has ended took, and what it left on the disk."""
         self._taken.setdefault(self._kind(trial), []).append(seconds)
         self._bytes.append(sum(file.stat().st_size for file in (self._runs / trial.name).rglob("*") if file.is_file()))
-        self._left -= 1
 
-    def check_disk(self) -> None:
-        """Raise AsyncrlError where the runs that are left would not fit on the disk, by those that are done."""
+    def check_disk(self, left: int) -> None:
+        """Raise AsyncrlError where the `left` runs that wait would not fit on the disk, by those that are done."""
         if self._bytes:
-            needed, free = int(np.mean(self._bytes)) * self._left, free_bytes(str(self._runs))
+            needed, free = int(np.mean(self._bytes)) * left, free_bytes(str(self._runs))
             if needed > free:
                 raise AsyncrlError(
-                    f"the {self._left} runs that are left need about {needed:,} bytes on the disk of {str(self._runs)!r}, {free:,} are free"
+                    f"the {left} runs that are left need about {needed:,} bytes on the disk of {str(self._runs)!r}, {free:,} are free"
                 )
 
     def left(self, waiting: Sequence[tuple[Trial, int]]) -> float | None:
@@ -79,21 +78,29 @@ class Forecast:
         return work / self._cores
 
     def _kind(self, trial: Trial) -> Any:
-        experiment = experiment_for(trial, self._runs)
+        experiment = self._experiments[trial.name]
         return experiment.algo, experiment.env_name, experiment.steps, experiment.seconds, experiment.workers
 
-    def _least(self, trial: Trial) -> float:
+    def _least(self, experiment: Experiment) -> float:
         """Core seconds that a run takes at least."""
-        experiment = experiment_for(trial, self._runs)
-        stepping = experiment.steps / _steps_per_second(experiment.env) if isinstance(experiment.env, str) else 0.0
+        rate = self._rate_of(experiment.environment)
+        stepping = experiment.steps / rate if rate else 0.0
         return stepping if experiment.seconds is None else min(experiment.seconds * cores_of(experiment, self._cores), stepping)
 
+    def _rate_of(self, source: Any) -> float:
+        """Steps a second of an environment with random actions, by itself; 0 where that is not known."""
+        key = repr(source)
+        if key not in self._rates:
+            try:
+                self._rates[key] = _steps_per_second(source)
+            except Exception:  # noqa: BLE001  # the runs will tell what is wrong with it, each with its worker and step
+                self._rates[key] = 0.0
+        return self._rates[key]
 
-@cache
-def _steps_per_second(env: str) -> float:
-    """How fast an environment is with random actions, by itself."""
+
+def _steps_per_second(source: Any) -> float:
     with kept_generators(), closed_environments():
-        environment = make_env(env)
+        environment = make_env(source)
         environment.reset(seed=0)
         environment.action_space.seed(0)
         steps, began = 0, time.perf_counter()

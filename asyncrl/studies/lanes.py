@@ -25,6 +25,7 @@ import cloudpickle
 
 from asyncrl.api import run
 from asyncrl.errors import AsyncrlError
+from asyncrl.processes.interrupts import Interrupts
 from asyncrl.processes.surroundings import Surroundings
 
 PATIENCE = 10.0
@@ -134,11 +135,12 @@ def _interrupt_at_end_of(source: Connection, requests: Connection) -> None:
 
 def main(descriptor: int) -> None:
     """The life of a lane."""
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # between two runs there is nothing to interrupt; a run handles it itself
-    study = Connection(descriptor)
-    ours, theirs = Pipe(duplex=False)
-    threading.Thread(target=_interrupt_at_end_of, args=(study, theirs), daemon=True).start()
-    _serve(ours, study)
+    with Interrupts() as interrupts:  # a run begins with the signal that has come before it
+        study = Connection(descriptor)
+        ours, theirs = Pipe(duplex=False)
+        threading.Thread(target=_interrupt_at_end_of, args=(study, theirs), daemon=True).start()
+        _serve(ours, study)
+        interrupts.answered = True
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ class _Schedule:
             fitting = next((entry for entry in self._waiting if entry[1] <= self._free), None)
             if fitting is None:
                 return
-            self._forecast.check_disk()
+            self._forecast.check_disk(len(self._waiting))
             self._waiting.remove(fitting)
             trial, cores = fitting
             shutil.rmtree(self._runs / trial.name, ignore_errors=True)  # what an attempt that did not come to its end has left
@@ -157,7 +157,7 @@ class _Schedule:
         if outcome.status == "completed":
             self._outcomes.done += 1
             self._forecast.took(work.trial, time.monotonic() - work.began)
-        elif outcome.status == "failed":
+        elif outcome.status == "failed" and not work.told:  # a lane that is interrupted while it starts just ends
             self._failed(work.trial, outcome)
 
     def _failed(self, trial: Trial, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +74,8 @@ class Study:
             for repeat, seed in itertools.product(range(self.repeats), self.seeds)
             for labels in itertools.product(*self.vary.values())
         ]
-        names = [trial.name for trial in made]
-        for name in names:
-            if names.count(name) > 1:
+        for name, count in Counter(trial.name for trial in made).items():
+            if count > 1:
                 raise UserError(f"two values of the study have one name, {name!r}: give them names of their own, as in [vary.mode]")
         return made
 

@@ -31,7 +31,8 @@ def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-d
 
 
 @simulating
-def _begin(words, numbers, draws, observation):  # type: ignore[no-untyped-def]
+def begin_at_rest(words, numbers, draws, observation):  # type: ignore[no-untyped-def]
+    """`Simulator.begin` of both cars, whose words[MOVED] and numbers[POSITION], numbers[SPEED] lie at the same places."""
     numbers[POSITION], numbers[SPEED] = uniform(draws, -0.6, -0.4), 0.0
     observation[0], observation[1] = numbers[POSITION], numbers[SPEED]
     words[MOVED] = 0
@@ -42,7 +43,7 @@ class MountainCar(Simulator):
     """Its limits, force and gravity are read from the environment."""
 
     simulate: ClassVar[Any] = _simulate
-    begin: ClassVar[Any] = _begin
+    begin: ClassVar[Any] = begin_at_rest
 
     def __init__(self, environment: Any):
         super().__init__(environment, WORDS, NUMBERS)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from asyncrl.envs.compiled.draws import uniform
+from asyncrl.envs.compiled.mountain_car import begin_at_rest
 from asyncrl.envs.compiled.simulator import Simulator, simulating
 
 POSITION, SPEED, LEFT, RIGHT, MOST_SPEED, GOAL, GOAL_SPEED, LEAST, MOST, POWER, NUMBERS = range(11)
@@ -65,19 +65,11 @@ def _simulate(words, numbers, action, observation):  # type: ignore[no-untyped-d
     return (100.0 if arrived else 0.0) - np.float64(force) * np.float64(force) * 0.1, arrived
 
 
-@simulating
-def _begin(words, numbers, draws, observation):  # type: ignore[no-untyped-def]
-    numbers[POSITION], numbers[SPEED] = uniform(draws, -0.6, -0.4), 0.0
-    observation[0], observation[1] = numbers[POSITION], numbers[SPEED]
-    words[MOVED] = 0
-    return True
-
-
 class MountainCarContinuous(Simulator):
     """Its limits and power are read from the environment."""
 
     simulate: ClassVar[Any] = _simulate
-    begin: ClassVar[Any] = _begin
+    begin: ClassVar[Any] = begin_at_rest
 
     def __init__(self, environment: Any):
         super().__init__(environment, WORDS, NUMBERS)
