@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import Run, kill_in_turn, train
+from running import Run, kill_in_turn, train, wait_for
 from safetensors.numpy import load_file
 
 import asyncrl
@@ -190,7 +190,11 @@ def test_a_run_whose_updates_were_not_whole_is_repeated_by_its_times_and_drifts(
 
 @pytest.mark.slow
 def test_whoever_was_replaced_is_named_and_the_lost_rounds_are_told(tmp_path):
-    run = recorded(tmp_path, beside=lambda run: kill_in_turn(run, (1,)), steps=60_000)
+    def kill_one_that_has_learned(run: Run) -> None:
+        wait_for(lambda: run.launcher and run.column("rounds")[1] > 5)
+        kill_in_turn(run, (1,))
+
+    run = recorded(tmp_path, beside=kill_one_that_has_learned, steps=100_000)
     assert any("lacks rounds of worker 1" in note for note in run.notes)
     with pytest.raises(UserError, match="worker 1 was replaced"):
         asyncrl.replay(run.folder)
