@@ -21,7 +21,7 @@ from asyncrl.processes.interrupts import held
 from asyncrl.processes.starting import start, stop_all
 from asyncrl.session.folder import read_experiment
 from asyncrl.store.array_files import pieces
-from asyncrl.store.checkpoint import check, newest, read_part, sealed
+from asyncrl.store.checkpoint import check, read_part, sealed
 from asyncrl.store.durable_files import write_file
 from asyncrl.topologies import run_context, topology_of
 from asyncrl.topologies.actor_learner.replaying import ReplayShare, run_replay
@@ -88,8 +88,8 @@ def replay(
         version = _repeat(ReplayShare(folder, recorded, plans, story.last if until is None else until))
         _, arrays = topology.gather()
         size, notes = topology.size, (*story.notes, *_lacks(folder, story))
-        found = _compared(folder, story, version, arrays)
         steps = topology.steps
+        found = _compared(_checkpoint_at(folder, *(("version", version) if story.whole else ("steps", steps))), arrays)
         if save is not None:
             _save(Path(save), arrays, size, version, steps)
         return Replayed(version, story.last, steps, story.whole, *found, arrays["parameters"][:size].copy(), notes)
@@ -144,10 +144,9 @@ def _repeat(share: ReplayShare) -> int:
 
 
 def _compared(
-    folder: Path, story: Story, version: int, arrays: Mapping[str, NDArray[Any]]
+    checkpoint: Path | None, arrays: Mapping[str, NDArray[Any]]
 ) -> tuple[Path | None, bool | None, float | None, float | None]:
-    """(checkpoint of this version, whether `arrays` are its bits, relative norm of the difference, largest difference)."""
-    checkpoint = _checkpoint_at(folder, version) if story.whole else newest(folder) if version == story.last else None
+    """(the checkpoint, whether `arrays` are its bits, relative norm of the difference, largest difference)."""
     if checkpoint is None:
         return None, None, None, None
     theirs = read_part(checkpoint, "run")[1]
@@ -156,10 +155,10 @@ def _compared(
     return checkpoint, exact, float(np.linalg.norm(difference) / np.linalg.norm(own)), float(np.abs(difference).max())
 
 
-def _checkpoint_at(folder: Path, version: int) -> Path | None:
-    """The checkpoint of this version of whole updates, checked."""
+def _checkpoint_at(folder: Path, name: str, number: int) -> Path | None:
+    """The checkpoint whose state has this number of that name, checked: `version` of whole updates, `steps` of others."""
     for checkpoint in sealed(folder):
-        if read_part(checkpoint, "run")[0].get("version") == version:
+        if read_part(checkpoint, "run")[0].get(name) == number:
             check(checkpoint)
             return checkpoint
     return None

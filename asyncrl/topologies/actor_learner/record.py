@@ -119,7 +119,7 @@ def missing_rounds(folder: Path, rounds: Sequence[int]) -> list[int]:
     there = [0] * len(rounds)
     for path in (folder / FOLDER).glob("*.rounds"):
         head = np.fromfile(path, np.int64, len(HEAD))
-        if len(head) == len(HEAD):
+        if len(head) == len(HEAD) and head[0] == MARK and head[2] > 0 and 0 <= head[4] < len(there):
             there[int(head[4])] += (path.stat().st_size // 8 - len(HEAD)) // int(head[2])
     return [worker for worker, (found, made) in enumerate(zip(there, rounds)) if found < made]
 
