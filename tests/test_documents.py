@@ -138,6 +138,15 @@ def test_what_is_shown_but_not_run_is_there():
             assert (ROOT / words[1]).is_file(), words
 
 
+def test_every_file_of_runs_that_is_named_is_there():
+    """In a fresh clone these are the files that git keeps: runs/ is where runs go, and what is not named in .gitignore is lost."""
+    sources = [*PAGES, *(path for kind in ("*.py", "*.toml") for path in (ROOT / "runs").rglob(kind))]
+    named = {name for source in sources for name in re.findall(r"runs/(?:studies|peers)/[\w-]+\.\w+", source.read_text())}
+    named |= {name for page in PAGES for name in re.findall(r"runs/reference/[a-z0-9-]+\.\w+", page.read_text())}
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
 def text_of(node: ast.AST) -> str:
     """A text of the program's, with a mark where something is filled in; "" for anything else."""
     if isinstance(node, ast.JoinedStr):
