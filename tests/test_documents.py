@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.util
 import os
 import re
 import subprocess
@@ -209,6 +210,17 @@ def run_page(page: Path, folder: Path, left_out: tuple[str, ...] = ()) -> None:
             run_block(dataclasses.replace(block, text="\n".join(lines)), folder)
 
 
+def lacking(page: Path) -> list[str]:
+    """Libraries of extras that the page's programs import, and that are not installed."""
+    shown = [block for block in blocks(page) if block.language == "python"]
+    own = {Path(block.title).stem for block in shown if block.title}
+    nodes = [node for block in shown for node in ast.walk(ast.parse(block.text))]
+    named = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    named |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    needed = {name.partition(".")[0] for name in named} - own
+    return sorted(name for name in needed if importlib.util.find_spec(name) is None)
+
+
 @pytest.mark.slow  # a newcomer's first steps are tests of their own files too
 def test_what_the_readme_shows_runs(tmp_path):
     run_page(README, tmp_path, left_out=("play", "resume"))
@@ -218,6 +230,8 @@ def test_what_the_readme_shows_runs(tmp_path):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page, tmp_path):
+    if lacking(page):
+        pytest.skip(f"needs {', '.join(lacking(page))}: extras")
     run_page(page, tmp_path)
 
 
