@@ -67,6 +67,9 @@ def test_the_table_of_runs(made):
     assert len(rows) == 8
     assert {(row["mode"], row["seed"], row["repeat"]) for row in rows} == {(m, s, r) for m in ("sync", "async") for s in "01" for r in "01"}
     assert all(float(row["steps"]) >= 3000 and float(row["lag_max"]) == 0 for row in rows)
+    reached = [row for row in rows if row["steps_to_threshold"]]
+    assert reached  # the threshold lies nine tenths on the way to the baseline's last returns
+    assert all(0 < float(row["steps_to_threshold"]) <= float(row["steps"]) and float(row["updates_to_threshold"]) > 0 for row in reached)
 
 
 def test_what_age_does_has_a_table_of_its_own(made):

@@ -39,7 +39,7 @@ def write_report(study: Study, folder: Path, failures: dict[str, str]) -> Report
     if not results:
         raise UserError(f"no run of the study in {str(folder)!r} is done: there is nothing to report")
     tasks = tasks_of(study, results)
-    write_csv(folder / "results.csv", results)
+    write_csv(folder / "results.csv", results, tasks)
     write_curves(folder / "curves", tasks)
     return Report(tasks, results, _write_html(study, folder, tasks, results, failures))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,14 +102,16 @@ def age_columns(task: Task) -> list[str]:
 
 OF_A_RUN = ("status", "mode", "workers", "steps", "seconds", "steps_per_second", "updates", "episodes", "return_mean_last_100")
 MORE_OF_A_RUN = ("return_best_mean_100", "evaluation_return", "startup_seconds", "restarts", "peak_rss_mb")
+REACHED = ("threshold", "steps_to_threshold", "seconds_to_threshold", "updates_to_threshold")
 
 
-def write_csv(path: Path, results: Sequence[RunResult]) -> None:
-    """results.csv: a line for each run that is done."""
+def write_csv(path: Path, results: Sequence[RunResult], tasks: Sequence[Task]) -> None:
+    """results.csv: a line for each run that is done. What a run never reached is left empty."""
+    thresholds = {task.name: task.threshold for task in tasks}
     axes = list(dict.fromkeys(axis for result in results for axis in result.trial.labels))
     own = [axis for axis in axes if axis not in OF_A_RUN]
     ages = [name for name in AGES if any(name in result.age for result in results)]
-    names = [*own, "task", "variant", "seed", "repeat", *OF_A_RUN, *MORE_OF_A_RUN, "lag_mean", "lag_p95", "lag_max", *ages]
+    names = [*own, "task", "variant", "seed", "repeat", *OF_A_RUN, *MORE_OF_A_RUN, "lag_mean", "lag_p95", "lag_max", *REACHED, *ages]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
@@ -118,4 +121,6 @@ def write_csv(path: Path, results: Sequence[RunResult]) -> None:
             lag = {f"lag_{name}": summary["lag"][name] for name in ("mean", "p95", "max")}
             labels = {axis: trial.labels.get(axis) for axis in own}
             where = {"task": result.task, "variant": result.variant, "seed": trial.seed, "repeat": trial.repeat}
+            reached = {name: result.reached(thresholds[result.task], name.partition("_")[0]) for name in REACHED[1:]}
+            told |= {"threshold": thresholds[result.task], **{name: value for name, value in reached.items() if value < math.inf}}
             writer.writerow({**labels, **where, **told, **lag, **{name: result.age.get(name) for name in ages}})
