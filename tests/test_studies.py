@@ -27,7 +27,7 @@ from asyncrl.studies.results import age_of, results_of
 from asyncrl.studies.running import run_trials
 from asyncrl.studies.trials import cores_of, experiment_for
 
-SMALL = {"algo": "a3c", "env": "CartPole-v1", "steps": 3000, "workers": 1, "evaluation_episodes": 0, "diagnose": 5}
+SMALL = {"algo": "a3c", "env": "CartPole-v1", "steps": 3000, "workers": 1, "evaluation_episodes": 0}
 
 
 def run_small(folder: Path, **tables):
@@ -39,7 +39,7 @@ def run_small(folder: Path, **tables):
 def made(tmp_path_factory):
     """A study of two modes and two seeds, each twice."""
     folder = tmp_path_factory.mktemp("study") / "small"
-    return run_small(folder, repeats=2)
+    return run_small(folder, repeats=2, experiment={**SMALL, "diagnose": 5})
 
 
 def test_every_run_is_there_and_is_what_train_makes(made, tmp_path):
