@@ -135,6 +135,29 @@ def held_env(held: Path) -> Callable[[], Any]:
     return make
 
 
+def elsewhere(on_a_node: str) -> Callable[[], Any]:
+    """An environment that does something else on a node of Ray: raises, or pays differently."""
+
+    def make() -> Any:
+        there = "RAY_RAYLET_PID" in os.environ
+        if there and on_a_node == "raises":
+            raise OSError("no licence on this machine")
+
+        class Paying(gymnasium.Env):  # type: ignore[type-arg]
+            observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+            action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+            def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+                return np.zeros(1, np.float32), {}
+
+            def step(self, action: Any) -> Any:
+                return np.zeros(1, np.float32), float(action[0]) + 1e-12 * there, True, False, {}
+
+        return Paying()
+
+    return make
+
+
 def freeze(process: psutil.Process, seconds: float) -> None:
     """SIGSTOP of a process and all below it, and SIGCONT after so many seconds."""
     family = [process, *process.children(recursive=True)]

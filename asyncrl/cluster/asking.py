@@ -32,6 +32,8 @@ class Found:
     """HOST:PORT of its head."""
     nodes: tuple[Node, ...] = ()
     """Those that could have a site, without this machine's."""
+    cores: tuple[int, ...] = ()
+    """Of every node, with this machine's."""
     problem: str = ""
     """Why nothing can be done with it."""
 
@@ -79,7 +81,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
     except OSError as error:
         said = error.strerror or str(error)
-        tried = f"{said}, tried for {KNOCK_SECONDS:g} s"
+        tried = f"{said}; waited for at most {KNOCK_SECONDS:g} s"
         raise UserError(f"address = {address!r} cannot be used: nobody answers there ({tried}; {HOW})") from error
 
 
@@ -104,7 +106,8 @@ def run_asking(address: str, cores: int, connection: Connection) -> None:
         ray = _own(cores) if not address else connect(address)
         leave_signals_to_main()  # Ray takes SIGTERM for itself
         gcs = ray.get_runtime_context().gcs_address
-        connection.send(Found(gcs if not address or address == "auto" else address, tuple(nodes_of(ray))))
+        there = tuple(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        connection.send(Found(gcs if not address or address == "auto" else address, tuple(nodes_of(ray)), there))
     except Exception as error:  # noqa: BLE001 - whatever Ray raises is told
         connection.send(Found(address, problem=f"{_hint(error)}{one_line(error)}"))
         return
@@ -117,6 +120,7 @@ def run_asking(address: str, cores: int, connection: Connection) -> None:
 def _own(cores: int) -> Any:
     """Ray on this machine alone, with its token authentication as it is by default."""
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # as by default, which Ray would say in a line of its own
     os.environ.pop("RAY_ADDRESS", None)
     import ray
 

@@ -92,7 +92,7 @@ class SitePlace:
         assert books is not None
         if books["started"] == 0.0:
             books.put("started", time.monotonic())
-        mode, self._withdrawn = str(ground.board.mode()), False
+        mode, self._withdrawn, self._since = str(ground.board.mode()), False, time.monotonic()
         while True:
             self._take_in(pace)
             over = ground.is_over()
