@@ -28,6 +28,7 @@ from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads import HEADS as REGISTRY
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.tables import attach_tables
+from asyncrl.studies.statistics import interval_of_mean
 from asyncrl.topologies.search.evaluating import PolicyEvaluator
 from asyncrl.topologies.search.learner import LearnerState
 from asyncrl.topologies.search.plan import Published, memory_layout, record_fields, search_policy
@@ -168,8 +169,7 @@ def curve_of(row: dict[str, Any]) -> list[float]:
 
 def mean_and_interval(figures: list[float]) -> dict[str, Any]:
     """Mean of figures [n], its 95 % bootstrap interval, and their standard deviation."""
-    resampled = np.random.default_rng(0).choice(figures, (10_000, len(figures))).mean(axis=1)
-    interval = [round(float(end), 1) for end in np.percentile(resampled, [2.5, 97.5])]
+    interval = [round(end, 1) for end in interval_of_mean(np.array(figures))]
     return {"mean": round(float(np.mean(figures)), 1), "interval_95": interval, "std": round(float(np.std(figures)), 1)}
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 import asyncrl
 from asyncrl.landscapes.gaps import gaps
+from asyncrl.studies.statistics import interval_of_mean
 
 REFERENCE = Path(__file__).parent / "reference"
 SMALL = {"hidden": (64, 64), "batch": 64, "warm_up": 1_000, "replay": 200_000}
@@ -153,8 +154,7 @@ def area(row: dict[str, Any]) -> float:
 
 def interval(values: list[float]) -> str:
     """Mean, and in parentheses 95 % of the bootstrapped means."""
-    draws = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
-    low, high = np.percentile(draws, (2.5, 97.5))
+    low, high = interval_of_mean(np.array(values))
     return f"{np.mean(values):.1f} ({low:.1f} to {high:.1f})"
 
 

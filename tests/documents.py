@@ -86,7 +86,7 @@ def shortened(words: list[str]) -> list[str]:
     """A command with small budgets, whatever it names; `resume` goes on by as many steps as a run has."""
     words = list(words)
     steps = 2 * SHORT["--steps"] if words[0] == "resume" else OF_REPLAYS.get("".join(words[1:2]), SHORT["--steps"])
-    most = {**SHORT, "--steps": steps}
+    most = {**SHORT, "--steps": steps, "--workers": 4 if any("@" in word for word in words) else SHORT["--workers"]}  # workers by number
     for place, word in enumerate(words[:-1]):
         if word in most:
             words[place + 1] = str(min(int(float(words[place + 1].replace("_", ""))), most[word]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
+import psutil
 import pytest
 from environments import drawing_cartpole
 from running import Run, figures, interrupt, jittery_cartpole, kill, resume, train, wait_for
@@ -209,6 +212,26 @@ def test_an_exception_in_an_environment_is_told(tmp_path):
     assert "a wheel has come off" in text
     assert "worker " in text
     assert "raise ValueError" in text
+
+
+class Heavy(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps 20 megabytes of its own."""
+
+    def __init__(self, env: Any):
+        super().__init__(env)
+        self.kept = np.ones(20_000_000, np.uint8)
+
+
+def heavy_cartpole() -> Any:
+    return Heavy(gymnasium.make("CartPole-v1"))
+
+
+def test_more_workers_than_memory_has_room_for_end_at_once_in_one_line(tmp_path):
+    """Ten of them are made. All that are asked for would take the memory of this machine twice."""
+    workers = 2 * psutil.virtual_memory().total // 20_000_000
+    run = train(tmp_path, heavy_cartpole, workers=workers, simulate="exponential:1.0")
+    assert isinstance(run.error, UserError)
+    assert re.search(rf"too little memory: a virtual worker takes about [\d,]+ bytes, {workers - 10} more need", str(run.error))
 
 
 @pytest.mark.parametrize("algo", ["a3c", "td3", "es"])

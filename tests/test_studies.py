@@ -23,11 +23,11 @@ import asyncrl
 from asyncrl.errors import UserError
 from asyncrl.studies.comparison import tasks_of
 from asyncrl.studies.files import study_of
-from asyncrl.studies.results import results_of
+from asyncrl.studies.results import age_of, results_of
 from asyncrl.studies.running import run_trials
 from asyncrl.studies.trials import cores_of, experiment_for
 
-SMALL = {"algo": "a3c", "env": "CartPole-v1", "steps": 3000, "workers": 1, "evaluation_episodes": 0}
+SMALL = {"algo": "a3c", "env": "CartPole-v1", "steps": 3000, "workers": 1, "evaluation_episodes": 0, "diagnose": 5}
 
 
 def run_small(folder: Path, **tables):
@@ -67,6 +67,25 @@ def test_the_table_of_runs(made):
     assert len(rows) == 8
     assert {(row["mode"], row["seed"], row["repeat"]) for row in rows} == {(m, s, r) for m in ("sync", "async") for s in "01" for r in "01"}
     assert all(float(row["steps"]) >= 3000 and float(row["lag_max"]) == 0 for row in rows)
+
+
+def test_what_age_does_has_a_table_of_its_own(made):
+    """One worker is never late."""
+    rows = made.report.tasks[0].rows
+    assert [row.age["gradient_cosine"] for row in rows] == pytest.approx([1.0, 1.0])
+    assert [row.age["parameter_drift"] for row in rows] == [0.0, 0.0]
+    with (made.folder / "results.csv").open() as file:
+        assert {row["parameter_drift"] for row in csv.DictReader(file)} == {"0.0"}
+    if made.report.html is not None:
+        assert "cosine of late and fresh gradient" in made.report.html.read_text()
+
+
+def test_of_a_stream_lag_is_split_and_divergences_are_means_over_the_run():
+    lag = {"mean": 2.0, "p50": 2.0, "p95": 4.0, "max": 5.0, "histogram": {"2": 1}}
+    summary = {"diagnosis": {"lag_in_flight": {**lag, "mean": 0.5}, "lag_in_queue": lag, "worker_shares": [0.5, 0.5]}}
+    entries = [{"learn/kl_acting": 0.1}, {"learn/kl_acting": 0.3, "learn/effective_samples": 0.9}, {"evaluation/return": 1.0}]
+    told = {"lag_in_flight_mean": 0.5, "lag_in_flight_p95": 4.0, "lag_in_queue_mean": 2.0, "lag_in_queue_p95": 4.0}
+    assert age_of(entries, summary) == {**told, "kl_acting": pytest.approx(0.2), "effective_samples": 0.9}
 
 
 def test_the_report_needs_nothing_but_itself(made):

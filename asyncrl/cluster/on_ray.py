@@ -73,16 +73,18 @@ class RayEngine(Engine):
         self._ray: Any = None
 
     def nodes(self) -> list[Node]:
-        ray = self._connected()
+        ray, shared_by = self._connected(), self._address.shared_by
         try:
-            if not self._address.shared_by:
-                return nodes_of(ray)
-            (one,) = (node for node in ray.nodes() if node["Alive"])
-            each = max(int(one["Resources"].get("CPU", 1)) // self._address.shared_by, 1)
-            return [Node(f"{one['NodeID']}/{i}", one["NodeManagerHostname"], each) for i in range(self._address.shared_by)]
+            (here,) = (one for one in ray.nodes() if one["Alive"] and one["NodeID"] == ray.get_runtime_context().get_node_id())
+            found = nodes_of(ray)
         except Exception as error:
-            self._ray = None
-            raise SiteLost(f"the cluster at {self._address.address} does not answer: {one_line(error)}") from error
+            self._ray = None  # who is connected by a part of Ray that has ended stays so: begin anew
+            ray.shutdown()
+            raise SiteLost(f"the Ray of this machine, or its cluster at {self._address.address}, has ended: {one_line(error)}") from error
+        if not shared_by:
+            return found
+        each = max(int(here["Resources"].get("CPU", 1)) // shared_by, 1)
+        return [Node(f"{here['NodeID']}/{i}", here["NodeManagerHostname"], each) for i in range(shared_by)]
 
     def start(self, node: Node, task: SiteTask, told: Callable[[str, Any], None]) -> Site:
         ray = self._connected()

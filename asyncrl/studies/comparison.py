@@ -74,6 +74,8 @@ class Row:
     """Hardware efficiency: this variant's steps a second, divided by the baseline's."""
     lag: dict[str, float | None]
     """Mean over runs of ``mean``, ``p95`` and the greatest ``max``."""
+    age: dict[str, float]
+    """Means over runs of what the age of parameters did, see `RunResult.age`; empty where nothing is known of it."""
     time_share: dict[str, float]
     slowest_worker: float | None
     """Steps of the worker that made fewest, as a share of the mean worker's."""
@@ -148,6 +150,7 @@ def _row(variant: str, runs: list[RunResult], base: list[RunResult], threshold: 
         statistical=own.median / reach.median if own is not None and own.median and reach.median else None,
         hardware=rate.mean / base_rate.mean if base_rate is not None else None,
         lag=_lag(runs),
+        age=_age(runs),
         time_share=_shares(runs),
         slowest_worker=_slowest(runs),
         **_deviations(runs),
@@ -162,6 +165,11 @@ def _improvement(own: list[Values], others: list[Values]) -> tuple[float, Interv
 def _lag(runs: Sequence[RunResult]) -> dict[str, float | None]:
     told = {name: [run.summary["lag"][name] for run in runs if run.summary["lag"][name] is not None] for name in ("mean", "p95", "max")}
     return {name: (max(values) if name == "max" else float(np.mean(values))) if values else None for name, values in told.items()}
+
+
+def _age(runs: Sequence[RunResult]) -> dict[str, float]:
+    told = {name: [run.age[name] for run in runs if name in run.age] for run in runs for name in run.age}
+    return {name: float(np.mean(values)) for name, values in told.items()}
 
 
 def _shares(runs: Sequence[RunResult]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from asyncrl.studies.curves import write_curves
 from asyncrl.studies.figures import pictures_of
 from asyncrl.studies.results import RunResult, results_of
 from asyncrl.studies.study import Study
-from asyncrl.studies.tables import HEADINGS, cells, write_csv
+from asyncrl.studies.tables import AGES, HEADINGS, age_columns, cells, short, write_csv
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ def _write_html(study: Study, folder: Path, tasks: list[Task], results: list[Run
     shown = [(picture, base64.b64encode(picture.png).decode()) for picture in pictures]
     page = made.from_string(source).render(
         study=study,
-        tasks=[(task, [cells(row, task) for row in task.rows]) for task in tasks],
+        tasks=[(task, [cells(row, task) for row in task.rows], age_columns(task)) for task in tasks],
         headings=HEADINGS,
+        age_headings=AGES,
+        short=short,
         pictures=shown,
         failures=failures,
         done=len(results),

@@ -17,6 +17,8 @@ from asyncrl.studies.trials import summary_of
 Curve = NDArray[np.float64]
 VIRTUAL = "simulated/seconds"
 """Of the clock of a simulated run: the seconds that count there."""
+OF_AGE = ("effective_samples", "kl_acting", "kl_learning")
+"""What streams report of how far the policy that learns is from the one that acted."""
 TASK_AXES = ("env", "algo")
 """Axes whose values are told apart rather than compared, where there are others to compare."""
 
@@ -33,6 +35,9 @@ class RunResult:
     summary: dict[str, Any]
     curve: dict[str, Curve] = field(repr=False)
     """``steps``, ``seconds``, ``updates`` and ``returns`` [P]: at its reports the mean of the last 100 episodes, or its evaluations."""
+
+    age: dict[str, float] = field(default_factory=dict, repr=False)
+    """What the age of parameters did, of runs with `--diagnose` and of streams: a name of `tables.AGES` -> its mean over the run."""
 
     @property
     def final(self) -> float:
@@ -61,7 +66,9 @@ def results_of(study: Study, folder: Path) -> list[RunResult]:
         summary = summary_of(folder / "runs" / trial.name)
         if summary.get("status") == "completed" and summary.get("return_mean_last_100") is not None:
             task, variant = _names(study, trial)
-            found.append(RunResult(trial, task, variant, summary, _curve(folder / "runs" / trial.name, summary, study.measure)))
+            lines = (folder / "runs" / trial.name / "metrics.jsonl").read_text().splitlines()
+            entries = [json.loads(line) for line in lines]
+            found.append(RunResult(trial, task, variant, summary, _curve(entries, summary, study.measure), age_of(entries, summary)))
     return found
 
 
@@ -88,8 +95,19 @@ def baseline_of(study: Study, results: Sequence[RunResult]) -> str | None:
     return None
 
 
-def _curve(folder: Path, summary: dict[str, Any], measure: str) -> dict[str, Curve]:
-    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def age_of(entries: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, float]:
+    """What a run's reports and summary say of what age did: a name of `tables.AGES` -> its value, or its mean over the reports."""
+    told = dict(summary.get("diagnosis") or {})
+    for where in ("in_flight", "in_queue"):
+        if f"lag_{where}" in told:
+            told |= {f"lag_{where}_{name}": told[f"lag_{where}"][name] for name in ("mean", "p95")}
+    for name in OF_AGE:
+        reports = [entry[f"learn/{name}"] for entry in entries if f"learn/{name}" in entry]
+        told |= {name: float(np.mean(reports))} if reports else {}
+    return {name: value for name, value in told.items() if isinstance(value, float | int)}
+
+
+def _curve(entries: list[dict[str, Any]], summary: dict[str, Any], measure: str) -> dict[str, Curve]:
     end = (summary["steps"], summary.get("simulated_seconds") or summary["seconds"], summary["updates"], summary["return_mean_last_100"])
     rows = [(e["step"], e.get(VIRTUAL, e["seconds"]), e["updates"], e["return/mean"]) for e in entries if "return/mean" in e] or [end]
     steps, seconds, updates, returns = np.array(rows, float).T

@@ -29,6 +29,19 @@ HEADINGS = {
 }
 """Column -> its heading."""
 
+AGES = {
+    "gradient_cosine": "cosine of late and fresh gradient",
+    "parameter_drift": "drift of parameters",
+    "lag_in_flight_mean": "lag in flight, mean",
+    "lag_in_flight_p95": "95 %",
+    "lag_in_queue_mean": "lag in queue, mean",
+    "lag_in_queue_p95": "95 %",
+    "effective_samples": "effective samples",
+    "kl_acting": "divergence KL(acted, learned)",
+    "kl_learning": "KL(learned, acted)",
+}
+"""What the age of parameters did -> its heading in the report's second table."""
+
 
 def short(number: float | None) -> str:
     """A number with four digits at most; a dash for none."""
@@ -81,6 +94,11 @@ def cells(row: Row, task: Task) -> dict[str, str]:
     }
 
 
+def age_columns(task: Task) -> list[str]:
+    """The columns of the second table: what is known of any variant."""
+    return [name for name in AGES if any(name in row.age for row in task.rows)]
+
+
 OF_A_RUN = ("status", "mode", "workers", "steps", "seconds", "steps_per_second", "updates", "episodes", "return_mean_last_100")
 MORE_OF_A_RUN = ("return_best_mean_100", "evaluation_return", "startup_seconds", "restarts", "peak_rss_mb")
 
@@ -89,7 +107,8 @@ def write_csv(path: Path, results: Sequence[RunResult]) -> None:
     """results.csv: a line for each run that is done."""
     axes = list(dict.fromkeys(axis for result in results for axis in result.trial.labels))
     own = [axis for axis in axes if axis not in OF_A_RUN]
-    names = [*own, "task", "variant", "seed", "repeat", *OF_A_RUN, *MORE_OF_A_RUN, "lag_mean", "lag_p95", "lag_max"]
+    ages = [name for name in AGES if any(name in result.age for result in results)]
+    names = [*own, "task", "variant", "seed", "repeat", *OF_A_RUN, *MORE_OF_A_RUN, "lag_mean", "lag_p95", "lag_max", *ages]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
@@ -99,4 +118,4 @@ def write_csv(path: Path, results: Sequence[RunResult]) -> None:
             lag = {f"lag_{name}": summary["lag"][name] for name in ("mean", "p95", "max")}
             labels = {axis: trial.labels.get(axis) for axis in own}
             where = {"task": result.task, "variant": result.variant, "seed": trial.seed, "repeat": trial.repeat}
-            writer.writerow({**labels, **where, **told, **lag})
+            writer.writerow({**labels, **where, **told, **lag, **{name: result.age.get(name) for name in ages}})
