@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from asyncrl.cluster.engine import Node
-from asyncrl.cluster.on_ray import Address, connect, nodes_of, one_line
+from asyncrl.cluster.on_ray import KNOCK_SECONDS, Address, connect, nodes_of, one_line
 from asyncrl.errors import UserError
 from asyncrl.processes.fork_server import Context
 from asyncrl.processes.interrupts import held, interruptible
@@ -20,7 +20,6 @@ from asyncrl.processes.starting import leave_signals_to_main, settle_in, start, 
 
 ANSWER_SECONDS, OWN_SECONDS = 15.0, 90.0
 """How long a cluster may take to answer, and a Ray of this machine's own to start."""
-KNOCK_SECONDS = 5.0
 HOW = "allowed: auto, for the Ray of this machine, or HOST:PORT of a cluster's head, as `ray start` says it; without it a Ray of its own"
 
 
@@ -121,10 +120,9 @@ def _own(cores: int) -> Any:
     """Ray on this machine alone, with its token authentication as it is by default."""
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # as by default, which Ray would say in a line of its own
-    os.environ.pop("RAY_ADDRESS", None)
     import ray
 
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, configure_logging=False, namespace="asyncrl")
+    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, configure_logging=False, namespace="asyncrl")
     return ray
 
 

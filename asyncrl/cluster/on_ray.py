@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from asyncrl.errors import Hopeless, UserError
 
 LOOK_SECONDS, BUILD_SECONDS = 60.0, 300.0
 """How long a node may take to start a process, and a site to build its workers (the first on a machine compiles the kernels)."""
+KNOCK_SECONDS = 5.0
+"""How long whoever listens at an address may take to take a call."""
 LOOPBACK = ("127.", "localhost")
 CALLS = 8
 """Calls that an actor may be in at the same time; a place has three at most."""
@@ -104,6 +107,8 @@ class RayEngine(Engine):
     def _connected(self) -> Any:
         if self._ray is None:
             try:
+                host, _, port = self._address.address.rpartition(":")
+                socket.create_connection((host, int(port)), KNOCK_SECONDS).close()  # Ray would end this process after a minute
                 self._ray = connect(self._address.address)
             except Exception as error:
                 raise SiteLost(f"the cluster at {self._address.address} does not answer: {one_line(error)}") from error

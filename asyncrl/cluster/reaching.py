@@ -19,10 +19,6 @@ FIRST_REST, LONGEST_REST = 1.0, 30.0
 """Seconds until a node is looked for again; they double each time."""
 
 
-class NoNode(SiteLost):
-    """Every node has a site already, or there is none."""
-
-
 class Reaching:
     """The site of a place, if it has one. All but the thread's work is done by the place's own thread."""
 
@@ -37,7 +33,7 @@ class Reaching:
         self._thread: threading.Thread | None = None
         self._task: bytes | None = None
         self._digest = ""
-        self._says_none = True
+        self._said = ""
         words.take(given.site, "")  # of a predecessor, with which its site has ended
         words.put(given.site, "up", 0.0)
         self.site: Site | None = None
@@ -94,7 +90,7 @@ class Reaching:
         self._rest = min(2 * self._rest, LONGEST_REST)
 
     def _reached(self, site: Site) -> None:
-        self.site, self._rest, self._says_none = site, FIRST_REST, True
+        self.site, self._rest, self._said = site, FIRST_REST, ""
         self._words.put(self._given.site, "up", 1.0)
         self._words.put(self._given.site, "workers", self.workers)
 
@@ -104,9 +100,9 @@ class Reaching:
             yield "reached", f"works on node {outcome.node.name}"
             return
         self._put_off()
-        if not isinstance(outcome, NoNode) or self._says_none:
-            self._says_none = not isinstance(outcome, NoNode)
-            yield "rests", str(outcome)
+        if str(outcome) != self._said:  # once, not at every try
+            self._said = str(outcome)
+            yield "rests", self._said
 
     def _try(self, number: int) -> None:
         try:
@@ -129,7 +125,7 @@ class Reaching:
                     if isinstance(error, UserError):
                         self._refused.add(node.key)
                     raise
-        raise NoNode("no node is free for it")
+        raise SiteLost("no node is free for it")
 
     def _begun(self, node: Node, number: int) -> Site:
         task, memory = self._plan.task, self._plan.memory
