@@ -21,21 +21,19 @@ from numpy.typing import NDArray
 
 from asyncrl.cluster.bridge import Window
 from asyncrl.cluster.engine import NUMBERS, Answer, Begun, Offer, Problem, SiteTask
+from asyncrl.cluster.household import SiteCrew, SiteEstate, node_layout
 from asyncrl.cluster.probe import digest_of
 from asyncrl.errors import Hopeless, UserError
 from asyncrl.experiment.experiment import RunOptions
 from asyncrl.heads.tables import attach_tables, set_tables
-from asyncrl.launcher import Crew, Launcher, Watch
+from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes.starting import usable_cores, warm_up
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
-from asyncrl.scheduler.modes import Mode, parse_mode
-from asyncrl.shared.arrays import Layout, prefixed
-from asyncrl.shared.states import States
+from asyncrl.scheduler.modes import parse_mode
 from asyncrl.topologies import run_context
-from asyncrl.topologies.search.estate import TicketsEstate
 from asyncrl.topologies.search.evaluating import Best
 from asyncrl.topologies.search.generations import place_of
-from asyncrl.topologies.search.plan import SITE, Published, SearchPlan, SearchTask, ground_of, memory_layout, search_policy
+from asyncrl.topologies.search.plan import Published, SearchPlan, SearchTask, ground_of, search_policy
 from asyncrl.topologies.search.worker import run_search_worker
 from asyncrl.topologies.topology import allocate
 from asyncrl.workers.plan import EPISODE_SLOTS, episode_ring
@@ -43,40 +41,6 @@ from asyncrl.workers.plan import EPISODE_SLOTS, episode_ring
 TURN_SECONDS = 0.5
 FOR_EVER = 2**60
 """A mark that is never reached: the epoch of a site ends when its place says so."""
-
-
-class SiteCrew(Crew):
-    """A crew without a learner: the bridge, in this process, has its place and is woken in its stead."""
-
-    def __init__(self, *arguments: Any):
-        super().__init__(*arguments)
-        del self.slots[-1]
-        self._bridge = self._ground.board.workers - 1
-
-    def _orphans(self) -> list[int]:
-        return [*super()._orphans(), self._bridge]
-
-
-class SiteEstate(TicketsEstate):
-    """What a dead worker of the site held is free again, unless others have done it meanwhile."""
-
-    window: Window
-
-    def open(self, mode: Mode, owned: Any) -> None:
-        """Nothing: the window belongs to the bridge."""
-
-    def bury(self, worker: int, epoch_runs: bool) -> None:
-        super().bury(worker, epoch_runs)
-        self.window.forget_strays()
-
-    def owes_nothing(self, worker: int) -> bool:
-        return True
-
-
-def node_layout(task: SearchTask, search: Any) -> Layout:
-    """The memory of a site: a search's, without the learner's state, of which workers read the steps alone."""
-    layout = {name: entry for name, entry in memory_layout(task, search).items() if not name.startswith("states/")}
-    return {**layout, **prefixed("states", States.layout({"used_steps": np.zeros(1, np.int64)})), f"{SITE}/here": ((1,), np.int64)}
 
 
 class Node:

@@ -17,18 +17,16 @@ from asyncrl.blackbox.search import Search
 from asyncrl.cluster.engine import Answer, Offer, Site, SiteLost, SitePlan
 from asyncrl.cluster.lending import Lending
 from asyncrl.cluster.reaching import Reaching
+from asyncrl.cluster.results import Results
 from asyncrl.cluster.words import SiteWords
 from asyncrl.errors import Hopeless
 from asyncrl.scheduler.board import HEARTBEAT, OPENED, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books
-from asyncrl.topologies.search.evaluating import Best
-from asyncrl.topologies.search.generations import place_of
 from asyncrl.topologies.search.plan import Published, SearchPlan, ground_of
-from asyncrl.topologies.search.worker_pace import Claim, WorkerPace
+from asyncrl.topologies.search.worker_pace import WorkerPace
 from asyncrl.workers.body import run_body
 from asyncrl.workers.messages import Go, Note
-from asyncrl.workers.plan import episode_ring
 
 SILENT_SECONDS = 3.0
 """A site that has answered nothing for so long has its tickets done by others. It is asked at least four times a second."""
@@ -45,17 +43,14 @@ class SitePlace:
 
     def __init__(self, plan: SearchPlan, site: SitePlan, connection: Connection):
         task = plan.task
-        self._task, self._index, self._connection, self._site_index = task, plan.worker, connection, site.site
+        self._index, self._connection, self._site_index = plan.worker, connection, site.site
         self._search: Search = task.search(task.size)
         self._ground = ground_of(task, self._search, plan.memory, plan.pipes)
         self._words = SiteWords(plan.memory.part("sites"))
-        self._ring = episode_ring(plan.memory, plan.worker)
         self._published = Published.empty(task, self._search)
         self._lending = Lending(self._ground, plan.worker)
-        self._best = Best(plan.memory, plan.worker) if task.space.of_function else None
-        self._books: Books | None = None
-        self._seconds = (0.0, 0.0)
-        self._each, self._latency, self._evaluated = 0.0, 0.0, 0
+        self._results = Results(plan, site.site, self._ground, self._search, self._lending)
+        self._latency = 0.0
         self._calls: dict[str, float] = {}
         self._heard = 0.0
         self._silent = False
@@ -70,7 +65,7 @@ class SitePlace:
     @property
     def steps_done(self) -> int:
         """Steps that it has published."""
-        return int(self._books["steps"]) if self._books else 0
+        return self._results.steps
 
     @property
     def _site(self) -> Site | None:
@@ -79,17 +74,16 @@ class SitePlace:
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
         ground, index = self._ground, self._index
-        self._books = Books(ground.ledger, index)
+        books = self._results.books = Books(ground.ledger, index)
         try:
             for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs):
-                self._epoch(WorkerPace(ground, index, self._books))
+                self._epoch(WorkerPace(ground, index, books), books)
         finally:
             self._words.put(self._site_index, "up", 0.0)
             self._reaching.close()
 
-    def _epoch(self, pace: WorkerPace) -> None:
-        ground, books = self._ground, self._books
-        assert books is not None
+    def _epoch(self, pace: WorkerPace, books: Books) -> None:
+        ground = self._ground
         if books["started"] == 0.0:
             books.put("started", time.monotonic())
         mode, self._withdrawn, self._since = str(ground.board.mode()), False, time.monotonic()
@@ -159,9 +153,9 @@ class SitePlace:
     def _depth(self) -> int:
         """Tickets that the site should have: one for each worker, and what they would do while an answer and an offer are on their way."""
         workers = self._reaching.workers
-        if not self._each:
+        if not (each := self._results.seconds_each):
             return workers + 1
-        return workers + min(round(workers * 2 * self._latency / self._each), MOST_AHEAD * workers)
+        return workers + min(round(workers * 2 * self._latency / each), MOST_AHEAD * workers)
 
     def _call(self, kind: str, *arguments: Any) -> None:
         site = self._site
@@ -198,12 +192,11 @@ class SitePlace:
             self._words.put(self._site_index, "latency", self._latency)
         self._lending.returned(answer.dropped)
         if len(answer.numbers):
-            self._hand_in(pace, answer)
+            self._results.hand_in(pace, answer)
         self._ground.board.stand(self._index, HEARTBEAT, int((now - answer.idle) * 1e9))
         for note in answer.notes:
             self._tell(note)
-        if answer.best is not None and self._best is not None:
-            self._best.offer(*answer.best)
+        self._results.best(answer)
         if answer.problem is not None:
             self._end_by(answer)
 
@@ -213,52 +206,6 @@ class SitePlace:
         if problem.hopeless:
             raise Hopeless(f"node {site.node.name}: {problem.text}")
         self._lose(SiteLost(problem.text))
-
-    def _hand_in(self, pace: WorkerPace, answer: Answer) -> None:
-        """What counts: first the records and the books, as of any worker, then the tickets."""
-        records, made = self._ground.tickets.records, answer.records["made"]
-        counts = [row for row, number in enumerate(answer.numbers.tolist()) if self._lending.accept(number, int(made[row]))]
-        rows, numbers = np.array(counts, np.int64), answer.numbers[counts]
-        slots = numbers % self._ground.tickets.slots
-        for name in records:
-            if name not in ("worker", "attempt"):
-                records[name][slots] = answer.records[name][rows]
-        records["worker"][slots] = self._index
-        self._keep_books(answer, rows, numbers)
-        for number, version in zip(numbers.tolist(), answer.records["version"][rows].tolist()):
-            generation, ticket = divmod(number, self._ground.population)
-            pace.hand_in(Claim(number, generation, ticket, self._ground.tickets.slot(number), version))
-            self._lending.done(number)
-
-    def _keep_books(self, answer: Answer, rows: Any, numbers: Any) -> None:
-        books, words, ground = self._books, self._words, self._ground
-        assert books is not None
-        spent = [now - before for now, before in zip(answer.seconds, self._seconds)]
-        self._seconds = answer.seconds
-        self._evaluated += len(answer.numbers)
-        self._each = sum(answer.seconds) / self._evaluated
-        books.add("steps", int(answer.records["length"][rows].sum()))
-        books.add("rounds", len(rows))
-        books.add("environment_seconds", spent[0])
-        books.add("act_seconds", spent[1])
-        books.put("ended", time.monotonic())
-        told = np.isin(answer.episodes["order"], [place_of(n, m) for n, m in zip(numbers.tolist(), answer.records["made"][rows].tolist())])
-        books.add("episodes", int(self._task.common.options.episodes) * len(rows) if self._task.function is None else 0)
-        books.put("lost_episodes", self._ring.dropped)
-        ground.ledger.publish(self._index, books.draft)
-        words.add(self._site_index, "evaluations", len(rows))
-        words.add(self._site_index, "late", len(answer.numbers) - len(rows))
-        words.add(self._site_index, "lag_sum", float((ground.version - answer.records["version"][rows]).sum()))
-        self._push_episodes(answer, told)
-
-    def _push_episodes(self, answer: Answer, told: Any) -> None:
-        columns = (answer.numbers, answer.records["made"], answer.records["version"])
-        acted = {place_of(number, made): version for number, made, version in zip(*(column.tolist() for column in columns))}
-        for order, value, length in zip(*(answer.episodes[name][told].tolist() for name in ("order", "episode_return", "length"))):
-            if np.isfinite(value):
-                setting = self._search.setting(order // place_of(1, 0) % self._ground.population)
-                steps = int(self._ground.states.one(acted[order], "used_steps")[0])
-                self._ring.push(episode_return=value, length=length, setting=setting, order=order, steps=steps)
 
     # Silence and loss.
 
@@ -288,7 +235,8 @@ class SitePlace:
     def _begin_anew(self) -> None:
         """With a new site."""
         self._calls, self._silent, self._mode, self._sent, self._newest = {}, False, "", set(), -1
-        self._seconds, self._each, self._latency, self._evaluated = (0.0, 0.0), 0.0, 0.0, 0
+        self._latency = 0.0
+        self._results.begin_anew()
 
     def _tell(self, text: str) -> None:
         self._connection.send(Note(f"site {self._site_index}: {text}"))
