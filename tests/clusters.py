@@ -15,8 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import psutil
-
-from tests.running import Run, wait_for
+from running import Run, wait_for
 
 TUNED = {
     "RAY_AUTH_MODE": "disabled",
@@ -35,9 +34,8 @@ class RayCluster:
 
     def __init__(self, nodes: int):
         environment = {**os.environ, **TUNED}
-        code = [sys.executable, "-m", "tests.clusters", str(nodes)]
-        root = Path(__file__).parent.parent
-        self._process = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
+        code = [sys.executable, __file__, str(nodes)]
+        self._process = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.address = self._read()
         self.raylets = [psutil.Process(int(self._read())) for _ in range(nodes)]
 

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from test_generations import P, hands  # noqa: F401 - a fixture
 
 import asyncrl
 from asyncrl.cluster.bridge import Window
@@ -18,7 +19,6 @@ from asyncrl.monitor.tables import sites_told
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.topologies.search.topology import of_so_many
-from tests.test_generations import P, hands  # noqa: F401 - a fixture
 
 
 @pytest.fixture

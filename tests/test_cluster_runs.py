@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from clusters import RayCluster, cluster_of, elsewhere, figure, freeze, held_env
+from running import Run, bits, command, kill, wait_for, watched
+from test_search_runs import SMALL, check_books, learned
 
 import asyncrl
 from asyncrl.cluster.place import SILENT_SECONDS
 from asyncrl.errors import AsyncrlError
-from tests.clusters import RayCluster, cluster_of, elsewhere, figure, freeze, held_env
-from tests.running import Run, bits, command, kill, wait_for, watched
-from tests.test_search_runs import SMALL, check_books, learned
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install '.[ray]'")
 
