@@ -18,7 +18,7 @@ run: $(INSTALLED)
 	$(VENV)/bin/asyncrl train a3c CartPole-v1 $(RUN_OPTIONS)
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest -n 2 $(TEST_OPTIONS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(TEST_OPTIONS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
