@@ -7,15 +7,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from test_generations import P, hands  # noqa: F401 - a fixture
 
 import asyncrl
 from asyncrl.cluster.bridge import Window
+from asyncrl.cluster.engine import pickled
 from asyncrl.cluster.lending import Lending
 from asyncrl.cluster.on_ray import check_versions
 from asyncrl.cluster.words import SiteWords
 from asyncrl.errors import UserError
 from asyncrl.monitor.tables import sites_told
+from asyncrl.processes.parcels import pack
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.topologies.search.topology import of_so_many
@@ -176,6 +179,14 @@ def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
         asyncrl.minimize(lambda x: float(x @ x), np.zeros(2), "es", engine="ray")
     with pytest.raises(UserError, match="needs the package ray"):
         asyncrl.study({"experiment": {"algo": "es", "env": "CartPole-v1"}}, tmp_path / "study", quiet=True, engine="ray")
+
+
+def test_a_tensor_that_is_shared_here_cannot_leave():
+    def adds(x, seen=torch.zeros(3).share_memory_()):  # noqa: B008 - it is captured once
+        return float(seen.add_(1).sum())
+
+    with pytest.raises(UserError, match="engine = ray cannot be used: a tensor in shared memory cannot be sent to other machines"):
+        pickled(pack(adds))
 
 
 def test_sites_are_shown_together():
