@@ -1,7 +1,7 @@
 """asyncrl: asynchronous reinforcement learning on one multicore workstation.
 
-``train``, ``run``, ``resume``, ``load``, ``export``, ``evaluate``, ``play``, ``landscape``, ``minimize``, ``study``, ``worker`` and
-``Experiment`` are the Python API; they load when first used. The environments ``asyncrl/...`` are registered with gymnasium.
+``train``, ``run``, ``resume``, ``load``, ``export``, ``evaluate``, ``play``, ``landscape``, ``minimize``, ``replay``, ``study``,
+``worker`` and ``Experiment`` are the Python API; they load when first used. The environments ``asyncrl/...`` are registered with gymnasium.
 """
 
 from importlib import import_module
@@ -24,6 +24,7 @@ __all__ = [
     "load",
     "minimize",
     "play",
+    "replay",
     "resume",
     "run",
     "study",
@@ -39,6 +40,7 @@ _PLACES = {
     "load": "session.learned",
     "minimize": "minimization",
     "Minimum": "minimization",
+    "replay": "session.replaying",
     "study": "studies.making",
     "worker": "processes.identity",
 }

@@ -25,8 +25,8 @@ from torch import nn
 from asyncrl.algos.sac import Sac, SacOptions
 from asyncrl.algos.td3 import Td3, Td3Options
 from asyncrl.heads.networks.devices import names_here, place_of
-from asyncrl.replay.records import Batch, fields_of
-from asyncrl.replay.store import Replay
+from asyncrl.replays.records import Batch, fields_of
+from asyncrl.replays.store import Replay
 
 OBSERVATION, ACTION, BATCH, HIDDEN = 17, 6, 256, 256
 SLICES, UPDATES = 15, 20

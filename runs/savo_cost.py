@@ -27,7 +27,7 @@ from asyncrl.heads.options import HeadOptions
 from asyncrl.heads.proposing.picking import nearest
 from asyncrl.heads.savo import SavoOptions
 from asyncrl.heads.tower import TowerPolicy
-from asyncrl.replay.records import Batch
+from asyncrl.replays.records import Batch
 
 SIZES, ROWS = (11, 3), 256
 HOPPER = EnvSpec((SIZES[0],), "float32", "box", (), (SIZES[1],), (-1.0,) * SIZES[1], (1.0,) * SIZES[1], ())

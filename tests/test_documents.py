@@ -18,7 +18,7 @@ from documents import LANGUAGES, PAGES, ROOT, Block, anchors, blocks, commands_o
 
 import asyncrl.api
 from asyncrl.algos import ALGORITHMS
-from asyncrl.cli import bench, main, runs, study
+from asyncrl.cli import bench, main, replay, runs, study
 from asyncrl.cli.parsing import option_names, parse
 from asyncrl.cli.train import experiment_type
 from asyncrl.experiment.experiment import Experiment, Result
@@ -55,6 +55,7 @@ KINDS: dict[str, Any] = {
     "play": runs.Play,
     "landscape": runs.Landscape,
     "export": runs.Export,
+    "replay": replay.Replay,
     "study": study.Study,
     "bench throughput": bench.Throughput,
     "bench queues": bench.Queues,

@@ -25,7 +25,7 @@ from asyncrl.heads.proposing.options import ProposingOptions
 from asyncrl.heads.rounds import EPSILON
 from asyncrl.heads.savo import SavoHead, SavoOptions
 from asyncrl.heads.tower import TowerPolicy
-from asyncrl.replay.records import Record, fields_of
+from asyncrl.replays.records import Record, fields_of
 from asyncrl.shared.sealed import SealedArray
 
 

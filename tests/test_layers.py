@@ -28,7 +28,7 @@ LAYERS = [
     {"actors", "learners"},
     {"scheduler"},
     {"blackbox"},
-    {"heads", "envs", "registration", "progress", "trajectory", "replay"},
+    {"heads", "envs", "registration", "progress", "trajectory", "replays"},
     {"shared"},
     {"processes"},
     {"fields", "sources"},

@@ -34,6 +34,7 @@ SOUND = {
         *(f"-DN=3 -DASKS=3 -DEACH=1 -DKILLS=0 -DVERSIONS={versions}" for versions in (2, 3)),
         "-DN=3 -DASKS=2 -DEACH=1",
     ],
+    "whole": ["-DN=2", "-DN=3 -DUPDATES=1 -DREADS=1"],
 }
 WRONG = {
     "rounds": [f"-DN=2 -DEPOCHS=1 -DBROKEN={n}" for n in range(1, 6)],
@@ -60,6 +61,7 @@ WRONG = {
         *(f"-DN=2 -DASKS=2 -DVERSIONS=2 -DKILLS=0 -DBROKEN={n}" for n in (9, 11)),
         "-DN=2 -DASKS=4 -DINDEX=1 -DKILLS=0 -DBROKEN=10",
     ],
+    "whole": [f"-DN=2 -DBROKEN={n}" for n in range(1, 6)],
 }
 LIVENESS = "-DCOLLAPSE", "-DNFAIR=4"
 SAFETY = "-DCOLLAPSE", "-DSAFETY", "-DNOCLAIM"

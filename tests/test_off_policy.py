@@ -26,7 +26,7 @@ from asyncrl.heads.choice import REPLAY_ROLES, with_role
 from asyncrl.heads.networks.kernels import policy_forward, workspace_size
 from asyncrl.heads.networks.towers import noise
 from asyncrl.heads.tower import TowerPolicy
-from asyncrl.replay.records import Batch
+from asyncrl.replays.records import Batch
 
 S, A, B, HIDDEN = 3, 2, 16, (24, 20)
 SMALL = {"tau": 0.05}

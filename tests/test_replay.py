@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from asyncrl.errors import UserError
-from asyncrl.replay.records import fields_of
-from asyncrl.replay.sizes import bytes_needed, check_size, largest_that_fits
-from asyncrl.replay.store import Replay
-from asyncrl.replay.windows import BEGUN, PLACES, WRITTEN, _emit
+from asyncrl.replays.records import fields_of
+from asyncrl.replays.sizes import bytes_needed, check_size, largest_that_fits
+from asyncrl.replays.store import Replay
+from asyncrl.replays.windows import BEGUN, PLACES, WRITTEN, _emit
 from asyncrl.shared.arrays import SharedArrays, offsets_of
 from asyncrl.trajectory import GOES_ON, TERMINATED, TRUNCATED, Trajectory
 

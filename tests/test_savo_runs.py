@@ -14,7 +14,7 @@ import asyncrl
 from asyncrl.cli.listing import list_parts
 from asyncrl.cli.train import train
 from asyncrl.errors import UserError
-from asyncrl.replay.records import Record, fields_of
+from asyncrl.replays.records import Record, fields_of
 
 SMALL = {"head": "savo", "summary": 4, "summary_units": 8, "explore": "ou:0.2"}
 

@@ -12,7 +12,7 @@ from test_stream_runs import jittery, killer, learned, learner_part, stream
 
 import asyncrl
 from asyncrl.errors import UserError
-from asyncrl.replay.records import Record, fields_of
+from asyncrl.replays.records import Record, fields_of
 
 SMALL = {"head": "savo", "summary": 4, "summary_units": 8}
 

@@ -20,8 +20,8 @@ from asyncrl.envs import GymnasiumStepping, make_env, ship, spec_of
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.replays import DRAWS
-from asyncrl.replay.records import fields_of
-from asyncrl.replay.store import Replay
+from asyncrl.replays.records import fields_of
+from asyncrl.replays.store import Replay
 from asyncrl.store.checkpoint import newest, read_part
 from asyncrl.topologies.streams.plan import stream_policy, updater_of
 from asyncrl.trajectory import Trajectory

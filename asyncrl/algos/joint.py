@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from asyncrl.heads.networks.towers import Towers
-    from asyncrl.replay.records import Batch
+    from asyncrl.replays.records import Batch
 
 JOINT = 0x10147
 """What a stream of random numbers is for, part of its key: the start of the joint critics."""

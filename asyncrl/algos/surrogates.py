@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from asyncrl.heads.networks.cascades import Surrogates
-    from asyncrl.replay.records import Batch
+    from asyncrl.replays.records import Batch
 
 SURROGATES = 0x5A70
 """What a stream of random numbers is for, part of its key: the start of the surrogates."""

@@ -15,6 +15,7 @@ from asyncrl.cli.arguments import EXIT_CODES
 from asyncrl.cli.bench import heads, more_wild, queues, throughput
 from asyncrl.cli.listing import list_parts
 from asyncrl.cli.parsing import complain
+from asyncrl.cli.replay import replay
 from asyncrl.cli.runs import evaluate, export, landscape, play, resume
 from asyncrl.cli.study import study
 from asyncrl.cli.train import train
@@ -83,6 +84,7 @@ COMMANDS = {
     "play": Command(play, "RUN"),
     "export": Command(export, "RUN FILE"),
     "landscape": Command(landscape, "RUN"),
+    "replay": Command(replay, "RUN"),
     "study": Command(study, "FILE|NAME"),
     "bench": Command(bench, "NAME"),
     "list": Command(list_parts, ""),

@@ -60,6 +60,11 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
             shown = f"{name} = {value} cannot be used with {experiment.algo}"
             raise UserError(f"{shown}: a search's late evaluations come of its mode, and are told in learn/late_used (allowed: 0)")
     check_engine(experiment)
+    if experiment.whole and entry.topology != "actor_learner":
+        allowed = ", ".join(name for name, other in ALGORITHMS.items() if other.topology == "actor_learner")
+        raise UserError(f"whole cannot be used with {experiment.algo}, whose learner alone makes updates (allowed with {allowed})")
+    if experiment.whole and experiment.run.simulate:
+        raise UserError("whole cannot be used with simulate, where every update is whole by itself (allowed: one of them)")
     least = experiment.options.least_steps
     if experiment.steps < least:
         raise UserError(f"steps = {experiment.steps} is less than t_max = {least}: not even one rollout would fit")

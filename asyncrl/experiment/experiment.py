@@ -38,7 +38,8 @@ class RunOptions:
     """How long rounds take on a virtual clock, such as exponential:1.0 or act=lognormal:1:0.5,compute=constant:0.2: then all workers, any
     number, are simulated in one process, deterministic to the bit in every mode. recorded:RUN for the times of a run with --record."""
     record: bool = False
-    """Record how long acting, computing and applying took in the newest rounds of each worker, for --simulate recorded:RUN."""
+    """Record how long acting, computing and applying took in the newest rounds of each worker, for --simulate recorded:RUN; and of
+    actor-learners in bounded:K and async what every round was computed from, for asyncrl replay RUN."""
     evaluation_episodes: Annotated[int, COUNT_OR_ZERO] = 10
     """Greedy episodes of an evaluation; one evaluation follows the training. 0 for none."""
     pictures: bool = False
@@ -113,6 +114,9 @@ class Experiment:
     staleness: Annotated[int, Range(0, 10_000, whole=True)] = 0
     """Versions by which the parameters that act, and of actor-learners those by which gradients are computed, are older than the
     newest; updates are of the newest all the same. It adds to the lag of the mode and costs no throughput."""
+    whole: bool = False
+    """Of actor-learners in bounded:K and async: every update is made on a copy and put in place at once, so that none is lost or mixed
+    with another, and `asyncrl replay` repeats a run with --record to the bit."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", absolute(self.env))

@@ -128,7 +128,7 @@ class Head:
     def stored_beside(cls, spec: EnvSpec, chosen: Any) -> Layout:
         """With a replay: float32 arrays of a transition by name, whose numbers follow the C components of a stored action, in order.
 
-        `chosen`: the head's options. A replay keeps them as `asyncrl.replay.records.Batch.extras`.
+        `chosen`: the head's options. A replay keeps them as `asyncrl.replays.records.Batch.extras`.
         """
         return {}
 

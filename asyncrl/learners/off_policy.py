@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asyncrl.heads.head import Head
     from asyncrl.heads.networks.devices import Place
     from asyncrl.heads.networks.towers import Learned, Towers
-    from asyncrl.replay.records import Batch
+    from asyncrl.replays.records import Batch
 
 
 HIDDEN = (256, 256)

@@ -18,9 +18,9 @@ from asyncrl.heads.policy import Policy
 from asyncrl.learners.off_policy import HIDDEN, OffPolicyLearner, OffPolicyOptions
 from asyncrl.learners.resets import Resets
 from asyncrl.learners.updater import Updater, draws
-from asyncrl.replay.records import fields_of
-from asyncrl.replay.sizes import bytes_needed, check_batch, check_size
-from asyncrl.replay.store import Replay
+from asyncrl.replays.records import fields_of
+from asyncrl.replays.sizes import bytes_needed, check_batch, check_size
+from asyncrl.replays.store import Replay
 from asyncrl.shared.arrays import Layout, free_bytes
 from asyncrl.trajectory import Trajectory
 

@@ -19,6 +19,7 @@ from asyncrl.shared.optimizers import Optimizer
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import Parking
 from asyncrl.shared.stages import Stages
+from asyncrl.shared.whole import WholeParameters
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Ground:
     parameters: SharedParameters
     parking: Parking
     rule: UpdateRule
+    whole: WholeParameters | None = None
+    """Where updates are whole, the parameters that workers read and write instead of the current buffer of `parameters`."""
 
 
 @njit(cache=True)

@@ -316,8 +316,11 @@ class Session:
         assert self._reports is not None
         try:
             write_record(self.folder, self._topology, self._experiment.workers)
+            lacks = self._topology.record_lacks(self.folder)
         except OSError as error:
-            self._reports.note(f"the record of the rounds' durations could not be written: {error.strerror}")
+            lacks = f"could not be written: {error.strerror}"
+        if lacks:
+            self._reports.note(f"the record of the run's rounds {lacks}")
 
     def _last_evaluation(self, status: str) -> Evaluation | None:
         assert self._evaluations is not None and self._reports is not None

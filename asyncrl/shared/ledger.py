@@ -85,6 +85,19 @@ def _add_entries(entries, handed, count, start, worker, own, out):  # type: igno
             out[i] += own[i] if other == worker else entries[other, (handed[other] + count) % DEPTH, start + i]
 
 
+@njit(cache=True)
+def _add_known(words, entries, start, worker, own, out, clocks):  # type: ignore[no-untyped-def]
+    """The same of the newest records, whose clocks are written into clocks[W]; false where one was overwritten meanwhile."""
+    for other in range(clocks.size):
+        clocks[other] = load_acquire(words, other * WORDS_PER_LINE)
+    _add_entries(entries, clocks, 0, start, worker, own, out)
+    fence()
+    standing = 0
+    for other in range(clocks.size):
+        standing += load_acquire(words, other * WORDS_PER_LINE) < clocks[other] + DEPTH - 1
+    return standing == clocks.size
+
+
 class Ledger:
     """What each worker has done so far: named columns of float64 that only grow, and a clock that counts publications.
 
@@ -160,6 +173,19 @@ class Ledger:
     def add_entries(self, name: str, handed: NDArray[np.int64], count: int, worker: int, own: FloatArray, out: FloatArray) -> None:
         """The same of the records that made the clocks handed[W] + count; as old as for `entry`."""
         _add_entries(self.entries, handed, count, self._slices[name].start, worker, own, out)
+
+    def read_known(self, clocks: NDArray[np.int64]) -> FloatArray:
+        """As `read_all`; writes into clocks[W] which publication of each worker's was read."""
+        records = np.empty((self.workers, self.width))
+        for worker in range(self.workers):
+            clocks[worker] = _read(self.clocks, self.entries, worker, records[worker])
+        return records
+
+    def add_known(self, name: str, worker: int, own: FloatArray, out: FloatArray, clocks: NDArray[np.int64]) -> None:
+        """As `add_newest`, with own[n] and out[n]; writes into clocks[W] which publication of each worker's was read."""
+        start = self._slices[name].start
+        while not _add_known(self.clocks, self.entries, start, worker, own, out, clocks):
+            continue
 
     def entry(self, worker: int, clock: int) -> FloatArray:
         """View [width] of the record that made the clock `clock`. The caller must know that it is at most DEPTH - 2 publications old."""

@@ -108,6 +108,10 @@ class Topology(Protocol):
         """
         return {}
 
+    def record_lacks(self, folder: Path) -> str:
+        """What the record of a run's rounds in its `folder` lacks, once nobody works any more, for the user; by default nothing."""
+        return ""
+
     def head_figures(self) -> dict[str, float]:
         """What the policy's head tells of the whole run (`Head.figures`), for summary.json; by default nothing."""
         return {}

@@ -14,16 +14,14 @@ from typing import Any
 
 import psutil
 
-from asyncrl.envs import own_generators, take_generators
 from asyncrl.errors import UserError
 from asyncrl.experiment.simulated_times import Durations
-from asyncrl.processes.identity import Worker, introduce, worker
-from asyncrl.processes.last_words import say_by, says
 from asyncrl.processes.starting import settle_in
 from asyncrl.scheduler.board import OPENED, PHASE, PHASES, REQUEST, Board
 from asyncrl.shared.arrays import SharedArrays, free_bytes
 from asyncrl.shared.parking import RECHECK_SECONDS, PipesToCarry
 from asyncrl.shared.turns import Turns, VirtualParking
+from asyncrl.workers.belongings import Belongings
 from asyncrl.workers.leaving import live, to_stderr
 from asyncrl.workers.line import Line
 from asyncrl.workers.messages import Failed, Note, Ready
@@ -72,8 +70,7 @@ class Host:
         sleeping, pipes = memory["parking/sleeping"], hosting.pipes.pipes
         hosting.pipes.own = VirtualParking(sleeping, pipes, self._turns, draws, memory["virtual/rounds"])
         self._pipe = pipes[0][0]
-        self._owner, self._names = -1, dict[int, tuple[Worker, Callable[[str], None]]]()
-        self._drawer, self._generators = -1, dict[int, tuple[Any, ...]]()
+        self._belongings = Belongings()
         self._built, self._taken = 0, 0
         self._lines = [Line(place, self._send, self._turns.wait) for place in range(len(bodies))]
         for place, (body, plan) in enumerate(bodies):
@@ -89,18 +86,8 @@ class Host:
         return 0
 
     def _enter(self, place: int) -> None:
-        """Let what a process has once be the worker's: what `asyncrl.worker` says, who says last words, and the process's generators."""
-        if place != self._owner:
-            self._names[self._owner] = worker(), says()
-            me, say = self._names.get(place, (Worker(), says()))
-            introduce(me)
-            say_by(say)
-            self._owner = place
-        if place != self._drawer and (self._hosting.draws_apart or self._board.stands(place, PHASE) in QUIET):
-            self._generators[self._drawer] = own_generators()
-            if place in self._generators:
-                take_generators(self._generators[place])
-            self._drawer = place
+        """Let what a process has once be the worker's."""
+        self._belongings.enter(place, self._hosting.draws_apart or self._board.stands(place, PHASE) in QUIET)
 
     def _listen(self, seconds: float) -> None:
         """See `Turns`."""

@@ -73,6 +73,10 @@ class Task:
     """Versions by which what acts is older than the newest that its mode gives."""
     diagnose: int = 0
     """Rounds of a worker, or updates of a learner, between samples of what age does; 0: none."""
+    whole: bool = False
+    """Whether updates in place are whole."""
+    recorded: bool = False
+    """Whether it is recorded what rounds in place were computed from."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -126,6 +130,8 @@ def task_without_environment(experiment: Experiment) -> Task:
         delay=experiment.run.delay,
         staleness=experiment.staleness,
         diagnose=experiment.run.diagnose,
+        whole=experiment.whole,
+        recorded=experiment.run.record,
     )
 
 

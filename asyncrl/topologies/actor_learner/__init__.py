@@ -4,5 +4,7 @@
     plan              the shared memory
     worker            a worker's process
     rounds, in_place  the paces: sync and pipelined; bounded:K and async
+    whole             the same as in_place with updates that are made on a copy
+    record            what rounds in place are recorded with; story, replaying: how a record is read, and repeated
     estate            recovery after a worker dies
 """

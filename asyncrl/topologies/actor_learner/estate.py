@@ -23,6 +23,8 @@ class RoundsEstate(Estate):
         board, ledger = self._ground.board, self._ground.ledger
         board.set_order(ROUNDS, board.applied_by_all())
         board.set_order(UPDATES, self.version())
+        if self._ground.whole is not None:
+            self._ground.whole.recount(int(ledger.total("steps")))
         for worker, is_owned in enumerate(owned):
             store_release(board.base, worker, ledger.clock(worker))
             store_release(board.live, worker, int(is_owned))
@@ -68,6 +70,8 @@ class RoundsEstate(Estate):
             continue
 
     def version(self) -> int:
+        if self._ground.whole is not None:
+            return self._ground.whole.version
         return self._ground.board.applied_by_all() + int(self._ground.ledger.total("updates"))
 
     def updates(self) -> int:

@@ -12,7 +12,7 @@ from asyncrl.scheduler.modes import UNBOUNDED
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.scheduler.staleness import OldCopies
 from asyncrl.shared.atomics import load_acquire
-from asyncrl.shared.optimizers import clip_scale, norm
+from asyncrl.shared.optimizers import Place, clip_scale, norm
 from asyncrl.shared.stages import Stages
 
 
@@ -61,10 +61,15 @@ class InPlacePace(Clockwork, Pace):
             self.wait(self._may_start)
         if self._is_over():
             return None
+        version = self._copy(local)
+        self._acted_on = self.acts_on(local, version)
+        return version
+
+    def _copy(self, local: NDArray[np.float32]) -> int:
+        """Copy the newest parameters into local [N]; returns their version."""
         version = self.version()
         local[:] = self._vector[: local.size]
         self.books.add("torn", self.version() - version)
-        self._acted_on = self.acts_on(local, version)
         return version
 
     def records(self) -> Sequence[NDArray[np.float64]]:
@@ -89,17 +94,7 @@ class InPlacePace(Clockwork, Pace):
         began = self.stages.now()
         length = norm(gradient)
         if self.usable(length):
-            ground = self.ground
-            version = self.version()
-            lag = version - self._acted_on
-            rate = ground.rule.rate_at(ground.ledger.total("steps"), lag)
-            scale = clip_scale(length, ground.rule.longest)
-            place = (self._vector, self._statistics)
-            seen = int(self.books["updates"]) if self._private else version + self._more_before
-            ground.rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rate, seen + 1)
-            self.books.lag(lag)
-            self.books.add("updates", 1)
-            self.books.applied(length, scale)
+            self._apply(gradient, length)
         self.books.add("apply_seconds", self.stages.applied() - began)
         if self._target is None:
             self.ground.ledger.publish(self.worker, self.books.draft)
@@ -107,6 +102,34 @@ class InPlacePace(Clockwork, Pace):
             self._publish_and_refresh(self._target)
         if self._bound < UNBOUNDED:
             self.ground.parking.wake_all()
+
+    def _apply(self, gradient: NDArray[np.float32], length: float) -> None:
+        """Make an update by a gradient [N] of this norm."""
+        version = self.version()
+        lag = version - self._acted_on
+        seen = int(self.books["updates"]) if self._private else version + self._more_before
+        steps = self.ground.ledger.total("steps")
+        self._used(length, lag, self._step((self._vector, self._statistics), gradient, length, steps, lag, seen + 1))
+
+    def _step(self, place: Place, gradient: NDArray[np.float32], length: float, steps: float, lag: int, count: int) -> float:
+        """The update itself: of `place`, after `steps` of all workers, by a gradient [N] of this norm that is `lag` versions old.
+
+        `count`: updates that the statistics have seen, with this one. Returns what the gradient was scaled by.
+        """
+        rule = self.ground.rule
+        scale = clip_scale(length, rule.longest)
+        rule.optimizer.step(place, gradient, slice(0, gradient.size), scale, rule.rate_at(steps, lag), count)
+        return scale
+
+    def _used(self, length: float, lag: int, scale: float) -> None:
+        """Enter an update into the books."""
+        self.books.lag(lag)
+        self.books.add("updates", 1)
+        self.books.applied(length, scale)
+
+    def _refresh(self, target: NDArray[np.float32], vector: NDArray[np.float32]) -> None:
+        """Make vector [N] the target network [N]."""
+        target[:] = vector
 
     def _publish_and_refresh(self, target: NDArray[np.float32]) -> None:
         """Publish the books; if that carries the total past a multiple of `target_every`, copy the parameters into the target network.
@@ -120,8 +143,8 @@ class InPlacePace(Clockwork, Pace):
         before = ledger.total("steps")
         ahead = before + self.books["steps"] - self._published_steps
         if rule.refreshes(before, ahead):
-            target[:] = self._vector
+            self._refresh(target, self._vector)
         ledger.publish(self.worker, self.books.draft)
         self._published_steps = self.books["steps"]
         if rule.refreshes(ahead, ledger.total("steps")):
-            target[:] = self._vector
+            self._refresh(target, self._vector)

@@ -16,6 +16,7 @@ from asyncrl.shared.arrays import Layout, SharedArrays, prefixed
 from asyncrl.shared.ledger import Ledger
 from asyncrl.shared.parameters import SharedParameters
 from asyncrl.shared.parking import PipesToCarry
+from asyncrl.shared.whole import WholeParameters
 from asyncrl.workers.plan import Task, common_layout, parking_of
 
 
@@ -53,9 +54,11 @@ def memory_layout(task: Task, policy: Policy) -> Layout:
     """Everything that the workers of a run share."""
     private = task.options.statistics == "private"
     kept = optimizer_of(task.options, policy).statistics
+    target = target_every(task) > 0
     return {
         **common_layout(ledger_columns(task), task.workers, task.workers),
-        **prefixed("parameters", SharedParameters.layout(policy.size, kept, task.workers, private, target_every(task) > 0)),
+        **prefixed("parameters", SharedParameters.layout(policy.size, kept, task.workers, private, target)),
+        **(prefixed("whole", WholeParameters.layout(policy.size, kept, task.workers, target)) if task.whole else {}),
         **tables_layout(policy.head),
     }
 
@@ -72,4 +75,5 @@ def ground_of(task: Task, policy: Policy, memory: SharedArrays, pipes: PipesToCa
         rule=UpdateRule(
             optimizer_of(options, policy), rate, options.max_gradient_norm, target_every(task), rate_by_lag(options), each
         ),
+        whole=WholeParameters(memory.part("whole"), target_every(task) > 0) if task.whole else None,
     )

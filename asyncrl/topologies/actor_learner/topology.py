@@ -18,6 +18,7 @@ from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, t
 from asyncrl.shared.arrays import WORDS_PER_LINE
 from asyncrl.topologies.actor_learner.estate import RoundsEstate
 from asyncrl.topologies.actor_learner.plan import ground_of, memory_layout, normalises
+from asyncrl.topologies.actor_learner.record import missing_rounds
 from asyncrl.topologies.actor_learner.worker import run_actor_learner
 from asyncrl.topologies.simulation import simulated
 from asyncrl.topologies.topology import Arrays, Seat, Topology, allocate, check_memory, check_shapes, copies_bytes
@@ -56,6 +57,13 @@ class ActorLearnerTopology(Topology):
     def steps(self) -> int:
         return int(self.ground.ledger.total("steps"))
 
+    def record_lacks(self, folder: Path) -> str:
+        if not any(mode.delay is None for _, mode in self._experiment.modes):
+            return ""
+        ledger = self.ground.ledger
+        lacking = missing_rounds(folder, ledger.column(ledger.read_all(), "rounds")[:, 0].astype(int).tolist())
+        return f"lacks rounds of worker {', '.join(map(str, lacking))}" if lacking else ""
+
     def head_figures(self) -> dict[str, float]:
         return self._policy.head.figures()
 
@@ -80,6 +88,7 @@ class ActorLearnerTopology(Topology):
         vector = self._policy.initial(self._experiment.seed)
         for buffers in (self.ground.parameters.vectors, self.ground.parameters.targets):
             buffers[:, : vector.size] = vector
+        self._begin_whole(0)
         self._policy.fill_tables(self._experiment.seed)
 
     def restore(self, state: dict[str, Any], arrays: Arrays, folder: Path) -> None:
@@ -100,11 +109,22 @@ class ActorLearnerTopology(Topology):
         restore_tables(self.memory, arrays)
         board.applied[::WORDS_PER_LINE] = state["rounds"]
         ledger.restore(arrays["ledger"])
+        self._begin_whole(state.get("version", 0))
+
+    def _begin_whole(self, version: int) -> None:
+        """Where updates are whole, they go on from the current buffer, which is of this version."""
+        whole, parameters, current = self.ground.whole, self.ground.parameters, self.ground.board.applied_by_all() & 1
+        if whole is not None:
+            target = parameters.targets[current] if len(parameters.targets) else None
+            whole.begin(version, self.steps, *parameters.buffer(current), target)
 
     def gather(self) -> tuple[dict[str, Any], Arrays]:
         board, parameters, ledger = self.ground.board, self.ground.parameters, self.ground.ledger
         rounds = board.applied_by_all()
         vector, statistics = parameters.buffer(rounds)
+        target = parameters.targets[rounds & 1] if len(parameters.targets) else None
+        if self.ground.whole is not None:
+            vector, statistics, target = self.ground.whole.current()
         arrays: Arrays = {
             "parameters": vector,
             "statistics": statistics,
@@ -113,16 +133,21 @@ class ActorLearnerTopology(Topology):
             "normaliser": self.snapshot().normaliser,
             **tables_to_keep(self.memory),
         }
-        if len(parameters.targets):
-            arrays["target"] = parameters.targets[rounds & 1]
-        return {"rounds": rounds}, arrays
+        if target is not None:
+            arrays["target"] = target
+        version = {} if self.ground.whole is None else {"version": self.ground.whole.version}
+        return {"rounds": rounds, **version}, arrays
 
     def parts(self) -> list[int]:
         return list(range(self._experiment.workers))
 
     def current(self) -> NDArray[np.float32]:
-        """The current parameters [padded N]. In rounds modes whole; in place it may mix updates."""
-        board, vectors = self.ground.board, self.ground.parameters.vectors
+        """The current parameters [padded N]. In rounds modes whole; in place it may mix updates, unless these are whole."""
+        board, vectors, whole = self.ground.board, self.ground.parameters.vectors, self.ground.whole
+        if whole is not None:
+            copy = np.empty_like(vectors[0])
+            whole.copy(copy)
+            return copy
         for _ in range(5):
             version = board.applied_by_all()
             copy = vectors[version & 1].copy()
@@ -140,6 +165,12 @@ class ActorLearnerTopology(Topology):
 def check_modes(experiment: Experiment) -> None:
     """Raise UserError for options that say nothing in any mode of the run."""
     options, in_place = experiment.options, {mode.delay is None for _, mode in experiment.modes}
+    if experiment.whole and False in in_place:
+        why = "a round's update is whole by itself"
+        raise UserError(f"whole cannot be used with mode {experiment.mode}: {why} (allowed: bounded:K, async)")
+    if experiment.whole and options.statistics == "private":
+        why = "an update and the statistics that it changes are one"
+        raise UserError(f"whole cannot be used with statistics = 'private': {why} (allowed: shared)")
     if options.statistics == "private" and in_place == {False}:
         why = "a round is one update of all workers, by statistics that all share"
         raise UserError(f"statistics = 'private' cannot be used with mode {experiment.mode}: {why} (allowed: shared; or bounded:K, async)")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,10 @@ from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
 from asyncrl.scheduler.gate import Gate
 from asyncrl.scheduler.pace import Books, Pace
 from asyncrl.scheduler.staleness import OldCopies
+from asyncrl.shared.whole import WholeParameters
 from asyncrl.topologies.actor_learner.diagnosis import Diagnosis
-from asyncrl.topologies.actor_learner.in_place import InPlacePace
 from asyncrl.topologies.actor_learner.plan import figures, ground_of, normalises, scales_returns
+from asyncrl.topologies.actor_learner.record import RoundLog, pace_in_place, warm_up
 from asyncrl.topologies.actor_learner.rounds import RoundsPace
 from asyncrl.workers.acting import ActingWorker
 from asyncrl.workers.body import run_body
@@ -29,6 +31,7 @@ from asyncrl.workers.messages import Go
 from asyncrl.workers.plan import WorkerPlan
 from asyncrl.workers.standardiser import Standardiser
 
+MadePace = TypeVar("MadePace", bound=Pace)
 ACTING, LEARNING, APPLYING = (PHASES.index(name) for name in ("acting", "learning", "applying"))
 
 
@@ -62,25 +65,45 @@ class ActorLearner(ActingWorker):
         ledger = self._ground.ledger
         self._standardiser = Standardiser(ledger, self._actor.rounds.normaliser) if normalises(task) else None
         self._return_scale = SharedReturnScale(ledger, task.options.gamma) if scales_returns(task) else None
+        self._log: RoundLog | None = None
         self._copies = OldCopies.of(task.staleness, policy.size)
         self._diagnosis = Diagnosis(task.diagnose, self._learner, self._local) if task.diagnose else None
         self._warm_up()
         if self._return_scale is not None:
             self._return_scale.warm_up(plan.worker)
+        if task.recorded:
+            warm_up(ledger, task, plan.worker)
+        if task.whole:
+            WholeParameters.warm_up()
         self._learner(self._actor.trajectory, 0.0)
         self._goes_on = self._restore()
 
     def work(self, go: Go) -> None:
         """Take over the slot and work until the gate says stop."""
-        ground, index = self._ground, self._plan.worker
-        self._books = Books(ground.ledger, index, figures(self._plan.task))
+        self.take_over()
+        for _ in Gate(self._board, self._ground.parking, self._plan.worker).epochs(go.epoch_runs, self._save):
+            self.epoch(self.paced(self._kind_of_pace()))
+
+    def take_over(self) -> None:
+        """Go on with the slot's books."""
+        self._books = Books(self._ground.ledger, self._plan.worker, figures(self._plan.task))
         if self._return_scale is not None:
             self._return_scale.begin(self._books.draft, self._goes_on)
-        for _ in Gate(ground.board, ground.parking, index).epochs(go.epoch_runs, self._save):
-            kind = InPlacePace if ground.board.order(DELAY) == IN_PLACE else RoundsPace
-            self._epoch(kind(ground, index, self._books, self._copies, self._stages))
 
-    def _epoch(self, pace: Pace) -> None:
+    def paced(self, kind: Callable[..., MadePace]) -> MadePace:
+        """A pace of this kind for this worker, once it has taken over."""
+        return kind(self._ground, self._plan.worker, self._books, self._copies, self._stages)
+
+    def _kind_of_pace(self) -> Callable[..., Pace]:
+        """That of this epoch's mode."""
+        if self._board.order(DELAY) != IN_PLACE:
+            return RoundsPace
+        plan = self._plan
+        if plan.task.recorded and self._log is None:
+            self._log = RoundLog(plan.run_folder, plan.task, plan.worker, plan.generation)
+        return pace_in_place(self._ground, self._log)
+
+    def epoch(self, pace: Pace) -> None:
         """Rounds until it is time for the gate."""
         board, index = self._board, self._plan.worker
         self._begin_epoch()

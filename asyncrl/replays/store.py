@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from asyncrl.errors import UserError
-from asyncrl.replay.records import OWN_FIELDS, Batch, Record, gather
-from asyncrl.replay.windows import BEGUN, FIRST, GAMMA, LARGEST, MARK, N_STEPS, NUMBERS, PLACES, STEPS, WORDS, WRITTEN, cut, feed
+from asyncrl.replays.records import OWN_FIELDS, Batch, Record, gather
+from asyncrl.replays.windows import BEGUN, FIRST, GAMMA, LARGEST, MARK, N_STEPS, NUMBERS, PLACES, STEPS, WORDS, WRITTEN, cut, feed
 from asyncrl.shared.arrays import Layout, SharedArrays
 from asyncrl.shared.sum_tree import SumTree
 from asyncrl.trajectory import TRUNCATED, Trajectory

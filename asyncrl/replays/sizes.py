@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncrl.errors import UserError
-from asyncrl.replay.store import Replay
+from asyncrl.replays.store import Replay
 from asyncrl.shared.arrays import Layout, offsets_of
 
 SHARE = 0.8
