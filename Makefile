@@ -35,7 +35,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV): torch and some other packages, which takes minutes where they are not there yet"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[mujoco,test]'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[mujoco,test,ray]'
 	@touch $@
 
 clean:

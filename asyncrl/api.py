@@ -88,12 +88,17 @@ def resume(
     network_function: Any = None,
     learner_device: str | None = None,
     trust: bool = False,
+    engine: str | None = None,
+    address: str | None = None,
+    sites: int | None = None,
+    site_workers: int | None = None,
 ) -> Result:
     """Continue from the newest complete checkpoint of a run's folder, up to the run's number of steps or to `steps` in total.
 
     The run's limit of seconds applied to its first session only. `env` and `network_function` must be given if the run was started
     with functions. `learner_device`: for this session, if it is not the run's. `trust`: whether code that the folder names may be run (an
-    environment in a file or a module, wrappers). Raises UserError, WorkerFailed.
+    environment in a file or a module, wrappers). `engine`, `address`, `sites`, `site_workers`: as in `RunOptions`, for what of the run's is
+    to change. Raises UserError, WorkerFailed.
     """
     folder = Path(run_folder)
     experiment = read_experiment(folder, env, network_function, trust)
@@ -106,7 +111,11 @@ def resume(
     target = int(saved["target_steps"]) if steps is None else steps
     if target <= done:
         raise UserError(f"run {str(folder)!r} has done {done:,} of {target:,} steps already; go further with --steps")
-    options = dataclasses.replace(experiment.run, quiet=quiet or experiment.run.quiet)
+    machines = {"engine": engine, "address": address, "sites": sites, "site_workers": site_workers}
+    changed: dict[str, Any] = {name: value for name, value in machines.items() if value is not None}
+    if engine == "local":
+        changed |= {"address": "", "sites": None, "site_workers": None}
+    options = dataclasses.replace(experiment.run, quiet=quiet or experiment.run.quiet, **changed)
     learning = _on_device(experiment, learner_device)
     going_on = dataclasses.replace(experiment, steps=target, seconds=None, run=options, options=learning)
     return Session(going_on, folder, checkpoint, Pictures).run()

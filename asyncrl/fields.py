@@ -66,6 +66,8 @@ STEPS = Range(1, 10**15, whole=True)
 """Steps of a run: up to here floating-point numbers count every step, and so many updates beside them."""
 Simulator = Literal["auto", "gymnasium", "compiled"]
 """What steps environments; see docs/simulators.md."""
+Engine = Literal["local", "ray"]
+"""What carries a run's workers; see docs/cluster.md."""
 TICKETS = Range(0, 1_000_000, whole=True)
 """Evaluations of a generation, and generations of a history; far beyond what is of use, and what a list of them takes no time for."""
 

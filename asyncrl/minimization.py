@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from asyncrl.algos import ALGORITHMS
 from asyncrl.blackbox.settings import parse_settings
 from asyncrl.blackbox.space import function_space
+from asyncrl.cluster.topology import search_on
 from asyncrl.envs import kept_generators, seed_generators
 from asyncrl.errors import UserError, unknown
-from asyncrl.experiment.checks import check_fields, check_number, check_processes
-from asyncrl.experiment.experiment import Experiment, usable_cores
+from asyncrl.experiment.checks import check_engine, check_fields, check_number, check_processes
+from asyncrl.experiment.experiment import Experiment, RunOptions, usable_cores
 from asyncrl.fields import check_kind, range_of
 from asyncrl.launcher import Launcher, Watch
 from asyncrl.processes.interrupts import Interrupts, interruptible
@@ -29,7 +30,7 @@ from asyncrl.processes.starting import warm_up
 from asyncrl.scheduler.modes import parse_mode
 from asyncrl.topologies import run_context
 from asyncrl.topologies.search.evaluating import cost_of
-from asyncrl.topologies.search.topology import Searched, SearchTopology
+from asyncrl.topologies.search.topology import Searched
 from asyncrl.topologies.topology import Seat
 
 Function = Callable[[NDArray[np.float64]], float]
@@ -69,6 +70,10 @@ def minimize(
     seconds: float | None = None,
     explore: str = "",
     bounds: Any = None,
+    engine: str = "local",
+    address: str = "",
+    sites: int | None = None,
+    site_workers: int | None = None,
     **options: Any,
 ) -> Minimum:
     """Minimise `function` of a vector [N], beginning at `start` [N], with workers in processes of their own.
@@ -90,6 +95,9 @@ def minimize(
     `bounds` are (low, high), each a number or one for each parameter; -inf and inf stand for none. The function is never called outside
     of them, and `start` must be inside. cma-es and sep-cma use their library's smooth map into the box; for the others the function is
     continued beyond the box by reflection.
+
+    `engine="ray"` has other machines evaluate points as well, at `address`, on at most so many nodes (`sites`), with so many processes
+    each (`site_workers`), as in `RunOptions`: see docs/cluster.md.
 
     Tensors in shared memory that the function captures are shared with the workers, as in `asyncrl.train`.
 
@@ -113,8 +121,11 @@ def minimize(
     if not callable(function):
         raise UserError(f"function is of type {type(function).__name__}; what is minimised is a function of a vector")
     chosen = entry.default_mode if mode is None else mode
-    experiment = Experiment(algo, "", mode=chosen, workers=count, steps=evaluations, seed=seed, explore=explore, options=made)
-    check_fields(experiment)
+    run = RunOptions(engine=engine, address=address, sites=sites, site_workers=site_workers)  # type: ignore[arg-type]
+    experiment = Experiment(algo, "", mode=chosen, workers=count, steps=evaluations, seed=seed, explore=explore, options=made, run=run)
+    for part in (experiment, run):
+        check_fields(part)
+    check_engine(experiment)
     begin = _checked_start(start)
     searched = Searched(function, begin, function_space(bounds, begin), evaluations // made.episodes - 1)
     with Interrupts(numbers=(signal.SIGINT,)) as interrupts:
@@ -154,7 +165,7 @@ class _Minimization:
         self._mode = parse_mode(experiment.mode)
         self._context = run_context()
         warm_up()
-        self._topology = SearchTopology(experiment, searched)
+        self._topology = search_on(experiment, self._context, searched)
 
     def run(self, seconds: float | None, check: Callable[[], None]) -> Minimum:
         topology = self._topology
@@ -181,7 +192,7 @@ class _Minimization:
         return self._minimum(launcher, time.monotonic() - began, self._topology.ending() or stopped)
 
     def _name_of(self, worker: int) -> str:
-        return f"worker {worker}" if worker < self._experiment.workers else "the learner"
+        return self._topology.name_of(worker)
 
     def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
         return self._topology.body_of(Seat(worker, generation, None, None, Path()))

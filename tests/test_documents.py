@@ -219,6 +219,7 @@ def lacking(page: Path) -> list[str]:
     named = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     named |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     needed = {name.partition(".")[0] for name in named} - own
+    needed |= {"ray"} if any(block.language == "bash" and "--engine ray" in block.text for block in blocks(page)) else set()
     return sorted(name for name in needed if importlib.util.find_spec(name) is None)
 
 

@@ -17,6 +17,7 @@ LAYERS = [
     {"studies"},
     {"__init__", "api", "bench", "landscapes", "minimization"},
     {"session"},
+    {"cluster"},
     {"topologies"},
     {"launcher"},
     {"workers"},
@@ -41,7 +42,7 @@ VERSION = ("asyncrl", ("__version__",))  # may be imported from anywhere
 # Imports inside functions, which a reader of a file's head does not see.
 HEAVY = {
     *("torch", "numba", "cloudpickle", "psutil", "gymnasium", "mujoco", "imageio", "matplotlib", "rich", "cma", "ale_py", "onnxruntime"),
-    "jinja2",
+    *("jinja2", "ray"),
 }
 """Libraries that take long to load, or that not everybody has: loaded where they are first needed."""
 _WITH_TORCH = ("modules", "devices", "towers", "cascades", "nearest", "greedy_modules")

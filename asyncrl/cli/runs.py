@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncrl.cli.arguments import EXIT_CODES, File, Run, check_at_least_one, check_run, check_seed, check_writable, write_json
 from asyncrl.cli.parsing import parse
-from asyncrl.fields import Simulator
+from asyncrl.fields import Engine, Simulator
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,14 @@ class Resume:
     learner_device: str | None = None
     """Device of the learner's networks from now on, as in `asyncrl train td3`; none for the device that the run had."""
     environment: Again = field(default_factory=Again)
+    engine: Engine | None = None
+    """What carries the workers from now on, as in `asyncrl train`; none for what the run had. So the next three."""
+    address: str | None = None
+    """Of the cluster, for engine ray."""
+    sites: int | None = None
+    """Nodes that work for this run at most, for engine ray."""
+    site_workers: int | None = None
+    """Processes of each site, for engine ray."""
     quiet: bool = False
     """No live table in the terminal."""
 
@@ -39,12 +47,13 @@ class Resume:
 def resume(args: list[str]) -> int:
     """Go on from the newest whole checkpoint of a run's folder."""
     given = parse(Resume, args, "asyncrl resume")
-    check_at_least_one(steps=given.steps)
+    check_at_least_one(steps=given.steps, sites=given.sites, site_workers=given.site_workers)
     check_run(given.run)
 
     from asyncrl.api import resume as resume_run
 
-    more = {"learner_device": given.learner_device, **vars(given.environment)}
+    machines = {name: getattr(given, name) for name in ("engine", "address", "sites", "site_workers")}
+    more = {"learner_device": given.learner_device, **vars(given.environment), **machines}
     return EXIT_CODES[resume_run(given.run, steps=given.steps, quiet=given.quiet, **more).status]
 
 

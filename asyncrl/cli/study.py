@@ -9,6 +9,7 @@ import tyro
 
 from asyncrl.cli.arguments import EXIT_CODES, check_at_least_one
 from asyncrl.cli.parsing import parse
+from asyncrl.fields import Engine
 
 PLAIN_WIDTH = 120
 """Letters in a line where standard output is a file."""
@@ -33,6 +34,10 @@ class Study:
     """Run nothing; write the report of the runs that there are."""
     yes: bool = False
     """Run it also where it takes more than a day."""
+    engine: Engine = "local"
+    """Where runs are made: on this machine, or with ray on the nodes of a cluster, each run on one node."""
+    address: str = ""
+    """Of the cluster, for engine ray: auto, or HOST:PORT of its head; without it a Ray of its own on this machine."""
     quiet: bool = False
     """No progress in the terminal."""
 
@@ -46,7 +51,8 @@ def study(args: list[str]) -> int:
     from asyncrl.studies.making import study as make
 
     changes = arguments_of(given.set, "set")
-    result = make(given.study, given.folder, given.seeds, given.cores, changes, given.report, given.yes, given.quiet)
+    where = {"engine": given.engine, "address": given.address}
+    result = make(given.study, given.folder, given.seeds, given.cores, changes, given.report, given.yes, given.quiet, **where)
     if result.report is not None:
         _print(result.report, given.quiet)
     for name, problem in result.failures.items():

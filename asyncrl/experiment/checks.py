@@ -59,6 +59,7 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
         if entry.searches and value:
             shown = f"{name} = {value} cannot be used with {experiment.algo}"
             raise UserError(f"{shown}: a search's late evaluations come of its mode, and are told in learn/late_used (allowed: 0)")
+    check_engine(experiment)
     if experiment.whole and entry.topology != "actor_learner":
         allowed = ", ".join(name for name, other in ALGORITHMS.items() if other.topology == "actor_learner")
         raise UserError(f"whole cannot be used with {experiment.algo}, whose learner alone makes updates (allowed with {allowed})")
@@ -77,6 +78,21 @@ def check_experiment(experiment: Experiment, new: bool = True) -> None:
     else:
         check_processes(experiment.workers)
     parse_delays(experiment.run.delay, experiment.workers)
+
+
+def check_engine(experiment: Experiment) -> None:
+    """Sites on other machines evaluate candidates of searches; nothing else has an engine yet."""
+    run, entry = experiment.run, ALGORITHMS[experiment.algo]
+    if run.engine == "local":
+        for name in ("address", "sites", "site_workers"):
+            if getattr(run, name):
+                raise UserError(f"{name} = {getattr(run, name)!r} says nothing with engine = local (allowed: with engine = ray)")
+        return
+    if not entry.searches:
+        having = ", ".join(name for name, one in ALGORITHMS.items() if one.searches)
+        raise UserError(f"engine = ray cannot be used with {experiment.algo} (allowed: local; algorithms with other engines: {having})")
+    if run.simulate:
+        raise UserError("engine = ray cannot be used with simulate, whose workers are in one process (allowed: local)")
 
 
 def _check_options(experiment: Experiment) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from asyncrl.algos import ALGORITHMS, head_named
-from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Range, Simulator
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE, STEPS, Engine, Range, Simulator
 from asyncrl.heads.choice import options_type_of
 from asyncrl.heads.options import NetworkOptions, chosen_or_default
 from asyncrl.processes.starting import usable_cores
@@ -64,6 +64,14 @@ class RunOptions:
     max_failures: Annotated[int | None, COUNT] = None
     """The run gives up when a worker fails so often in a row without completing a round, or workers raise so often at one place;
     none for 3, and for 2 where the same exception comes back at one place within a process's first minute."""
+    engine: Engine = "local"
+    """What carries the workers: this machine alone, or beside it the nodes of a cluster of Ray, for black-box search."""
+    address: str = ""
+    """Of the cluster, for engine ray: auto for one that this machine is part of, or HOST:PORT of its head; without it a Ray of its own."""
+    sites: Annotated[int | None, COUNT] = None
+    """Nodes that work for this run at most, for engine ray; none for as many as there are. Nodes that join later take places left."""
+    site_workers: Annotated[int | None, COUNT] = None
+    """Processes of each site, for engine ray; none for one for each of its node's cores."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,23 @@ def plain_line(target: Target, report: Mapping[str, float]) -> str:
         parts.append(f"return {number(report['return/mean'])}")
     if "lag/mean" in report:
         parts.append(f"lag {report['lag/mean']:.2f} (max {report['lag/max']:.0f})")
+    if told := sites_told(report):
+        parts.append(f"sites {told[0]}, {told[-1]}")
     return "  ".join([*parts, target.times(report)])
+
+
+def sites_told(report: Mapping[str, float]) -> list[str]:
+    """What a report says of sites on other machines, all together; empty where there are none."""
+
+    def of(name: str) -> list[float]:
+        return [value for key, value in report.items() if key.startswith("site/") and key.endswith(f"/{name}")]
+
+    if not (up := of("up")):
+        return []
+    deaths = [f"{sum(of('deaths')):.0f} lost"] if sum(of("deaths")) else []
+    rate, latency = sum(of("evaluations_per_second")), max(of("latency_ms"))
+    flying = f"{sum(of('in_flight')):.0f} in flight"
+    return [f"{sum(up):.0f} of {len(up)}", f"{number(latency, 1)} ms", flying, *deaths, f"{number(rate, 0)} evaluations/s"]
 
 
 def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
@@ -112,6 +128,7 @@ def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
         "lag": ", ".join(f"{name} {number(lag[name], 2 if name == 'mean' else 0)}" for name in LAGS if lag.get(name) is not None),
         "time": ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
         "restarts": str(given("restarts")) if given("restarts") else "",
+        "sites": "; ".join(_of_site(site) for site in given("sites") or ()),
         "memory": f"{number(given('peak_rss_mb'), 0)} MB at most" if given("peak_rss_mb") else "",
         "folder": folder,
     }
@@ -121,6 +138,11 @@ def summary_panel(summary: Mapping[str, Any], folder: str, width: int) -> Panel:
     status = str(given("status", "completed"))
     color = {"completed": "green", "interrupted": "yellow"}.get(status, "red")
     return Panel(grid, title=Text(status, style=f"bold {color}"), title_align="left", box=box.ROUNDED, width=min(width, WIDEST))
+
+
+def _of_site(site: Mapping[str, Any]) -> str:
+    lost = f", lost {site['deaths']:,} times" if site["deaths"] else ""
+    return f"{site['evaluations']:,} evaluations, {number(site['latency_ms'], 1)} ms{lost}"
 
 
 def number(value: float | None, digits: int | None = None) -> str:
@@ -149,6 +171,8 @@ def _figures(target: Target, report: Mapping[str, float], width: int) -> Table:
         "time": [target.times(report)],
     }
     rows["return"].append(f"{given('episodes', 0.0):,.0f} episodes")
+    if told := sites_told(report):
+        rows["sites"] = told
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     if width < NARROW:
@@ -157,6 +181,8 @@ def _figures(target: Target, report: Mapping[str, float], width: int) -> Table:
         return grid
     for name in ("speed", "return", "lag"):
         grid.add_row(name, *rows[name])
+    if "sites" in rows:
+        grid.add_row("sites", *rows["sites"][:3])
     both = Table.grid()
     both.add_row(grid)
     both.add_row(Text.assemble(("time    ", "dim"), *rows["time"]))

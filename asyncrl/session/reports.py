@@ -42,7 +42,7 @@ class Reports:
         ground, labels, memory = topology.ground, topology.labels, topology.memory
         self._ground = ground
         self._every = experiment.run.report_seconds
-        self._rings = [episode_ring(memory, worker) for worker in range(experiment.workers)]
+        self._rings = [episode_ring(memory, worker) for worker in range(topology.task.workers)]
         self._topology, self._told = topology, memory.part("virtual").get("told")
         self._estate, self._parameter_figures = topology.estate, topology.parameter_figures
         self.aggregate = Aggregate(ground.ledger, labels, updates, topology.settings)
@@ -86,6 +86,7 @@ class Reports:
         self.drain()
         of_parameters = {f"learn/{name}": value for name, value in self._parameter_figures().items()}
         report = {**self.aggregate.report(now, updates), **of_parameters, **self._simulated(), "memory/rss_mb": self._memory.read(now)}
+        report |= self._topology.site_figures()
         if self._writer is not None:
             self._writer.send(report, self.aggregate.lag_histogram)
             for warning in self._writer.poll():

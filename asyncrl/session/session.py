@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from asyncrl.cluster.topology import topology_on
 from asyncrl.envs.statistics import advice
 from asyncrl.errors import AsyncrlError
 from asyncrl.experiment.checks import check_experiment
@@ -27,7 +28,7 @@ from asyncrl.session.state import RunState
 from asyncrl.session.virtual import crew_of, durations_of, write_record
 from asyncrl.store.checkpoint import read_part
 from asyncrl.store.json_files import write_json_atomically
-from asyncrl.topologies import essential_part, run_context, topology_of
+from asyncrl.topologies import essential_part, run_context
 from asyncrl.topologies.topology import Seat
 from asyncrl.workers.evaluator import Artist
 from asyncrl.workers.plan import Task
@@ -74,7 +75,7 @@ class Session:
         self._stages = Stages(experiment.modes, experiment.steps, experiment.run.checkpoint_every)
         self._context = run_context()
         warm_up()
-        self._topology = topology_of(experiment)
+        self._topology = topology_on(experiment, self._context)
         self._parking = self._topology.ground.parking
         try:
             self._begin_or_go_on(experiment, checkpoint)
@@ -187,7 +188,7 @@ class Session:
         return f"{e.algo} on {e.env_name}, {e.mode}, {e.workers} worker{'s' * (e.workers > 1)}, seed {e.seed}"
 
     def _name_of(self, worker: int) -> str:
-        return f"worker {worker}" if worker < self._experiment.workers else "the learner"
+        return self._topology.name_of(worker)
 
     def _body_of(self, worker: int, generation: int) -> tuple[Any, Any]:
         seat = Seat(
@@ -299,6 +300,7 @@ class Session:
             "evaluation_steps": None if evaluation is None else evaluation.steps,
             **({} if evaluation is None or evaluation.alone is None else {"first_proposal_return": evaluation.alone}),
             "restarts": sum(slot.restarts for slot in launcher.slots),
+            **({"sites": sites} if (sites := self._topology.site_summary()) else {}),
         }
         reports.close(status)
         reports.print_summary(summary, self.folder)

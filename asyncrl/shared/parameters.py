@@ -96,6 +96,20 @@ def _publish(versions, buffers, vector):  # type: ignore[no-untyped-def]
     return version
 
 
+@njit(cache=True)
+def _pass_on(versions, buffers, vector, version):  # type: ignore[no-untyped-def]
+    newest, count = load_acquire(versions, 0), buffers.shape[0]
+    if version > newest:
+        store_release(versions, WORDS_PER_LINE, version)
+        fence()
+    if version > newest - count:
+        buffers[version % count] = vector
+    if version > newest:
+        store_release(versions, 0, version)
+    else:
+        fence()
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _copy(versions, buffers, wanted, out):  # type: ignore[no-untyped-def]
     count = buffers.shape[0]
@@ -142,6 +156,13 @@ class Snapshots:
     def publish(self, vector: NDArray[Any]) -> int:
         """Publish vector[N] as the next version; returns its number (the first is 1; version 0 is the zeroed start)."""
         return _publish(self._versions, self._buffers, vector)
+
+    def pass_on(self, vector: NDArray[Any], version: int) -> None:
+        """Publish vector[N] as this version: by a writer that repeats what another has published, and may leave versions out.
+
+        One that is older than the newest goes into its own buffer. Nobody may have been told of it, or have read it, before.
+        """
+        _pass_on(self._versions, self._buffers, vector, version)
 
     def restore(self, vector: NDArray[Any], version: int) -> None:
         """Set vector[N] as `version` (0 at the start), before any process reads."""

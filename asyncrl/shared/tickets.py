@@ -37,6 +37,19 @@ def _claim(states, window, worker):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _take(states, window, number, worker):  # type: ignore[no-untyped-def]
+    """Claim this one ticket for `worker`; returns whether it was free, and may be claimed."""
+    slot, free = number % states.size, number * STRIDE + FREE
+    if load_acquire(states, slot) != free or compare_and_swap(states, slot, free, free + worker + 1) != free:
+        return False
+    fence()  # as in `_claim`
+    if number < load_acquire(window, LIMIT):
+        return True
+    store_release(states, slot, free)
+    return False
+
+
+@njit(cache=True)
 def _any_free(states, window):  # type: ignore[no-untyped-def]
     for number in range(load_acquire(window, FIRST), load_acquire(window, LIMIT)):
         if load_acquire(states, number % states.size) == number * STRIDE + FREE:
@@ -148,6 +161,14 @@ class Tickets:
     def claim(self, worker: int) -> int:
         """Claim the oldest free ticket for `worker`; returns its number, -1 if there is none."""
         return _claim(self.states, self.window, worker)
+
+    def take(self, number: int, worker: int) -> bool:
+        """Claim this ticket for `worker`, if nobody has it or has done it; returns whether it is the worker's now."""
+        return bool(_take(self.states, self.window, number, worker))
+
+    def give_back(self, number: int) -> None:
+        """Make a held ticket free again, so that another does it. Its holder only, who has not handed it in."""
+        store_release(self.states, number % self.slots, number * STRIDE + FREE)
 
     def any_free(self) -> bool:
         """Whether there is a ticket to claim."""

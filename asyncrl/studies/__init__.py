@@ -3,6 +3,7 @@
     study       what a study is, and the files that describe one; ready ones are in `ready/`
     trials      its runs: their settings, their folders, which of them are done
     lanes       the processes in which runs are made, so many at a time as there are cores
+    far         the same on the nodes of a cluster
     running     a study from its first run to its report
     results     what the finished runs say
     statistics  means, intervals and comparisons over runs

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
 from multiprocessing.connection import Connection, Pipe
@@ -45,12 +45,12 @@ class Outcome:
 class Lane:
     """The study's side of one such process."""
 
-    def __init__(self, log: Path):
-        """`log`: the file to which its output goes."""
+    def __init__(self, log: Path, program: Sequence[str] = ("asyncrl.studies.lanes",)):
+        """`log`: the file to which its output goes; `program`: the module that it runs, and its arguments before FD."""
         self.connection, theirs = Pipe()
         with log.open("ab") as output, theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "asyncrl.studies.lanes", str(theirs.fileno())],
+                [sys.executable, "-m", *program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -102,7 +102,8 @@ def first_ready(lanes: Sequence[Lane], seconds: float) -> list[Lane]:
     return [busy[ready] for ready in mp_connection.wait(list(busy), seconds)]  # type: ignore[index]
 
 
-def _attempt(surroundings: Surroundings, experiment: bytes) -> Outcome:
+def attempt(surroundings: Surroundings, experiment: bytes) -> Outcome:
+    """Run a pickled experiment in this process, which is a lane's."""
     try:
         surroundings.put_up()  # so that modules of the caller's are found, of which the experiment may have functions
         return Outcome(run(cloudpickle.loads(experiment)).status)
@@ -114,11 +115,11 @@ def _attempt(surroundings: Surroundings, experiment: bytes) -> Outcome:
         return Outcome("failed", traceback.format_exc())
 
 
-def _serve(requests: Connection, answers: Connection) -> None:
+def _serve(requests: Connection, answers: Connection, work: Callable[[Surroundings, bytes], Outcome]) -> None:
     """Make the runs that are asked for until the study closes its end."""
     while True:
         try:
-            outcome = _attempt(*cloudpickle.loads(requests.recv_bytes()))
+            outcome = work(*cloudpickle.loads(requests.recv_bytes()))
             answers.send((outcome.status, outcome.problem))
         except (EOFError, OSError):
             return
@@ -133,13 +134,13 @@ def _interrupt_at_end_of(source: Connection, requests: Connection) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def main(descriptor: int) -> None:
-    """The life of a lane."""
+def main(descriptor: int, work: Callable[[Surroundings, bytes], Outcome] = attempt) -> None:
+    """The life of a lane; `work`: makes a run of the caller's surroundings and a pickled experiment."""
     with Interrupts() as interrupts:  # a run begins with the signal that has come before it
         study = Connection(descriptor)
         ours, theirs = Pipe(duplex=False)
         threading.Thread(target=_interrupt_at_end_of, args=(study, theirs), daemon=True).start()
-        _serve(ours, study)
+        _serve(ours, study, work)
         interrupts.answered = True
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from asyncrl.errors import UserError
+from asyncrl.errors import UserError, unknown
 from asyncrl.experiment.checks import check_number
-from asyncrl.fields import COUNT
+from asyncrl.fields import COUNT, Engine
 from asyncrl.store.json_files import read_json
+from asyncrl.studies.far import OnRay
 from asyncrl.studies.files import read_study, study_of
 from asyncrl.studies.report import Report, write_report
-from asyncrl.studies.running import check_trials, run_trials
+from asyncrl.studies.running import Here, Where, check_trials, run_trials
 from asyncrl.studies.study import Study
 
 
@@ -40,12 +42,15 @@ def study(
     report_only: bool = False,
     yes: bool = False,
     quiet: bool = False,
+    engine: str = "local",
+    address: str = "",
 ) -> StudyResult:
     """Run a study, as `asyncrl study` does; runs that its folder has are kept, so that it goes on where it was.
 
     `given`: the name of a ready study, a TOML file, the folder of a study, or the tables of such a file as a dict (see
     `asyncrl.studies.files`); `folder`: of the study (study/NAME without it); `seeds`: how many instead of its own; `cores`: how many to
-    use; `changes`: other settings of the experiment, by name; `report_only`: run nothing; `yes`: also what takes days.
+    use; `changes`: other settings of the experiment, by name; `report_only`: run nothing; `yes`: also what takes days; `engine`: local, or
+    ray, with which runs are made on the nodes of the cluster at `address`, as in `RunOptions`, each on one node.
 
     Raises UserError for a study that cannot be run, before anything is run.
     """
@@ -61,7 +66,12 @@ def study(
         check_trials(made, place)
         failures = read_json(place / "failures.json") or {}
         return StudyResult("completed", place, write_report(made, place, failures), failures)
-    outcomes = run_trials(made, place, cores, yes, quiet)
+    if engine not in get_args(Engine):
+        raise unknown("engine", engine, get_args(Engine))
+    if address and engine == "local":
+        raise UserError(f"address = {address!r} says nothing with engine = local (allowed: with engine = ray)")
+    where: Callable[[], Where] = Here if engine == "local" else partial(OnRay, address)
+    outcomes = run_trials(made, place, cores, yes, quiet, where)
     report = write_report(made, place, outcomes.failures) if outcomes.done else None
     status = "interrupted" if outcomes.interrupted else "failed" if outcomes.failures else "completed"
     return StudyResult(status, place, report, outcomes.failures)

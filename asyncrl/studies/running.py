@@ -7,12 +7,13 @@ made again from its beginning, since seconds of a run in two parts could not be 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from asyncrl.envs.ids import check_id
 from asyncrl.errors import UserError
@@ -28,6 +29,34 @@ from asyncrl.studies.trials import cores_of, experiment_for, is_done
 
 TURN_SECONDS = 0.5
 """How often the progress is shown anew while nothing ends."""
+
+
+class Where(Protocol):
+    """Where a study's runs are made."""
+
+    cores: int
+    """That there are in all."""
+    most: int
+    """That one run can have."""
+
+    def lane(self, log: Path) -> Lane:
+        """A process that makes runs there; `log`: the file to which its output goes."""
+
+    def close(self) -> None:
+        """When all are made."""
+
+
+class Here(Where):
+    """On this machine."""
+
+    def __init__(self) -> None:
+        self.cores = self.most = usable_cores()
+
+    def lane(self, log: Path) -> Lane:
+        return Lane(log)
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
 
 
 @dataclass
@@ -56,23 +85,27 @@ def check_trials(study: Study, folder: Path) -> list[Trial]:
     return trials
 
 
-def run_trials(study: Study, folder: Path, cores: int | None = None, yes: bool = False, quiet: bool = False) -> Outcomes:
+def run_trials(
+    study: Study, folder: Path, cores: int | None = None, yes: bool = False, quiet: bool = False, place: Callable[[], Where] = Here
+) -> Outcomes:
     """Make the runs of a study that its folder lacks, at most `cores` cores' worth at a time (None: all that are usable).
 
-    `yes`: also where it would take days. Raises UserError for a study that cannot be run.
+    `yes`: also where it would take days; `place`: where they are made, on this machine or on a cluster. Raises UserError for a study that
+    cannot be run.
     """
     trials = check_trials(study, folder)
-    runs, cores = folder / "runs", cores or usable_cores()
+    runs = folder / "runs"
     missing = [trial for trial in trials if not is_done(trial, runs)]
     outcomes = Outcomes(folder, done=len(trials) - len(missing))
     if not missing:
         return outcomes
-    forecast = Forecast(missing, runs, cores)
-    forecast.check(yes)
-    _begin(study, folder)
-    with Interrupts() as interrupts, Progress(study.title or study.name, len(trials), outcomes.done, quiet) as progress:
-        _Schedule(missing, runs, cores, forecast, outcomes, progress).run(interrupts)
-        interrupts.answered = True
+    with contextlib.closing(place()) as where:
+        forecast = Forecast(missing, runs, cores or where.cores)
+        forecast.check(yes)
+        _begin(study, folder)
+        with Interrupts() as interrupts, Progress(study.title or study.name, len(trials), outcomes.done, quiet) as progress:
+            _Schedule(missing, runs, cores or where.cores, where, forecast, outcomes, progress).run(interrupts)
+            interrupts.answered = True
     write_json_atomically(folder / "failures.json", outcomes.failures)
     return outcomes
 
@@ -96,10 +129,10 @@ class _Schedule:
     """Gives the runs to lanes in their order, as many at a time as there are cores for."""
 
     def __init__(
-        self, trials: Sequence[Trial], runs: Path, cores: int, forecast: Forecast, outcomes: Outcomes, progress: Progress
+        self, trials: Sequence[Trial], runs: Path, cores: int, where: Where, forecast: Forecast, outcomes: Outcomes, progress: Progress
     ):
-        self._waiting = [(trial, cores_of(experiment_for(trial, runs), cores)) for trial in trials]
-        self._runs, self._free = runs, cores
+        self._waiting = [(trial, cores_of(experiment_for(trial, runs), min(cores, where.most))) for trial in trials]
+        self._runs, self._free, self._where = runs, cores, where
         self._forecast, self._outcomes, self._progress = forecast, outcomes, progress
         self._lanes: list[Lane] = []
 
@@ -140,7 +173,7 @@ class _Schedule:
         self._lanes = [lane for lane in self._lanes if lane.busy is not None or lane.alive]
         free = next((lane for lane in self._lanes if lane.busy is None), None)
         if free is None:
-            free = Lane(self._outcomes.folder / "log.txt")
+            free = self._where.lane(self._outcomes.folder / "log.txt")
             self._lanes.append(free)
         return free
 

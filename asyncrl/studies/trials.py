@@ -18,6 +18,9 @@ from asyncrl.topologies import essential_part
 REPORT_SECONDS = 0.1
 """Between reports of a run, unless a study says otherwise: runs are short, and curves are made of them."""
 
+NOT_COMPARED = ("runs", "engine", "address", "sites", "site_workers")
+"""Settings by which a run that is done may differ from the study: where it was made."""
+
 
 def experiment_for(trial: Trial, runs: Path) -> Experiment:
     """What is run, in a folder within `runs`. Raises UserError for what cannot work, as far as can be said without an environment."""
@@ -36,7 +39,7 @@ def is_done(trial: Trial, runs: Path) -> bool:
     recorded = _flat((read_json(folder / "experiment.json") or {}).get("settings", {}))
     wanted = _flat(standard_json(settings_of(settled(experiment_for(trial, runs))[0])))
     for name, value in wanted.items():
-        if name != "runs" and recorded.get(name) != value:
+        if name not in NOT_COMPARED and recorded.get(name) != value:
             raise UserError(
                 f"{str(folder)!r} was run with {name} = {recorded.get(name)!r}, the study has {value!r} "
                 "(allowed: another --folder, or remove that run)"

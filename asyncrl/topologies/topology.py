@@ -74,6 +74,10 @@ class Topology(Protocol):
     def steps(self) -> int:
         """Steps that the present parameters are made from."""
 
+    def name_of(self, worker: int) -> str:
+        """What the user is told of a place."""
+        return f"worker {worker}" if worker < self.task.workers else "the learner"
+
     def body_of(self, seat: Seat) -> tuple[Callable[..., None], Any]:
         """What a worker process runs, and what it is handed."""
 
@@ -111,6 +115,14 @@ class Topology(Protocol):
     def head_figures(self) -> dict[str, float]:
         """What the policy's head tells of the whole run (`Head.figures`), for summary.json; by default nothing."""
         return {}
+
+    def site_figures(self) -> dict[str, float]:
+        """What is told of sites on other machines since the last call, for reports; by default nothing."""
+        return {}
+
+    def site_summary(self) -> list[dict[str, float | None]]:
+        """What each site on another machine has done, for summary.json; by default there are none."""
+        return []
 
     def parameter_figures(self) -> dict[str, float]:
         """What the present parameters say of the policy by themselves (`Head.parameter_figures`), for reports; by default nothing."""

@@ -78,6 +78,8 @@ class SearchGround:
     """How often an evaluation without a finite return is made again."""
     most: int | None = None
     """Tickets that are ever given out; None: as many as the steps take. What is left after the last whole generation is done too."""
+    each: bool = False
+    """Whether the learner's place is told of every evaluation: on a site, where it collects them for a learner elsewhere."""
 
     @property
     def learner(self) -> int:

@@ -32,6 +32,9 @@ from asyncrl.workers.standardiser import write_normaliser
 
 DEFAULT_HEAD = "linear"
 
+SITE = "site"
+"""The part of the memory that a site's has, where evaluations are made for a learner elsewhere (`asyncrl.cluster`)."""
+
 Objective = Callable[[NDArray[np.float64]], float]
 """A function of the user's that is minimised, of a vector [N]."""
 
@@ -207,6 +210,7 @@ def ground_of(task: SearchTask, search: Search, memory: SharedArrays, pipes: Pip
         arrival=task.common.options.account == "arrival",
         retries=0 if task.space.of_function else MOST_ATTEMPTS,
         most=None if task.function is None else task.function.most,
+        each=bool(memory.part(SITE)),
     )
 
 

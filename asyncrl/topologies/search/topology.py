@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from asyncrl.experiment.experiment import Experiment
 from asyncrl.heads.tables import attach_tables, copied_tables, restore_tables, tables_to_keep
 from asyncrl.processes.parcels import pack
 from asyncrl.scheduler.modes import Async
-from asyncrl.shared.arrays import free_bytes
+from asyncrl.shared.arrays import Layout, free_bytes
 from asyncrl.topologies.search.estate import TicketsEstate
 from asyncrl.topologies.search.evaluating import Best
 from asyncrl.topologies.search.generations import slots_for
@@ -59,19 +59,27 @@ class Searched:
 class SearchTopology(Topology):
     """The topology of black-box search: workers evaluate, the learner is one process more. It searches policies and functions."""
 
-    def __init__(self, experiment: Experiment, function: Searched | None = None):
+    def __init__(self, experiment: Experiment, function: Searched | None = None, more: int = 0):
+        """`function`: what is minimised, instead of an environment's return being maximised; `more`: places for workers beyond those of
+        the experiment, which come after them."""
         check_search(experiment)
-        self._experiment = experiment
-        search = self._search = search_task(experiment) if function is None else function_task(experiment, function)
+        search = search_task(experiment) if function is None else function_task(experiment, function)
+        if more:
+            search = replace(search, common=replace(search.common, workers=experiment.workers + more))
+        self._search = search
         self.task, self.head_name, self.size = search.common, head_of(search.common), search.size
         check_memory(search, self.size)
-        self.labels = ["default"] * experiment.workers
+        self.labels = ["default"] * self.task.workers
         self.settings = [label(setting) for setting in search.settings]
         self._state = LearnerState(search, self.size)
-        self.memory, parking = allocate(memory_layout(search, self._state.search), experiment.run)
+        self.memory, parking = allocate({**memory_layout(search, self._state.search), **self.more_memory()}, experiment.run)
         self.pipes = parking.carried()
         self.ground = ground_of(search, self._state.search, self.memory, self.pipes)
         self.estate = TicketsEstate(self.ground)
+
+    def more_memory(self) -> Layout:
+        """What a subclass shares beside; by default nothing."""
+        return {}
 
     @property
     def steps(self) -> int:
@@ -116,6 +124,8 @@ class SearchTopology(Topology):
         # Checkpoints from before this word was kept lack it: evaluations begun under a lower limit may then raise it once more.
         arrays = {"state/limit_since": np.zeros(1, np.int64), **arrays}
         ledger = (ground.ledger.workers, ground.ledger.width)
+        if "ledger" in arrays:
+            arrays["ledger"] = of_so_many(arrays["ledger"], ground.ledger.workers)
         check_shapes(arrays, {**{name: target.shape for name, target in targets.items()}, "ledger": ledger})
         for name, target in targets.items():
             target[...] = arrays[name]
@@ -170,12 +180,26 @@ class SearchTopology(Topology):
 
     def best(self) -> tuple[float, NDArray[np.float64]] | None:
         """The best of a function that any worker has seen: what is maximised, and the point [N]; None without any."""
-        known = [best for best in (Best(self.memory, worker).get() for worker in range(self._experiment.workers)) if best is not None]
+        known = [best for best in (Best(self.memory, worker).get() for worker in range(self.task.workers)) if best is not None]
         return max(known, key=lambda best: best[0], default=None)
 
     def ending(self) -> str:
         """Why the search of a function has ended itself; "" where it has not."""
         return ENDINGS[int(self.ground.states.one(self.ground.version, "ended")[0])]
+
+
+def of_so_many(ledger: NDArray[np.float64], places: int) -> NDArray[np.float64]:
+    """The ledger [places, columns] of a checkpoint, [more or fewer, columns], whose last row is the learner's.
+
+    A run may be resumed with another number of sites. Those that are gone have their counts added to the last one that is left, so that
+    totals stay; those that are new begin at nothing.
+    """
+    workers, learner = ledger[:-1], ledger[-1:]
+    fitting = np.zeros((max(places - 1, 0), ledger.shape[1]))
+    kept = min(len(workers), len(fitting))
+    fitting[:kept] = workers[:kept]
+    fitting[kept - 1 : kept] += workers[kept:].sum(axis=0)
+    return np.concatenate([fitting, learner])
 
 
 def check_search(experiment: Experiment) -> None:

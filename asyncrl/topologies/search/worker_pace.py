@@ -54,7 +54,7 @@ class WorkerPace:
         """The record is written: it is the learner's."""
         ground = self._ground
         ground.tickets.hand_in(claim.number)
-        if self._may_concern_learner():
+        if ground.each or self._may_concern_learner():
             ground.parking.wake(ground.learner)
 
     def _take(self) -> bool:
