@@ -159,7 +159,7 @@ def test_the_first_is_raised_where_it_may_be():
         assert not isinstance(signal.getsignal(signal.SIGINT), Interrupts)
 
 
-@pytest.mark.parametrize("moment", ["topology_of", "RunState", "make_folder", "write_experiment", "Reports", "Evaluations", "Launcher"])
+@pytest.mark.parametrize("moment", ["topology_on", "RunState", "make_folder", "write_experiment", "Reports", "Evaluations", "Launcher"])
 def test_a_signal_between_any_two_steps_of_the_start_leaves_nothing(tmp_path, monkeypatch, moment):
     original = getattr(session, moment)
 
