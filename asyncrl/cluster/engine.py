@@ -1,6 +1,6 @@
 """The seam between a search and whatever reaches other machines: what an engine has to do, and what goes over.
 
-One machine needs nothing of this. `asyncrl.cluster.ray` is the one engine that there is; tests have one without a network.
+One machine needs nothing of this. `asyncrl.cluster.on_ray` is the one engine that there is; tests have one without a network.
 """
 
 from __future__ import annotations
