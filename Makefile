@@ -1,5 +1,6 @@
 # make run    from a fresh clone: install into .venv, then train A3C on CartPole-v1 on all cores
-# make test   the same installation, and the tests, in two processes        make lint   the linters
+# make test   the same installation, and the tests, in two processes (a file's in one: each compiles its kernels once)
+# make lint   the linters
 # make docs   the pages, into the folder site
 #
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer). TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu"

@@ -215,10 +215,15 @@ def test_an_exception_in_an_environment_is_told(tmp_path):
 
 
 class Heavy(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps 20 megabytes of its own."""
+    """Keeps 20 megabytes of its own. So many that this machine would suffer are not made."""
+
+    made = 0
 
     def __init__(self, env: Any):
         super().__init__(env)
+        Heavy.made += 1
+        if Heavy.made > 50:
+            raise RuntimeError("nobody has looked at the memory")
         self.kept = np.ones(20_000_000, np.uint8)
 
 

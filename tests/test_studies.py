@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def test_runs_that_are_done_are_kept(made):
     assert again.status == "completed"
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(again.report.results) == 12
+
+
+def test_a_study_of_an_earlier_version_goes_on(made, tmp_path):
+    """Its runs do not name the options that have come since."""
+    folder = tmp_path / "earlier"
+    shutil.copytree(made.folder, folder)
+    for path in folder.glob("runs/*/experiment.json"):
+        data = json.loads(path.read_text())
+        del data["settings"]["whole"], data["settings"]["run"]["engine"]
+        path.write_text(json.dumps(data))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("summary.json")}
+    assert asyncrl.study(folder, quiet=True).status == "completed"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_other_settings_than_those_of_a_run_that_is_done_are_refused(made):

@@ -122,6 +122,30 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None,
     Raises UserError if it is no run's folder, needs a function that was not given, or names code that would be run: a folder may come
     from others, and only `trust` says that it may decide what is run.
     """
+    experiment, data = _recorded(folder)
+    for kind, given in (("env", env), ("network", network_function)):
+        if data.get(f"{kind}_is_function") and given is None:
+            raise UserError(f"the {kind} of this run is a function of yours; continue from Python and pass {kind}=...")
+    if env is not None:
+        experiment = dataclasses.replace(experiment, env=env, env_kwargs={}, wrapper=())
+    elif not trust and (code := [str(name) for name in (experiment.env, *experiment.wrapper) if names_code(name)]):
+        raise UserError(
+            f"run {str(folder)!r} names code that would be run: {', '.join(code)} (allowed: --trust to run it, --env for an environment "
+            "of your own; from Python trust=True, env=...)"
+        )
+    return dataclasses.replace(experiment, network_function=network_function)
+
+
+def recorded_settings(folder: Path) -> dict[str, Any]:
+    """Every setting of a run's folder, as `settings_of`; what its version of asyncrl had not yet is as it was then.
+
+    Raises UserError as `read_experiment` does for what cannot be read. Nothing that the folder names is run.
+    """
+    return settings_of(_recorded(folder)[0])
+
+
+def _recorded(folder: Path) -> tuple[Experiment, dict[str, Any]]:
+    """(the experiment of a run's folder, with functions by their names; all that experiment.json says)."""
     check_folder(folder)
     path = Path(folder) / "experiment.json"
     try:
@@ -132,20 +156,10 @@ def read_experiment(folder: Path, env: Any = None, network_function: Any = None,
         settings["network"] = _with_head_options(settings["network"], of_head)
         parts = {"options": options_type, "network": NetworkOptions, "run": RunOptions}
         made = {name: _rebuild(kind, settings.pop(name)) for name, kind in parts.items()}
-        experiment = _rebuild(Experiment, {**settings, **made})
+        experiment: Experiment = _rebuild(Experiment, {**settings, **made})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} can't be read: {type(error).__name__}: {error}") from None
-    for kind, given in (("env", env), ("network", network_function)):
-        if data.get(f"{kind}_is_function") and given is None:
-            raise UserError(f"the {kind} of this run is a function of yours; continue from Python and pass {kind}=...")
-    if env is not None:
-        experiment = dataclasses.replace(experiment, env=env, env_kwargs={}, wrapper=())
-    elif not trust and (code := [name for name in (experiment.env, *experiment.wrapper) if names_code(name)]):
-        raise UserError(
-            f"run {str(folder)!r} names code that would be run: {', '.join(code)} (allowed: --trust to run it, --env for an environment "
-            "of your own; from Python trust=True, env=...)"
-        )
-    return dataclasses.replace(experiment, network_function=network_function)
+    return experiment, data
 
 
 def recorded_spec(folder: Path) -> EnvSpec:

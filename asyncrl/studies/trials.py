@@ -10,7 +10,7 @@ from asyncrl.errors import UserError
 from asyncrl.experiment.checks import check_experiment
 from asyncrl.experiment.defaults import settled
 from asyncrl.experiment.experiment import Experiment
-from asyncrl.session.folder import settings_of
+from asyncrl.session.folder import recorded_settings, settings_of
 from asyncrl.store.json_files import read_json, standard_json
 from asyncrl.studies.study import Trial
 from asyncrl.topologies import essential_part
@@ -36,7 +36,7 @@ def is_done(trial: Trial, runs: Path) -> bool:
     folder = runs / trial.name
     if summary_of(folder).get("status") != "completed":
         return False
-    recorded = _flat((read_json(folder / "experiment.json") or {}).get("settings", {}))
+    recorded = _flat(standard_json(recorded_settings(folder)))
     wanted = _flat(standard_json(settings_of(settled(experiment_for(trial, runs))[0])))
     for name, value in wanted.items():
         if name not in NOT_COMPARED and recorded.get(name) != value:
