@@ -134,7 +134,7 @@ def held_env(held: Path) -> Callable[[], Any]:
 
 
 def elsewhere(on_a_node: str) -> Callable[[], Any]:
-    """An environment that does something else on a node of Ray: raises, or pays differently."""
+    """An environment that does something else on a node of Ray: raises, or pays differently, and may take its time for that."""
 
     def make() -> Any:
         there = "RAY_RAYLET_PID" in os.environ
@@ -146,6 +146,7 @@ def elsewhere(on_a_node: str) -> Callable[[], Any]:
             action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
             def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+                time.sleep(0.5 if there and on_a_node == "pays more, slowly" else 0.002)
                 return np.zeros(1, np.float32), {}
 
             def step(self, action: Any) -> Any:

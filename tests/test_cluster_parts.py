@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from asyncrl.cluster.bridge import Window
 from asyncrl.cluster.engine import pickled
 from asyncrl.cluster.lending import Lending
 from asyncrl.cluster.on_ray import check_versions
+from asyncrl.cluster.share import Share, depth, sooner_there
 from asyncrl.cluster.words import SiteWords
 from asyncrl.errors import UserError
 from asyncrl.monitor.tables import sites_told
 from asyncrl.processes.parcels import pack
+from asyncrl.scheduler.pace import Books
 from asyncrl.shared.arrays import SharedArrays
 from asyncrl.shared.parameters import Snapshots
 from asyncrl.topologies.search.topology import of_so_many
@@ -67,6 +70,60 @@ def test_what_a_site_gives_back_is_done_by_another(lent):
     assert [made.tickets.claim(0) for _ in range(3)] == [1, 3, -1]
 
 
+def finished(left: int, more: int, has: int, workers: int, others: int, latency: float, each: float) -> float:
+    """When all is done if the site takes `more` of `left` tickets: seconds, by the definition."""
+    there = latency + (has + more) * each / workers if more else 0.0
+    return max(there, (left - more + others / 2) * each / others)
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.004, 0.1])
+@pytest.mark.parametrize(("left", "has", "workers", "others"), [(40, 0, 1, 3), (8, 2, 1, 3), (3, 0, 2, 2), (200, 9, 4, 2), (1, 0, 1, 7)])
+def test_a_site_takes_what_ends_sooner_there(latency, left, has, workers, others):
+    each = 0.003
+    took = sooner_there(left, has, workers, others, latency, each)
+    ends = [finished(left, more, has, workers, others, latency, each) for more in range(left + 1)]
+    assert ends[took] <= min(ends) + each / others + 1e-9
+    rest = (left - took + others / 2) * each / others
+    assert not took or latency + (has + took) * each / workers <= rest + 1e-9, "nobody waits for it"
+
+
+def test_tickets_on_their_way_hide_the_latency():
+    assert depth(1, 0.005, 0.0) == 2
+    assert depth(2, 0.005, 0.010) == 4
+    assert depth(1, 0.005, 1e-6) == 65, "not without end"
+
+
+@pytest.fixture
+def shared(hands, monkeypatch):  # noqa: F811
+    """A share of a search of three workers, the last of which is the place of a site; and its clock, in seconds."""
+    made = hands()
+    made.open("sync", 100)._set_limit()
+    memory = SharedArrays.allocate(SiteWords.layout(1))
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    return made, Share(made.ground, SiteWords({name: memory[name] for name in memory}), 0), clock
+
+
+def test_a_site_that_is_slower_than_everybody_else_is_tried_now_and_then(shared):
+    made, share, clock = shared
+    ledger = made.ground.ledger
+    share.acknowledged(0.01)
+    assert share.more(0, 1) == 2, "nothing is known of evaluations"
+    books = Books(ledger, 0)
+    books.add("rounds", P)
+    books.add("act_seconds", P * 1e-4)
+    ledger.publish(0, books.draft)
+    assert share.more(0, 1) == 0, "others are done before it has heard of them"
+    clock[0] = 1.5
+    assert share.more(0, 1) == 1
+    share.offered()
+    assert share.more(0, 1) == 0
+    books.add("rounds", P)
+    books.add("act_seconds", P * 1.0)
+    ledger.publish(0, books.draft)
+    assert share.more(0, 1) > 0, "evaluations have grown longer"
+
+
 @pytest.fixture
 def window(hands):  # noqa: F811
     """A site's window over the tickets of a search without processes."""
@@ -89,6 +146,17 @@ def test_a_site_does_what_was_offered_and_nothing_else(window):
     assert not site.has_news()
     assert not len(site.put(np.array([[2, 0]])))
     assert tickets.claim(1) == 2, "one that is older than all before"
+
+
+def test_an_answer_waits_for_what_is_still_to_come(window):
+    made, site = window
+    assert site.is_done(), "nothing was offered"
+    site.put(np.array([[0, 0], [1, 0]]))
+    for number, all_of_it in ((made.tickets.claim(0), False), (made.tickets.claim(1), True)):
+        made.tickets.hand_in(number)
+        assert (site.has_news(), site.is_done()) == (True, all_of_it)
+    site.collect()
+    assert (site.has_news(), site.is_done()) == (False, True)
 
 
 def test_what_was_begun_is_not_withdrawn(window):

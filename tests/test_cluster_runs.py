@@ -114,6 +114,19 @@ def test_a_node_with_other_bits_is_refused_where_bits_count(tmp_path, cluster):
     assert "\n" not in said
 
 
+def test_a_slow_site_keeps_nobody_waiting_in_async(tmp_path, cluster):
+    """Its evaluations take as long as many updates, which their lag says; since its bits are others, there is a warning."""
+    settings = {**SEARCH, "mode": "async", "late": "as-is", "steps": 1_000, "workers": 1, "sites": 1}
+    places = {"runs": str(tmp_path), "quiet": True, "evaluation_episodes": 0, "engine": "ray", "address": cluster.address}
+    with watched() as run:
+        run.result = asyncrl.train(env=elsewhere("pays more, slowly"), **settings, **places)
+    check_books(run, SEARCH["population"])
+    assert any("gives other bits than this machine" in note and "results depend on who makes them" in note for note in run.notes)
+    (site,) = run.summary["sites"]
+    assert site["evaluations"] >= 1 and site["lag"] > 5, site
+    assert run.column("steps")[0] > 10 * run.column("steps")[1]
+
+
 def test_nothing_is_left_when_the_main_process_is_killed(tmp_path, cluster):
     words = ["train", "es", "CartPole-v1", "--engine", "ray", "--address", cluster.address, "--workers", "1", "--steps", "100_000_000_000"]
     with subprocess.Popen(command(tmp_path, *words), stderr=subprocess.PIPE, text=True) as main:

@@ -75,6 +75,11 @@ class Window:
         with self._lock:
             return bool(len(self._done()))
 
+    def is_done(self) -> bool:
+        """Whether everything that was offered is done."""
+        with self._lock:
+            return len(self._done()) == len(self._outstanding)
+
     def collect(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Take what is done: its numbers [n], and copies of the records' fields [n, ...]."""
         with self._lock:

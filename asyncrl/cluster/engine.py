@@ -117,8 +117,12 @@ class Site(Protocol):
     def offer(self, offer: Offer) -> None:
         """Hand tickets over."""
 
-    def records(self, seconds: float) -> None:
-        """Ask for what is done; the answer comes as soon as there is something, at the latest after so many seconds."""
+    def records(self, seconds: float, gather: float) -> None:
+        """Ask for what is done, which is waited for at most so many seconds.
+
+        What comes within `gather` seconds of the first comes with it, since an answer costs more than an evaluation may; where nothing is
+        left to come the answer is given at once.
+        """
 
     def withdraw(self) -> None:
         """Take back every ticket that was not begun."""

@@ -111,11 +111,16 @@ class Node:
         self._ground.parking.wake_all()
         return self._answer(refused)
 
-    def records(self, seconds: float) -> Answer:
-        """What is done; waits for it, at most so many seconds."""
+    def records(self, seconds: float, gather: float) -> Answer:
+        """What is done; waits for it, at most so many seconds, and then for what comes with it."""
         with self._there:
-            self._there.wait_for(lambda: self._window.has_news() or self._problem is not None or self._notes, seconds)
+            self._there.wait_for(lambda: self._window.has_news() or self._is_told(), seconds)
+            self._there.wait_for(lambda: self._window.is_done() or self._is_told(), gather)
         return self._answer()
+
+    def _is_told(self) -> bool:
+        """Whether there is something that the place must hear at once."""
+        return self._problem is not None or bool(self._notes)
 
     def withdraw(self) -> Answer:
         """Leave every ticket that no worker has begun."""

@@ -128,8 +128,8 @@ class RaySite(Site):
     def offer(self, offer: Offer) -> None:
         self._call("offer", offer)
 
-    def records(self, seconds: float) -> None:
-        self._call("records", seconds)
+    def records(self, seconds: float, gather: float) -> None:
+        self._call("records", seconds, gather)
 
     def withdraw(self) -> None:
         self._call("withdraw")

@@ -18,6 +18,7 @@ from asyncrl.cluster.engine import Answer, Offer, Site, SiteLost, SitePlan
 from asyncrl.cluster.lending import Lending
 from asyncrl.cluster.reaching import Reaching
 from asyncrl.cluster.results import Results
+from asyncrl.cluster.share import Share
 from asyncrl.cluster.words import SiteWords
 from asyncrl.errors import Hopeless
 from asyncrl.scheduler.board import HEARTBEAT, OPENED, PHASE, PHASES
@@ -31,10 +32,6 @@ from asyncrl.workers.messages import Go, Note
 SILENT_SECONDS = 3.0
 """A site that has answered nothing for so long has its tickets done by others. It is asked at least four times a second."""
 POLL_SECONDS = 0.25
-FIRST_LATENCY = 0.01
-"""The first offer to a site takes longer than all that follow: what is used there for the first time is loaded."""
-MOST_AHEAD = 64
-"""Tickets that wait on a site for each of its workers, at most."""
 WAITING, ACTING = PHASES.index("waiting"), PHASES.index("acting")
 
 
@@ -50,7 +47,7 @@ class SitePlace:
         self._published = Published.empty(task, self._search)
         self._lending = Lending(self._ground, plan.worker)
         self._results = Results(plan, site.site, self._ground, self._search, self._lending)
-        self._latency = 0.0
+        self._share = Share(self._ground, self._words, site.site)
         self._calls: dict[str, float] = {}
         self._heard = 0.0
         self._silent = False
@@ -122,15 +119,16 @@ class SitePlace:
         elif "offer" not in self._calls:
             self._offer()
         if len(self._lending) and "records" not in self._calls:
-            self._call("records", POLL_SECONDS)
-        self._wants = not over and "offer" not in self._calls and len(self._lending) < self._depth()
+            self._call("records", POLL_SECONDS, self._share.latency)
+        self._wants = not over and "offer" not in self._calls
 
     def _offer(self) -> None:
         lending = self._lending
         forget = np.fromiter(lending.strays, np.int64, len(lending.strays))
-        loans = lending.claim(self._depth() - len(lending))
+        loans = lending.claim(self._more())
         if not loans:
             return
+        self._share.offered()
         offer = Offer(np.array([loan[:2] for loan in loans], np.int64), self._vectors({loan.version for loan in loans}), forget)
         sent = offer.tickets.nbytes + sum(vector.nbytes for _, vector in offer.vectors)
         self._words.add(self._site_index, "bytes", sent)
@@ -150,12 +148,8 @@ class SitePlace:
             self._sent = {one for one in {*self._sent, copied} if one > self._newest - 3}  # a site keeps four
         return tuple(found)
 
-    def _depth(self) -> int:
-        """Tickets that the site should have: one for each worker, and what they would do while an answer and an offer are on their way."""
-        workers = self._reaching.workers
-        if not (each := self._results.seconds_each):
-            return workers + 1
-        return workers + min(round(workers * 2 * self._latency / each), MOST_AHEAD * workers)
+    def _more(self) -> int:
+        return self._share.more(len(self._lending), self._reaching.workers)
 
     def _call(self, kind: str, *arguments: Any) -> None:
         site = self._site
@@ -187,9 +181,7 @@ class SitePlace:
         if kind == "begin":
             self._mode = str(self._ground.board.mode())
         elif kind == "offer":
-            took = now - began
-            self._latency = min(took, FIRST_LATENCY) if not self._latency else 0.8 * self._latency + 0.2 * took
-            self._words.put(self._site_index, "latency", self._latency)
+            self._share.acknowledged(now - began)
         self._lending.returned(answer.dropped)
         if len(answer.numbers):
             self._results.hand_in(pace, answer)
@@ -235,7 +227,7 @@ class SitePlace:
     def _begin_anew(self) -> None:
         """With a new site."""
         self._calls, self._silent, self._mode, self._sent, self._newest = {}, False, "", set(), -1
-        self._latency = 0.0
+        self._share.begin_anew()
         self._results.begin_anew()
 
     def _tell(self, text: str) -> None:
@@ -244,7 +236,7 @@ class SitePlace:
     def _is_due(self) -> bool:
         """Whether there is something to do."""
         over = self._ground.is_over() != self._seen_over
-        return over or self._reaching.has_news() or (self._wants and self._ground.tickets.any_free())
+        return over or self._reaching.has_news() or (self._wants and self._more() > 0)
 
     def _stand(self) -> None:
         now, words = time.monotonic(), self._words

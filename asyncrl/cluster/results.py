@@ -36,9 +36,7 @@ class Results:
 
     def begin_anew(self) -> None:
         """With a new site, whose counts begin at 0."""
-        self._seconds, self._evaluated = (0.0, 0.0), 0
-        self.seconds_each = 0.0
-        """Of an evaluation, on one of the site's workers; 0 where that is not known yet."""
+        self._seconds = (0.0, 0.0)
 
     @property
     def steps(self) -> int:
@@ -72,8 +70,6 @@ class Results:
         assert books is not None
         spent = [now - before for now, before in zip(answer.seconds, self._seconds)]
         self._seconds = answer.seconds
-        self._evaluated += len(answer.numbers)
-        self.seconds_each = sum(answer.seconds) / self._evaluated
         books.add("steps", int(answer.records["length"][rows].sum()))
         books.add("rounds", len(rows))
         books.add("episodes", self._episodes * len(rows))

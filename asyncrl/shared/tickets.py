@@ -58,6 +58,15 @@ def _any_free(states, window):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _free(states, window):  # type: ignore[no-untyped-def]
+    count = 0
+    for number in range(load_acquire(window, FIRST), load_acquire(window, LIMIT)):
+        if load_acquire(states, number % states.size) == number * STRIDE + FREE:
+            count += 1
+    return count
+
+
+@njit(cache=True)
 def _all_done(states, start, stop):  # type: ignore[no-untyped-def]
     for number in range(start, stop):  # noqa: SIM110 - all() does not compile
         if load_acquire(states, number % states.size) != number * STRIDE + DONE:
@@ -173,6 +182,10 @@ class Tickets:
     def any_free(self) -> bool:
         """Whether there is a ticket to claim."""
         return bool(_any_free(self.states, self.window))
+
+    def free(self) -> int:
+        """How many tickets there are to claim."""
+        return int(_free(self.states, self.window))
 
     def hand_in(self, number: int) -> None:
         """Mark a held ticket as done, after its record was written."""
