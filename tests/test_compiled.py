@@ -89,3 +89,27 @@ print(json.dumps([sum(isinstance(one, Kernel) for names in ours for one in names
 """
     left, modules = after(program)
     assert left == 0 and modules > 100
+
+
+TICKETS = """
+import json, sys
+import numpy as np
+from asyncrl.shared import tickets
+from asyncrl.shared.compiled import load_kept, make_all
+make_all()
+count = load_kept("shared")
+words = np.zeros(3, np.int64)
+tickets._hand_in(words, 0)
+if {more}:
+    tickets._use_up(words, np.zeros(8, np.int64), np.zeros(1, np.int64))
+stats = tickets._hand_in.stats
+print(json.dumps([count, sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
+"""
+
+
+def test_what_is_kept_is_loaded_before_it_is_called(monkeypatch, tmp_path):
+    """And another kernel can be compiled that calls what was loaded."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert after(TICKETS.format(more=False)) == [0, 0, 1], "nothing is kept yet, and nothing is compiled for it"
+    count, hits, misses = after(TICKETS.format(more=True))
+    assert (count > 1, hits, misses) == (True, 1, 0)

@@ -96,8 +96,36 @@ def make_all() -> None:
             ready(kernel)
 
 
-def _modules() -> list[ModuleType]:
-    return [module for name, module in list(sys.modules.items()) if name.startswith(f"{_PACKAGE.name}.")]
+def load_kept(*packages: str) -> int:
+    """Load what is kept on disk of the kernels of these packages ("shared"), so that processes forked after that need not.
+
+    Nothing is compiled: on a machine that has run nothing yet there is nothing to load. Returns how many there were.
+    """
+    from numba.core.dispatcher import Dispatcher
+
+    count = 0
+    for module in _modules(*packages):
+        for kernel in list(vars(module).values()):
+            if isinstance(kernel, Dispatcher) and kernel.py_func.__module__ == module.__name__:
+                count += _load(kernel)
+    return count
+
+
+def _load(kernel: Any) -> int:
+    """Load whatever is kept of one kernel, for each combination of argument types that it was called with on such a processor."""
+    kept, file = kernel._cache, getattr(kernel._cache, "_cache_file", None)
+    if file is None:
+        return 0
+    index, codegen = file._load_index(), kernel.targetctx.codegen()
+    signatures = [key[0] for key in index if key == kept._index_key(key[0], codegen) and key[0] not in kernel.overloads]
+    for signature in signatures:
+        kernel.compile(signature)
+    return len(signatures)
+
+
+def _modules(*packages: str) -> list[ModuleType]:
+    starts = tuple(f"{_PACKAGE.name}.{package}." for package in packages) or (f"{_PACKAGE.name}.",)
+    return [module for name, module in list(sys.modules.items()) if name.startswith(starts)]
 
 
 def _make_named(code: CodeType, names: dict[str, Any]) -> None:

@@ -1,8 +1,7 @@
 """Every process body, and what they load at first use. The fork server imports this once, for all processes of a program.
 
 Kernels are shown to Numba here, and one is called: the first call of any makes Numba import half of itself (and scipy.linalg), which
-takes longer than all the rest of a worker's start. A process that is forked after that has it already.
-"""
+takes """
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import torch
 from asyncrl.learners import replays as replays
 from asyncrl.learners import traces as traces
 from asyncrl.monitor import recorder as recorder
-from asyncrl.shared.compiled import make_all
+from asyncrl.shared.compiled import load_kept, make_all
 from asyncrl.shared.optimizers import norm
 from asyncrl.topologies import players as players
 from asyncrl.topologies.actor_learner import worker as actor_learner
@@ -41,3 +40,4 @@ BODIES = (
 
 make_all()
 norm(np.zeros(1, np.float32))
+load_kept("shared", "scheduler")
