@@ -47,8 +47,9 @@ class EnvSpec:
     observation_reach: tuple[float, ...] = field(default=(), compare=False)
 
     def described(self) -> dict[str, Any]:
-        """Its fields as plain values, by name; of features their shape."""
+        """Its fields as plain values, by name; of features their shape, and no reach, which only the start of a run asks for."""
         plain = asdict(replace(self, action_features=None))
+        del plain["observation_reach"]
         return {**plain, "action_features": self.action_features and self.action_features.shape}
 
     @property
