@@ -145,8 +145,8 @@ def policy_of(space, head="auto", **options):
 @pytest.mark.parametrize(
     ("text", "head", "options", "message"),
     [
-        ("subset:3", "auto", {}, r"subset:3 needs .* resample = subset, or itt as action values \(head '\w+' as it is here"),
-        ("subset:3", "itt", {}, r"needs .* resample = subset, or itt as action values \(head 'itt' as it is here"),
+        ("subset:3", "auto", {}, r"subset:3 needs .* resample = subset or rollout, or itt as action values \(head '\w+' as it is here"),
+        ("subset:3", "itt", {}, r"needs .* resample = subset or rollout, or itt as action values \(head 'itt' as it is here"),
         ("subset:3,50", "iot", {"resample": "subset", "set_size": 40, "subset": 5}, r"subset:50 needs a set of .* \(allowed: up to 40\)"),
     ],
 )

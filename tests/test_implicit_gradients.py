@@ -21,7 +21,8 @@ from asyncrl.learners.gradients import AutogradGradient, WrittenGradient
 from asyncrl.learners.value_gradients import AutogradValueGradient, WrittenValueGradient
 
 STEPS = 12
-DRAWN = [{}, {"resample": "subset", "subset": 6}, {"resample": "iteration"}, {"resample": "transition"}]
+PARTS = [{"resample": "subset", "subset": 6}, {"resample": "rollout", "subset": 6}]
+DRAWN = [{}, *PARTS, {"resample": "iteration"}, {"resample": "transition"}]
 
 
 def rolled(head, role, trunk="separate", **options):

@@ -287,6 +287,7 @@ def drawn_rows(policy, rows=6, seed=0, temperature=1.0, part=0):
 SETTINGS = {
     "never": {},
     "subset": {"resample": "subset", "subset": 5},
+    "rollout": {"resample": "rollout", "subset": 5, "set_temperature": 1.0},
     "iteration": {"resample": "iteration"},
     "transition": {"resample": "transition"},
     "angular": {"energy": "angular"},
@@ -295,7 +296,7 @@ SETTINGS = {
 }
 
 
-OF_BOTH = ("never", "subset", "iteration", "transition")
+OF_BOTH = ("never", "subset", "rollout", "iteration", "transition")
 
 
 @pytest.mark.parametrize(("head", "setting"), [*(("itt", name) for name in SETTINGS), *(("iot", name) for name in OF_BOTH)])

@@ -40,9 +40,9 @@ def test_workers_choose_among_parts_of_their_own(tmp_path, algo, head):
 
 def test_where_workers_cannot_have_parts_is_told(tmp_path):
     given = {"head": "itt", "steps": 100, "runs": str(tmp_path), **RUN}
-    with pytest.raises(UserError, match="exploration subset:3 needs head itt or iot with resample = subset"):
-        asyncrl.train("a3c", FollowEnv, explore="subset:3", **given)
-    with pytest.raises(UserError, match=r"subset:3 needs head itt or iot with resample = subset, or itt as action values \(head 'action-"):
+    with pytest.raises(UserError, match="exploration subset:3 needs head itt or iot with resample = subset or rollout"):
+        asyncrl.train("a3c", FollowEnv, explore="subset:3", pair_steps=0, **given)
+    with pytest.raises(UserError, match=r"subset:3 needs .* subset or rollout, or itt as action values \(head 'action-"):
         asyncrl.train("q1", "CartPole-v1", explore="subset:3", **{**given, "head": "auto"})
     with pytest.raises(UserError, match=r"resample = subset cannot be used for action values \(allowed: never, with --explore subset:N\)"):
         asyncrl.train("q1", "CartPole-v1", resample="subset", subset=1, **given)

@@ -111,7 +111,7 @@ class Subset(Exploration):
     values the best of the part is taken; what is learned there are values of the whole set, whatever the parts.
     """
 
-    description: ClassVar[str] = "heads itt, iot with resample subset, itt as action values: actions of the set among which a step chooses"
+    description: ClassVar[str] = "heads itt, iot with resample subset, rollout; itt as action values: actions among which a step chooses"
     kind: ClassVar[str] = "subset"
     turns: ClassVar[str] = "part of the set"
 
@@ -120,12 +120,35 @@ class Subset(Exploration):
 
     def fits_head(self, head: Head) -> str | None:
         if not head.largest_part:
-            wanted = "head itt or iot with resample = subset, or itt as action values"
+            wanted = "head itt or iot with resample = subset or rollout, or itt as action values"
             return f"needs {wanted} (head {head.name!r} as it is here does not choose among parts of a set)"
         return None if self.value <= head.largest_part else f"needs a set of as many actions (allowed: up to {head.largest_part:,})"
 
     def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
         rounds.knobs[PART] = self.value
+
+
+@dataclass(frozen=True)
+class GrowingSubset(Subset):
+    """Parts that grow, where a head wants that and the worker has no `Subset`: `value` actions for so many steps, then more and more.
+
+    They have `last` actions after half as many steps again, and stay so. Between, they grow in equal ratios.
+    """
+
+    steps: int
+    last: float
+
+    def turn(self, rounds: RoundArrays, total_steps: float, generator: np.random.Generator, memory: NDArray[np.float64]) -> None:
+        grown = min(max(2.0 * (total_steps / self.steps - 1.0), 0.0), 1.0)
+        rounds.knobs[PART] = math.floor(self.value * (self.last / self.value) ** grown + 1e-9)
+
+
+def with_parts(settings: list[list[Exploration]], head: Head) -> list[list[Exploration]]:
+    """The settings of every worker, with parts that grow where the head has such and the worker none of its own."""
+    if not head.pair_steps:
+        return settings
+    grows = GrowingSubset(float(head.first_part), head.pair_steps, float(head.last_part))
+    return [one if any(isinstance(setting, Subset) for setting in one) else [*one, grows] for one in settings]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class EnvSpec:
     action_dtype        of the actions that the environment gets: that of its space; "" for int64, or float32 of a box
     statistics          (class, "observations" or "rewards") of wrappers that keep running statistics; not compared
     action_features     what the environment itself says of its choices, [choices, F], where it has `action_features`; not compared
+    observation_reach   of a vector: the largest magnitude of each number by the space's bounds, which may be infinite; else (); not
+                        compared
     """
 
     observation_shape: tuple[int, ...]
@@ -42,10 +44,12 @@ class EnvSpec:
     action_dtype: str = ""
     statistics: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     action_features: SealedArray | None = field(default=None, compare=False)
+    observation_reach: tuple[float, ...] = field(default=(), compare=False)
 
     def described(self) -> dict[str, Any]:
-        """Its fields as plain values, by name; of features their shape."""
+        """Its fields as plain values, by name; of features their shape, and no reach, which only the start of a run asks for."""
         plain = asdict(replace(self, action_features=None))
+        del plain["observation_reach"]
         return {**plain, "action_features": self.action_features and self.action_features.shape}
 
     @property
@@ -69,8 +73,13 @@ def spec_of(env: gymnasium.Env[Any, Any]) -> EnvSpec:
     shape, dtype = _observation(env.observation_space)
     kind, sizes, action_shape, low, high, start = _action(env.action_space)
     given = str(np.dtype(env.action_space.dtype))
-    features = _features(env) if kind == "discrete" else None
-    return EnvSpec(shape, dtype, kind, sizes, action_shape, low, high, start, given, running_statistics(env), features)
+    features, reach = _features(env) if kind == "discrete" else None, _reach(env.observation_space)
+    return EnvSpec(shape, dtype, kind, sizes, action_shape, low, high, start, given, running_statistics(env), features, reach)
+
+
+def _reach(space: spaces.Space[Any]) -> tuple[float, ...]:
+    assert isinstance(space, spaces.Box)
+    return () if is_image_space(space) else tuple(np.maximum(np.abs(space.low), np.abs(space.high)).astype(float).tolist())
 
 
 def _features(env: gymnasium.Env[Any, Any]) -> SealedArray | None:

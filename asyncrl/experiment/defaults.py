@@ -1,5 +1,5 @@
-"""Defaults that depend on how large a run is planned to be, or on its environment: settled once, as it begins, and written down with
-its other settings.
+"""Defaults that depend on how large a run is planned to be, or on its algorithm or environment: settled once, as it begins, and written
+down with its other settings.
 
 So a run that is resumed with more steps keeps what it began with.
 """
@@ -22,7 +22,9 @@ def settled(experiment: Experiment) -> tuple[Experiment, list[str]]:
     options, notes = experiment.options.settled(steps, experiment.workers * experiment.envs_per_worker)
     if is_game(experiment.env) and options.has("reward_clip") and options.reward_clip is None and options.reward_scale:
         options = dataclasses.replace(options, reward_clip=abs(options.reward_scale))
-    experiment = dataclasses.replace(experiment, options=options)
+    network = experiment.network
+    network = dataclasses.replace(network, head_options=network.head_options.settled(experiment.algo, steps))
+    experiment = dataclasses.replace(experiment, options=options, network=network)
     default = ALGORITHMS[experiment.algo].default_explore
     values, anneals, usual_steps = default.partition("@")
     if anneals and not experiment.explore:

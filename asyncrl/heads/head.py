@@ -48,6 +48,8 @@ class Head:
     stored           numbers that stand for an action in a trajectory: its C components, or what the head keeps instead of them
     places           N > 0: a stored action begins with its place in a set of N, of which the head chooses; 0 for others
     largest_part     where a step chooses among a random part of a set: as many actions as the knob PART may say; 0 for others
+    pair_steps       where parts grow by themselves: for so many steps of a run they have `first_part` actions, and over half as many
+                     again they grow to `last_part`; 0 for others
     sizes            [C] int64, the number of choices of each component; [0] for Box
     bounds           [2, C] float64 that float32 holds exactly, lowest and highest values of a Box; [2, 0] otherwise
     noises           numbers of the exploration's action noise, and of uniform ones, at a step: C, or more where it adds several
@@ -99,6 +101,9 @@ class Head:
     squash: bool = False
     places: int = 0
     largest_part: int = 0
+    pair_steps: int = 0
+    first_part: int = 0
+    last_part: int = 0
 
     @classmethod
     def for_role(cls, role: Role) -> type[Head]:

@@ -30,6 +30,10 @@ class HeadOptions:
         """With a replay: the exploration settings of a run whose user names none; `usual`: the algorithm's."""
         return usual
 
+    def settled(self, algo: str, steps: int) -> HeadOptions:
+        """The options of a run of so many steps that begins: what is left open and depends on its algorithm or length is named."""
+        return self
+
     def check_role(self, role: Role, algo: str) -> None:
         """Raise UserError for options that mean nothing where the head has this role, which is that of `algo`."""
 

@@ -99,10 +99,10 @@ class Policy:
             return "the policy acts through torch"
         return None if self.head.one_call else f"head {self.name!r} does more than one compiled call a step"
 
-    def initial(self, seed: int) -> NDArray[np.float32]:
-        """A fresh vector: orthogonal weights, zero biases, the head's own start."""
+    def initial(self, seed: int, normalised: bool = False) -> NDArray[np.float32]:
+        """A fresh vector: orthogonal weights, zero biases, the head's own start. `normalised`: observations come with deviation 1."""
         if self._compact is not None:
-            network = self._compact.initial(np.random.default_rng(seed))
+            network = self._compact.initial(np.random.default_rng(seed), normalised)
         elif self.plan is not None:
             network = _orthogonal(self.plan, np.random.default_rng(seed))
         else:

@@ -46,7 +46,7 @@ class TowerPolicy(Policy):
         self.critic_size = vector_size(critic) if self.head.acts_with_critic else 0
         self.size += self.critic_size
 
-    def initial(self, seed: int) -> NDArray[np.float32]:
+    def initial(self, seed: int, normalised: bool = False) -> NDArray[np.float32]:
         """Zeros [size]: the learner makes the first parameters."""
         return np.zeros(self.size, np.float32)
 

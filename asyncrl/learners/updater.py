@@ -91,7 +91,7 @@ class OnPolicyUpdater(Updater):
         """`rule`: what makes an update of a gradient; `counts`: how many kinds of updates are counted."""
         options = task.options
         self._policy = policy
-        self._vector = policy.initial(task.seed)
+        self._vector = policy.initial(task.seed, options.normalize_observations)
         self._rule = rule
         self._statistics = np.zeros((max(rule.statistics, 1), policy.size), np.float32)
         self._counts = np.zeros(counts, np.int64)

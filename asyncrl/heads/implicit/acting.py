@@ -104,7 +104,7 @@ def act_among(words, raw, t):  # type: ignore[no-untyped-def]
     scratch = (*_towers_scratch(words), array2(words, BEYOND + 7, F4), array1(words, BEYOND + 8, I8))
     form, own, knobs, noise = array1(words, FORM, I8), array1(words, KEPT, F4), array1(words, KNOBS, F8), array4(words, NOISE, F8)
     action, bounded = array3(words, ACTION, I8)[t], array3(words, BOUNDED, F4)[t]
-    drawn, count = noise[0, 0, 0, noise.shape[3] - 1], turns[COUNT]
+    drawn, count = noise[0, 0, :, noise.shape[3] - 1], turns[COUNT]
     here = (noise[:, t], array3(words, EXTRA_NOISE, F8)[t], action, bounded)
     choose_all(form, own, array2(words, POLICY_OUTPUT, F4), tables, latents, turns, temperature, drawn, knobs, *here, scratch)
     found = _told(words, sound)

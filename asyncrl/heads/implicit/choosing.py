@@ -4,7 +4,8 @@ A transition chooses among M of the N actions. Which, and where their latents co
 
     NEVER        all of them; latents are those of the table
     SUBSET       M drawn without replacement by the transition's key, which also says M, since workers may have theirs; latents are
-                 those of the table
+                 those of the table. Where parts stand for a rollout, all transitions of an environment there have one key, but for
+                 greedy ones
     ITERATION, TRANSITION   N = M features drawn by a key, embedded there and then
 
 An action is stored as its place in the set and, where a key drew what it was chosen from, that key: so whoever learns from it can draw
@@ -17,7 +18,7 @@ import math
 
 import numpy as np
 
-from asyncrl.heads.implicit.form import CHOSEN, HALF, ITERATION, NEVER, NORMALISED, PLACES, RESAMPLE, STORED, SUBSET, TRANSITION
+from asyncrl.heads.implicit.form import CHOSEN, HALF, HELD, ITERATION, NEVER, NORMALISED, PLACES, RESAMPLE, STORED, SUBSET, TRANSITION
 from asyncrl.heads.implicit.towers import apply_kernel, embed, normalised, raw_scores
 from asyncrl.heads.keyed_numbers import KEYS, key_at, part_key, part_size, place_in, uniform_box
 from asyncrl.heads.rounds import EPSILON, PART, TEMPERATURE
@@ -97,7 +98,9 @@ def _drawn_key(form, knobs, turns, noise, e, drawn):  # type: ignore[no-untyped-
             return key_at(turns[BASE], 0)
         turns[COUNT] += 1
         return key_at(turns[BASE], turns[COUNT])
-    return np.int64((drawn if form[RESAMPLE] == ITERATION else noise[0, e, noise.shape[2] - 1]) * KEYS)
+    if form[RESAMPLE] == ITERATION:
+        return np.int64(drawn[0] * KEYS)
+    return np.int64((drawn[e] if form[HELD] else noise[0, e, noise.shape[2] - 1]) * KEYS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -145,7 +148,7 @@ def choose_all(form, own, policy_output, tables, latents, turns, temperature, dr
 
     form[FORM], own[D], tables (values[N, C], bounds[2, C], features[N, F]), latents[N, d], turns[TURNS], knobs[KNOBS],
     noise[2, E, C+1], extra_noise[E, C], scratch as `form.scratch_of` makes it.
-    `drawn`: the random number of the round, `temperature`: the head's own.
+    drawn[E]: random numbers of the round, `temperature`: the head's own.
     """
     values, bounds, features = tables
     state, work, all_scores, part, drawn_key = scratch

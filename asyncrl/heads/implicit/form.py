@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ENERGY, PLACES, CHOSEN, FEATURES, LATENT, ACTION_LAYERS, REST_LAYERS, ACTIVATION, NORMALISED, RESAMPLE, HALF, STORED, FORM = range(13)
+ENERGY, PLACES, CHOSEN, FEATURES, LATENT, ACTION_LAYERS, REST_LAYERS, ACTIVATION, NORMALISED, RESAMPLE, HALF, STORED, HELD, FORM = range(14)
 """Positions in a form: which energy; actions of the set N, and those among which a transition chooses M, where its worker says nothing
 else; features F of an action; latent size d; matrices of the action tower and behind it; activation (`kernels.ACTIVATIONS`); whether
-latents have length 1; when the set is drawn; bits of half a place (`numbers.half_bits`); numbers of a stored action."""
+latents have length 1; when the set is drawn; bits of half a place (`numbers.half_bits`); numbers of a stored action; whether parts
+stand for a rollout."""
 ENERGIES = ("dot", "softmax", "angular", "one-tower")
 DOT, SOFTMAX, ANGULAR, ONE_TOWER = range(4)
 NEVER, SUBSET, ITERATION, TRANSITION = range(4)

@@ -16,7 +16,9 @@ candidate.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,12 +30,12 @@ from asyncrl.heads.head import Floats, Head, Sums
 from asyncrl.heads.implicit.action_sets import ActionSet
 from asyncrl.heads.implicit.choosing import BASE, COUNT, TURNS, choose_all, write_picked
 from asyncrl.heads.implicit.energies import energies_at, newest_set
-from asyncrl.heads.implicit.form import NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
+from asyncrl.heads.implicit.form import CHOSEN, NEVER, RESAMPLE, STORED, SUBSET, scratch_of, work_size
 from asyncrl.heads.implicit.index import TableIndex, check_selection, index_numbers, is_indexed
 from asyncrl.heads.implicit.latents import DrawnLatents, Latents
 from asyncrl.heads.implicit.options import ImplicitOptions
 from asyncrl.heads.implicit.probabilities import log_probs, output_gradient
-from asyncrl.heads.implicit.sizes import RESAMPLES, SetSizes, Towers, matrices
+from asyncrl.heads.implicit.sizes import SetSizes, Towers, matrices
 from asyncrl.heads.implicit.stepping import Stepping, whole_step
 from asyncrl.heads.implicit.table import SLOTS, LatentTable
 from asyncrl.heads.implicit.tensors import scores_of
@@ -69,12 +71,13 @@ class ImplicitHead(Head):
         super().__init__(spec, options)
         self.one_call = False
         chosen = self.chosen_options
+        self._reach = spec.observation_reach
         self.options, self.sizes_of = options, SetSizes(chosen, options.activation)
         self._set = ActionSet(self.name, spec, chosen, self.sizes_of.set_size)
         self.policy_outputs, self.places = self.sizes_of.latent, self._set.count
         towers = self.towers()
         self.form = self.sizes_of.form(self._set, towers)
-        check_selection(self.name, self.selections, chosen, RESAMPLES[self.form[RESAMPLE]])
+        check_selection(self.name, self.selections, chosen, self.sizes_of.resample(self._set))
         self._indexed = is_indexed(chosen, self.form)
         held = (SLOTS + 1) * index_numbers(chosen, self.places, self.policy_outputs) if self._indexed else 0
         self._set.check_memory(3 * self.policy_outputs + held)  # the slots of the table, and memory of its own
@@ -89,6 +92,10 @@ class ImplicitHead(Head):
         self._latents: Latents = LatentTable(self.form, self._scratch[1], index) if self._fixed else DrawnLatents(self.form)
         self._turns, self._d_own = np.zeros(TURNS, np.int64), np.zeros(self.extra_size)
         self._d_latents = np.zeros((self.places, self.policy_outputs), np.float32)  # pages are taken where something is learned
+        resample = self.sizes_of.resample(self._set)
+        self._warmth = self.sizes_of.temperature(self._set)
+        self.first_part, self.pair_steps = self.sizes_of.pairs(resample)
+        self.last_part = int(self.form[CHOSEN])
         self._limits = self.bounds if self._box else np.zeros((2, self.components))
 
     def towers(self) -> Towers:
@@ -98,7 +105,8 @@ class ImplicitHead(Head):
     def network(self, given: Shape) -> Shape:
         """The state tower: no biases; `state_layers` matrices with latents between them, or hidden layers as the options say."""
         preset = self.sizes_of.preset
-        return self.sizes_of.shape(given, self.options.hidden, preset.state_layers if preset else 0)
+        shape = self.sizes_of.shape(given, self.options.hidden, preset.state_layers if preset else 0)
+        return replace(shape, input_scale=() if self.sizes_of.normal else _raised(self._reach))
 
     # Parameters of its own, and memory.
 
@@ -162,7 +170,7 @@ class ImplicitHead(Head):
         return choose(self._latents.alone(own), *rest)
 
     def _temperature(self) -> float:
-        return self.chosen_options.set_temperature
+        return self._warmth
 
     def choose(self, rounds: RoundArrays, vector: Floats, t: int) -> None:
         if self._indexed and rounds.knobs[TEMPERATURE] == 0.0:
@@ -173,7 +181,7 @@ class ImplicitHead(Head):
     def _look(self, form: NDArray[np.int64], scratch: tuple[NDArray[Any], ...], r: RoundArrays, vector: Floats, t: int) -> None:
         """What `choose` does without an index, by a form [FORM], which may be another than the head's own."""
         own, temperature = self._own(vector), self._temperature()
-        noise = (r.noise[0, 0, 0, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], scratch)
+        noise = (r.noise[0, 0, :, -1], r.knobs, r.noise[:, t], r.extra_noise[t], r.action[t], r.bounded[t], scratch)
         first = (form, own, r.policy_output, self._tables)
         self._chosen(own, lambda latents: choose_all(*first, latents, self._turns, temperature, *noise))
 
@@ -267,3 +275,14 @@ class ImplicitHead(Head):
         import torch
 
         return torch.from_numpy(self._latents.features)
+
+
+def _raised(reach: tuple[float, ...]) -> tuple[float, ...]:
+    """By what each number of an observation is multiplied, so that none that has bounds is small only by its unit.
+
+    `reach`: as `EnvSpec.observation_reach`. Without biases a state tower sees the direction of an observation, and of a number that is a
+    tenth of another next to nothing. Numbers with large bounds stay as they are (bounds are seldom reached), and so do all where one has
+    none, since how they compare is not known then.
+    """
+    known = bool(reach) and all(0.0 < one < math.inf for one in reach)
+    return tuple(1.0 / min(one, 1.0) for one in reach) if known and min(reach) < 1.0 else ()

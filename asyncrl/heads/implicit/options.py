@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from asyncrl.errors import UserError
-from asyncrl.fields import COUNT, POSITIVE
+from asyncrl.fields import COUNT, COUNT_OR_ZERO, POSITIVE
 from asyncrl.heads.catalogues import settled
 from asyncrl.heads.options import HeadOptions
 from asyncrl.heads.roles import Role
+
+WITH_PAIRS = ("a3c", "a2c")
+"""Algorithms under which a uniform set of itt begins with pairs by default."""
+PAIR_SHARE = 2
+"""For one of so many parts of a run, parts are pairs by default."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +51,35 @@ class ImplicitOptions(ExplicitOptions):
     """Path of an .npy file (from Python also an array): of Box actions the set itself [N, C], of others features [choices, F]."""
     set_size: Annotated[int | None, COUNT] = None
     """Actions of a set that is uniform or a grid (the largest grid that is not larger); by default the preset's, or 1000."""
-    resample: Literal["auto", "never", "subset", "iteration", "transition"] = "auto"
-    """When the set is drawn anew: never; never, but each transition chooses among a random part of it; once per evaluation of a search
-    or rollout; at every transition. auto: the preset's, or never."""
-    subset: Annotated[int, COUNT] = 100
-    """Actions among which a transition chooses under resample subset (under gradients exploration subset:N gives a worker its own N)."""
+    resample: Literal["auto", "never", "subset", "rollout", "iteration", "transition"] = "auto"
+    """When the set is drawn anew: never; never, but each transition (subset), or all of a rollout (rollout; under gradients), choose
+    among a random part of it; once per evaluation of a search or rollout; at every transition. auto: the preset's, or never, but of a
+    uniform set where there are pair_steps rollout."""
+    subset: Annotated[int | None, COUNT] = None
+    """Actions of a part, under resample subset or rollout (under gradients exploration subset:N gives a worker its own N); by default
+    100, of a rollout 16."""
+    pair_steps: Annotated[int | None, COUNT_OR_ZERO] = None
+    """Resample rollout: for so many steps of a run parts are pairs, and over half as many again they grow to `subset` actions; 0 for never.
+    By default of itt under a3c and a2c half of the run, else 0."""
     selection: Literal["brute", "projections", "principal-tree", "refine"] = "brute"
     """How the best action of the set is found: by looking at all of them; itt, where the set is never drawn anew, also by an index of
     their latents, in buckets of random projections or in cells along principal axes; iot, in a box, also by refining the set around its
     best actions. Draws from a softmax always look at all. An index is made anew for every action tower."""
     scanned: Annotated[int, COUNT] = 2048
     """Actions that an index looks at, at least, for one choice."""
-    set_temperature: Annotated[float, POSITIVE] = 1.0
-    """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it)."""
+    set_temperature: Annotated[float | None, POSITIVE] = None
+    """Under gradients: the policy is the softmax of the kernel divided by this (exploration's temperature multiplies it); by default 1,
+    with resample rollout 0.02."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "catalogue", settled(self.catalogue))
+
+    def check_role(self, role: Role, algo: str) -> None:
+        if self.resample == "rollout" and role is not Role.ACTOR_CRITIC:
+            allowed = "never" if role is Role.ACTION_VALUES else "never, subset, iteration, transition"
+            raise UserError(f"resample = rollout cannot be used with {algo} (allowed: {allowed})")
+        if self.pair_steps and algo not in WITH_PAIRS:
+            raise UserError(f"pair_steps = {self.pair_steps} cannot be used with {algo} (allowed: 0; it is for {', '.join(WITH_PAIRS)})")
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,11 @@ class TwoTowerOptions(ImplicitOptions):
         if isinstance(self.lazy, int) and not isinstance(self.lazy, bool):  # a number is accepted in Python
             object.__setattr__(self, "lazy", str(self.lazy))
 
+    def settled(self, algo: str, steps: int) -> HeadOptions:
+        """With pairs for half of the steps, where it was measured what they are good for."""
+        return replace(self, pair_steps=steps // PAIR_SHARE) if self.pair_steps is None and algo in WITH_PAIRS else self
+
     def check_role(self, role: Role, algo: str) -> None:
+        super().check_role(role, algo)
         if self.lazy != "1" and role is not Role.SEARCH:
             raise UserError(f"lazy = {self.lazy} cannot be used with {algo} (allowed: 1; it is for black-box search)")

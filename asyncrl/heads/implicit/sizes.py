@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from asyncrl.errors import UserError
 from asyncrl.heads.implicit.action_sets import DEFAULT_SIZE, ActionSet
-from asyncrl.heads.implicit.form import ENERGIES, NEVER, ONE_TOWER, SUBSET
+from asyncrl.heads.implicit.form import ENERGIES, ONE_TOWER, SUBSET
 from asyncrl.heads.implicit.options import ExplicitOptions, ImplicitOptions
 from asyncrl.heads.implicit.presets import Preset, preset_of
 from asyncrl.heads.keyed_numbers import LARGEST_PART, half_bits
@@ -19,7 +19,13 @@ from asyncrl.heads.networks.kernels import ACTIVATIONS
 from asyncrl.heads.networks.structures.dense import Orthogonal
 
 RESAMPLES = ("never", "subset", "iteration", "transition")
+"""By the numbers of a form; `rollout` is a subset that is held."""
+ROLLOUT = "rollout"
 DEFAULT_LATENT = 16
+PART, ROLLOUT_PART, PAIR = 100, 16, 2
+"""Actions of a part: by default of one that is drawn at each transition, and of one that stands for a rollout; and of a pair."""
+ROLLOUT_TEMPERATURE = 0.02
+"""By default where parts stand for a rollout: two scores differ by far less than the largest and the least of a thousand."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +79,45 @@ class SetSizes(Sizes):
         self.options = options
         self.set_size = options.set_size or (self.preset.set_size if self.preset else DEFAULT_SIZE)
 
-    def resample(self, actions: ActionSet) -> int:
-        """When the set is drawn anew, a place in RESAMPLES. Raises UserError where nothing in it is random."""
+    def resample(self, actions: ActionSet) -> str:
+        """When the set is drawn anew, as the option says it. Raises UserError where nothing in it is random."""
         given: str = self.options.resample
+        if given == "auto" and actions.random:
+            return self.preset.resample if self.preset else self._of_random(actions.count)
         if given == "auto":
-            given = self.preset.resample if self.preset and actions.random else "never"
+            return "never"
         if given in ("iteration", "transition") and not actions.random:
             same = f"actions = {actions.kind}, which is always the same"
-            raise UserError(f"resample = {given} cannot be used with {same} (allowed: never, subset)")
-        return RESAMPLES.index(given)
+            raise UserError(f"resample = {given} cannot be used with {same} (allowed: never, subset, rollout)")
+        return given
 
-    def chosen(self, actions: ActionSet, resample: int) -> int:
-        """M, among how many a transition chooses. Raises UserError for a part that is larger than the set."""
-        if resample != SUBSET:
+    def _of_random(self, count: int) -> str:
+        """What auto stands for, of a random set of `count` actions: an index needs one that stands, and a part is less than all."""
+        options = self.options
+        return ROLLOUT if options.pair_steps and options.selection == "brute" and count > self._part(ROLLOUT) else "never"
+
+    def pairs(self, resample: str) -> tuple[int, int]:
+        """(actions of the first parts, steps for which they stay that); (0, 0) where parts are always of one size."""
+        steps = self.options.pair_steps or 0
+        return (min(PAIR, self._part(resample)), steps) if resample == ROLLOUT and steps else (0, 0)
+
+    def temperature(self, actions: ActionSet) -> float:
+        """Of the softmax, before exploration's."""
+        return self.options.set_temperature or (ROLLOUT_TEMPERATURE if self.resample(actions) == ROLLOUT else 1.0)
+
+    def _part(self, resample: str) -> int:
+        return self.options.subset or (ROLLOUT_PART if resample == ROLLOUT else PART)
+
+    def chosen(self, actions: ActionSet, resample: str) -> int:
+        """M, among how many a transition chooses that has a part. Raises UserError for a part that is larger than the set."""
+        if resample not in ("subset", ROLLOUT):
             return actions.count
-        if self.options.subset > actions.count:
-            raise UserError(f"subset = {self.options.subset} cannot be used (allowed: up to {actions.count:,}, the actions of the set)")
-        if self.options.subset > LARGEST_PART:
-            raise UserError(f"subset = {self.options.subset} cannot be used (allowed: up to {LARGEST_PART:,})")
-        return self.options.subset
+        part = self._part(resample)
+        if part > actions.count:
+            raise UserError(f"subset = {part} cannot be used (allowed: up to {actions.count:,}, the actions of the set)")
+        if part > LARGEST_PART:
+            raise UserError(f"subset = {part} cannot be used (allowed: up to {LARGEST_PART:,})")
+        return part
 
     def form(self, actions: ActionSet, towers: Towers) -> NDArray[np.int64]:
         """The form [FORM] of `asyncrl.heads.implicit.form`."""
@@ -107,9 +133,10 @@ class SetSizes(Sizes):
                 towers.rest_layers,
                 ACTIVATIONS.index(self.activation),
                 int(towers.normalised),
-                resample,
+                SUBSET if resample == ROLLOUT else RESAMPLES.index(resample),
                 half_bits(actions.count),
-                1 if resample == NEVER else 2,
+                1 if resample == "never" else 2,
+                int(resample == ROLLOUT),
             ],
             np.int64,
         )

@@ -43,6 +43,8 @@ class Layer:
     outputs: int
     bias: bool
     gain: float
+    input_scale: tuple[float, ...] = ()
+    """Of a dense layer: by what each input's weights are multiplied at the start; () for 1."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Shape:
     output_bias: bool = True
     start: Literal["scaled", "zeros", "normal"] = "scaled"
     """How a search begins: random layers with small outputs, zeros, or every number standard normal. Gradients begin `scaled`."""
+
+    input_scale: tuple[float, ...] = ()
+    """Under gradients: by what each number of an observation is multiplied, by the first layers' weights as they begin; () for 1."""
 
     @property
     def plain(self) -> bool:
@@ -94,11 +99,13 @@ class CompactNetwork:
         """How many numbers of the compact vector each layer takes."""
         return [bias.stop - parameters.start for _, parameters, bias, _, _ in self._places]
 
-    def initial(self, generator: np.random.Generator) -> NDArray[np.float32]:
-        """Random matrices, zero biases."""
+    def initial(self, generator: np.random.Generator, normalised: bool = False) -> NDArray[np.float32]:
+        """Random matrices, zero biases. `normalised`: inputs have deviation 1, so that an `input_scale` says nothing of them."""
         vector = np.zeros(self.size, np.float32)
         for layer, parameters, _, _, _ in self._places:
             vector[parameters] = layer.structure.initial(generator, layer.inputs, layer.outputs, layer.gain)
+            if layer.input_scale and not normalised:
+                vector[parameters].reshape(layer.inputs, layer.outputs)[:] *= np.array(layer.input_scale, np.float32)[:, None]
         return vector
 
     def pieces(self, vector: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -148,12 +155,12 @@ def actor_critic(plan: NDArray[np.int64], shape: Shape) -> CompactNetwork:
 
     The value's output is dense: a value is a number of any size, for which a small output is ill suited.
     """
-    return CompactNetwork(
-        [
-            Layer(Dense() if name == "value.out" else shape.structure, inputs, outputs, _biased(name, shape), GAINS.get(name, 2.0**0.5))
-            for name, inputs, outputs in layer_sizes(plan)
-        ]
-    )
+    layers, hidden = [], bool(shape.hidden)
+    for name, inputs, outputs in layer_sizes(plan):
+        structure = Dense() if name == "value.out" else shape.structure
+        scale = shape.input_scale if name.endswith(".0") or not hidden else ()  # of what is given the observation
+        layers.append(Layer(structure, inputs, outputs, _biased(name, shape), GAINS.get(name, 2.0**0.5), scale))
+    return CompactNetwork(layers)
 
 
 def _biased(name: str, shape: Shape) -> bool:

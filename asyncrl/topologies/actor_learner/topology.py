@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.actors.exploration import check_fit, check_head, check_use, label
+from asyncrl.actors.exploration import check_fit, check_head, check_use, label, with_parts
 from asyncrl.actors.spelling import parse_exploration
 from asyncrl.algos import ALGORITHMS
 from asyncrl.errors import UserError
@@ -44,6 +44,7 @@ class ActorLearnerTopology(Topology):
         if entry.explorations is not None:
             check_use(self._explorations, entry.explorations, experiment.algo)
         check_head(self._explorations, self._policy.head)
+        self._explorations = with_parts(self._explorations, self._policy.head)
         self.size, self.head_name = self._policy.size, self._policy.name
         layout = memory_layout(self.task, self._policy)
         check_memory(layout, beside=copies_bytes(self.task, self._policy.size))
@@ -85,7 +86,7 @@ class ActorLearnerTopology(Topology):
         return run_actor_learner, plan
 
     def begin(self) -> None:
-        vector = self._policy.initial(self._experiment.seed)
+        vector = self._policy.initial(self._experiment.seed, self._experiment.options.normalize_observations)
         for buffers in (self.ground.parameters.vectors, self.ground.parameters.targets):
             buffers[:, : vector.size] = vector
         self._begin_whole(0)
