@@ -14,7 +14,8 @@ from asyncrl.errors import UserError
 from asyncrl.heads.networks.modules import Trunk, initialise
 from asyncrl.heads.options import NetworkOptions
 from asyncrl.heads.policy import Policy
-from asyncrl.learners.gradients import POLICY_FIGURES, AutogradGradient, WrittenGradient, gradient_of
+from asyncrl.learners.fused import FusedGradient, gradient_of
+from asyncrl.learners.gradients import POLICY_FIGURES, AutogradGradient, WrittenGradient
 from asyncrl.trajectory import TERMINATED, TRUNCATED, Trajectory
 
 DISCRETE = EnvSpec((5,), "float32", "discrete", (3,), (), (), (), (0,))
@@ -86,6 +87,30 @@ def test_written_is_autograd(kind, trunk, options):
         told = dict(zip(POLICY_FIGURES, written.figures))
         assert told["residual_square"] * (steps * envs if options.reduction == "sum" else 1) == pytest.approx(losses.value_loss, rel=1e-4)
         assert np.abs(written.gradient).max() > 1e-3
+
+
+def test_a_head_that_writes_its_gradient_itself_is_asked_for_it(monkeypatch):
+    policy = Policy(DISCRETE, "auto", SMALL)
+    assert policy.head.one_loss_call
+    monkeypatch.setattr(type(policy.head), "output_gradient", lambda self, *given: (0.0, 0.0))
+    assert not policy.head.one_loss_call
+    assert type(gradient_of(policy, policy.initial(0), 2, 1, SUM, A3C)) is WrittenGradient
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_one_call_is_the_steps_to_the_bit(kind):
+    for hidden, trunk in (((), "separate"), ((64, 64), "separate"), ((12, 9), "shared")):
+        policy = Policy(SPECS[kind], "auto", NetworkOptions(hidden=hidden, trunk=trunk))
+        vector = sharpened(policy)
+        for number, options in enumerate(CHOICES):
+            trajectory = rollout(policy, 7, 2, number)
+            trajectory.temperature, trajectory.epsilon = 1.0 + number, 0.2 * (number == 3)
+            fused, stepwise = (kind(policy, vector, 7, 2, options, A3C) for kind in (FusedGradient, WrittenGradient))
+            for _ in range(2):  # what the first call has left changes nothing
+                np.testing.assert_allclose(fused(trajectory, 0.1), stepwise(trajectory, 0.1), rtol=1e-6)
+                np.testing.assert_array_equal(fused.gradient, stepwise.gradient)
+                np.testing.assert_allclose(fused.figures, stepwise.figures, rtol=1e-6)
+            assert np.abs(fused.gradient).max() > 1e-3
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -262,7 +287,7 @@ def test_descending_the_gradient_descends_the_value_error():
 def test_the_fastest_that_serves():
     light, image = Policy(BOX, "auto", SMALL), Policy(IMAGE, "auto", SMALL)
     recurrent = Policy(BOX, "auto", NetworkOptions(recurrent=4))
-    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, A3C), WrittenGradient)
+    assert isinstance(gradient_of(light, light.initial(0), 2, 1, SUM, A3C), FusedGradient)
     for policy in (recurrent, image):
         assert isinstance(gradient_of(policy, policy.initial(0), 2, 1, SUM, A3C), AutogradGradient)
 

@@ -156,7 +156,8 @@ def test_members_have_the_contracts_parameters(head):
 
 @every_case
 def test_a_head_has_what_its_roles_need(head, kind, role):
-    assert [name for name in NEEDED[role] if getattr(head.for_role(role), name) is getattr(Head, name)] == []
+    own = {name for name in dir(Head) if getattr(head.for_role(role), name) is not getattr(Head, name)}
+    assert set(NEEDED[role]) - own <= ({"output_gradient"} if "loss_kernel" in own else set())
 
 
 def test_what_a_head_lacks_is_named():

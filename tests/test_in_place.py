@@ -92,6 +92,18 @@ def test_a_successor_and_a_resumed_run_go_on_with_the_workers_count():
     np.testing.assert_allclose([resumed.step(worker) for worker in (0, 2, 0, 7)], 1.0, rtol=1e-3)
 
 
+def test_an_update_is_counted_as_by_its_parts():
+    ledger = Crew().topology.ground.ledger
+    at_once, apart = Books(ledger, 0), Books(ledger, 0)
+    for lag, length, scale in ((3, 0.5, 1.0), (0, 2.0, 0.25), (10**6, 1e-3, 1.0), (2, 0.1, 0.3)):
+        at_once.updated(lag, length, scale)
+        apart.lag(lag)
+        apart.add("updates", 1)
+        apart.applied(length, scale)
+    np.testing.assert_array_equal(at_once.draft, apart.draft)
+    assert at_once["lag_max"] == 10**6 and at_once["updates"] == 4
+
+
 def test_rounds_after_updates_in_place_begin_with_statistics_that_have_seen_none():
     crew = Crew()
     for worker in range(WORKERS):

@@ -49,6 +49,17 @@ def test_a_draft_shows_only_when_it_is_published():
     np.testing.assert_array_equal(ledger.draft_of(1), ledger.read(1))
 
 
+def test_a_copy_lies_between_two_totals():
+    for more in ({}, {"totals": np.zeros(5)}):
+        layout = Ledger.layout(COLUMNS, 3)
+        ledger = Ledger(COLUMNS, {**{name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}, **more})
+        for worker in range(3):
+            ledger.publish(worker, np.full(5, 10.0**worker))
+        source, out = np.arange(8, dtype=np.float32), np.zeros(6, np.float32)
+        assert ledger.copy_between("episodes", source, out) == (111.0, 111.0)
+        np.testing.assert_array_equal(out, source[:6])
+
+
 def test_past_publications_stay_readable():
     ledger = ledger_of()
     for clock in range(1, 20):

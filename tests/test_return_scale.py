@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import asyncrl
-from asyncrl.learners.return_scale import ReturnScale, SharedReturnScale, fold_returns, scale_of
+from asyncrl.learners.return_scale import ReturnScale, SharedReturnScale, divide, fold_returns, scale_of
 from asyncrl.session.folder import read_experiment
 from asyncrl.shared.ledger import Ledger
 from asyncrl.store.checkpoint import newest, parts, read_part
@@ -56,6 +56,19 @@ def test_the_scale_is_the_deviation_of_discounted_returns():
     for reward, ended in rollouts:
         fold_returns(reward, ended, GAMMA, running, moments)
     assert scale_of(moments) == pytest.approx(plain(rollouts), rel=1e-12)
+
+
+def test_the_compiled_division_is_numpys_to_the_bit():
+    """Of means far above the deviation too, where the scale is a power of the mean's."""
+    generator = np.random.default_rng(5)
+    reward = generator.normal(size=(3, 2)).astype(np.float32)
+    for mean in generator.normal(scale=4.0, size=4000):
+        moments = np.array([7.0, 7.0 * mean, 7.0 * mean * mean])
+        divided = reward.copy()
+        divide(divided, moments, 2.0)
+        np.testing.assert_array_equal(divided, reward / np.float32(scale_of(moments)))
+    divide(divided, np.zeros(3), 2.0)
+    np.testing.assert_array_equal(divided, reward / np.float32(scale_of(moments)))  # no return so far: by 1
 
 
 def test_where_returns_hardly_differ_it_is_a_tenth_of_their_mean():

@@ -26,9 +26,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from asyncrl.fields import NOT_NEGATIVE, POSITIVE, PROBABILITY
 from asyncrl.learners.gradients import ActorCriticLoss
 from asyncrl.learners.hyperparameters import ActorLearnerOptions
@@ -67,8 +64,6 @@ class A3C(ActorCriticLoss):
         return total, {"policy_loss": policy_loss.item(), "value_loss": value_loss.item(), "entropy": mean_entropy.item()}
 
     @staticmethod
-    def output_weights(
-        advantage: NDArray[np.float32], error: NDArray[np.float32], options: A3COptions, entropy_weight: float
-    ) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
-        scale = 1.0 / len(advantage) if options.reduction == "mean" else 1.0
-        return advantage * -scale, -entropy_weight * scale, error * (-2.0 * options.value_weight * scale)
+    def output_weights(rows: int, options: A3COptions, entropy_weight: float) -> tuple[float, float, float]:
+        scale = 1.0 / rows if options.reduction == "mean" else 1.0
+        return -scale, -entropy_weight * scale, -2.0 * options.value_weight * scale

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.heads.head import Floats, Head, Sums
+from asyncrl.heads.head import Floats, Head
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import FAST, normalise
 from asyncrl.heads.roles import Role
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, BoundKernel, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _act(plan, vector, work, normaliser, raw, observation, policy_output, sizes,
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _output_gradient(policy_output, sizes, action, log_prob_weight, entropy_coefficient, temperature, d_policy):  # type: ignore[no-untyped-def]
+def _output_gradient(policy_output, sizes, log_prob_weight, d_policy, action, entropy_coefficient, temperature):  # type: ignore[no-untyped-def]
     """Write d_policy[N, P] of sum over n of log_prob_weight[n] * log pi(a_n) + entropy_coefficient * H_n.
 
     pi is the policy at that temperature. Returns (that sum's first part, the sum of the entropies).
@@ -144,9 +144,8 @@ class CategoricalHead(Head):
 
         return torch.stack([scores.argmax(-1) for scores in policy_output.split(self.sizes.tolist(), -1)], -1)
 
-    def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
-        numbers = np.float32(entropy_weight), float(temperature)
-        return _output_gradient(rows.policy_output, self.sizes, rows.action, rows.log_prob_weight, *numbers, rows.d_policy)
+    def loss_kernel(self, rows: LossRows, vector: Floats, gradient: Floats) -> BoundKernel:
+        return BoundKernel(_output_gradient, (rows.policy_output, self.sizes, rows.log_prob_weight, rows.d_policy))
 
     def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
         _log_prob(policy_output, self.sizes, action, knobs[TEMPERATURE], knobs[EPSILON], out)

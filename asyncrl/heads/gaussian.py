@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncrl.envs.spec import EnvSpec
-from asyncrl.heads.head import Floats, Head, Sums
+from asyncrl.heads.head import Floats, Head
 from asyncrl.heads.networks.kernels import policy_forward
 from asyncrl.heads.networks.layers import FAST, normalise
 from asyncrl.heads.options import LOG_STD, NetworkOptions
 from asyncrl.heads.roles import Role
-from asyncrl.heads.rounds import EPSILON, TEMPERATURE, LossRows, RoundArrays
+from asyncrl.heads.rounds import EPSILON, TEMPERATURE, BoundKernel, LossRows, RoundArrays
 from asyncrl.shared.compiled import njit
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _act(plan, vector, work, normaliser, raw, observation, policy_output, log_st
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _output_gradient(policy_output, log_std, action, log_prob_weight, entropy_coefficient, temperature, d_policy, d_log_std):  # type: ignore[no-untyped-def]
+def _output_gradient(policy_output, log_std, log_prob_weight, d_policy, d_log_std, action, entropy_coefficient, temperature):  # type: ignore[no-untyped-def]
     """Write d_policy[N, C] and d_log_std[C] of sum over n of log_prob_weight[n] * log pi(a_n) + entropy_coefficient * H.
 
     pi is the policy at that temperature.
@@ -175,10 +175,9 @@ class GaussianHead(Head):
         scaled = torch.where(torch.tensor(finite), low + 0.5 * (within + 1.0) * width, mean)
         return torch.minimum(torch.maximum(scaled, low), high)
 
-    def output_gradient(self, rows: LossRows, vector: Floats, entropy_weight: float, gradient: Floats, temperature: float = 1.0) -> Sums:
-        at, r = vector.size - self.components, rows
-        numbers = np.float32(entropy_weight), float(temperature)
-        return _output_gradient(r.policy_output, vector[at:], r.action, r.log_prob_weight, *numbers, r.d_policy, gradient[at:])
+    def loss_kernel(self, rows: LossRows, vector: Floats, gradient: Floats) -> BoundKernel:
+        at = vector.size - self.components
+        return BoundKernel(_output_gradient, (rows.policy_output, vector[at:], rows.log_prob_weight, rows.d_policy, gradient[at:]))
 
     def log_prob(self, policy_output: Floats, vector: Floats, action: NDArray[Any], knobs: NDArray[np.float64], out: Floats) -> None:
         log_std = vector[vector.size - self.components :]

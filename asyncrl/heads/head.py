@@ -3,7 +3,7 @@
 A head is one class in one file, with a line in `asyncrl.heads.HEADS`. It subclasses `Head` and overrides what its roles need:
 
     every role      choose, light_kernel; greedy_action, without which it cannot be exported
-    ACTOR_CRITIC    log_prob, log_prob_and_entropy, output_gradient; divergence, without which npg cannot use it
+    ACTOR_CRITIC    log_prob, log_prob_and_entropy, loss_kernel or output_gradient; divergence, without which npg cannot use it
     ACTION_VALUES   output_gradient, chosen; values, where the outputs are not the values themselves
     REPLAY          the greedy action is tanh(policy_output), P = C, and there are no parameters of its own, unless `learners` names
                     what learns it; actions are stored within [-1, 1] as critics take them (C = `learnt_size`), and after that what
@@ -279,6 +279,22 @@ class Head:
         s_n is log pi(rows.action[n]) at this temperature and H_n the entropy there; of action values s_n is Q(s_n, a_n) and H_n is
         0. By the network's outputs it is written to rows.d_policy [N, P], by the head's own parameters to the last `extra_size`
         numbers of `gradient`. Returns (the sum's first part, the sum of the entropies).
+        """
+        bound = self.loss_kernel(rows, vector, gradient)
+        sums: Sums = bound.kernel(*bound.arguments, rows.action, np.float32(entropy_weight), float(temperature))
+        return sums
+
+    @property
+    def one_loss_call(self) -> bool:
+        """Whether `loss_kernel` is all of `output_gradient`; a head that overrides the latter has nothing fused with it."""
+        own = type(self)
+        return own.loss_kernel is not Head.loss_kernel and own.output_gradient is Head.output_gradient
+
+    def loss_kernel(self, rows: LossRows, vector: Floats, gradient: Floats) -> BoundKernel:
+        """What does all of `output_gradient` in one call: kernel(*arguments, action, entropy weight, temperature).
+
+        These are action[N, stored], a float32 and a float64; the arrays of `rows` but for its action, and vector [size] and
+        gradient [size], are bound.
         """
         raise self._lacks("output_gradient")
 

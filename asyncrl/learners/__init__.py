@@ -3,7 +3,7 @@
     hyperparameters          options that algorithms which learn from steps have in common
     estimators, vtrace       returns, targets and advantages, arrays to arrays
     rules, return_scale      the optimizer and the step size that options name; the running scale of returns
-    gradients                rollout -> gradient of an actor-critic's loss
+    gradients, fused         rollout -> gradient of an actor-critic's loss; the same as one compiled call
     value_gradients          rollout -> gradient of action values, with a target network
     value_targets            what action values are drawn to
     traces                   trajectories of older policies -> gradient corrected by V-trace

@@ -33,7 +33,7 @@ POLICY_FIGURES = (*Losses._fields, *MOMENTS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tell(policy_loss, value_loss, entropy, value, error, out):  # type: ignore[no-untyped-def]
+def tell(policy_loss, value_loss, entropy, value, error, out):  # type: ignore[no-untyped-def]
     """Write POLICY_FIGURES to out; value[N, 1] = v(s_n), error[N] = what it lacks to its target."""
     out[0], out[1], out[2] = policy_loss, value_loss, entropy
     moments(value, error, out[3:])
@@ -52,12 +52,11 @@ class ActorCriticLoss(Protocol):
         """The loss as a torch scalar, and its parts; the first five are tensors [N], the last two of them constants."""
 
     @staticmethod
-    def output_weights(
-        advantage: NDArray[np.float32], error: NDArray[np.float32], options: Any, entropy_weight: float
-    ) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
-        """The derivative of `loss` by what a head computes, written out; advantage[N], error[N] = R - v.
+    def output_weights(rows: int, options: Any, entropy_weight: float) -> tuple[float, float, float]:
+        """The derivative of `loss` by what a head computes, written out, for N = `rows`.
 
-        Returns (weight of each log pi(a_n) in the loss [N], coefficient of each entropy, derivative by each v(s_n) [N]).
+        Returns (weight of each log pi(a_n) in the loss, divided by its advantage; coefficient of each entropy; derivative by each
+        v(s_n), divided by its error R_n - v(s_n)).
         """
 
 
@@ -113,15 +112,16 @@ class WrittenGradient:
         head, drawn = self._policy.head, (trajectory.temperature, trajectory.epsilon)
         if trajectory.epsilon > 0:
             advantage *= own_share(head, rows.policy_output, self._dense, rows.action, *drawn).reshape(steps, envs)
-        weights, coefficient, d_value = self._output_weights(advantage.reshape(count), error, options, entropy_weight)
-        rows.log_prob_weight[:] = weights
+        weight, coefficient, slope = self._output_weights(count, options, entropy_weight)
+        rows.log_prob_weight[:] = advantage.reshape(count) * weight
         policy_loss, entropies = head.output_gradient(rows, self._dense, coefficient, self._dense_gradient, trajectory.temperature)
         inputs = observation[:steps].reshape(count, -1)
-        backward(*network, inputs, self._work, rows.d_policy, d_value.reshape(count, 1), self._dense_gradient)
+        d_value = (error * slope).reshape(count, 1)
+        backward(*network, inputs, self._work, rows.d_policy, d_value, self._dense_gradient)
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         scale = 1.0 / count if options.reduction == "mean" else 1.0
         losses = Losses(policy_loss, float(error @ error) * scale, entropies / count)
-        _tell(*losses, self._value, error, self.figures)
+        tell(*losses, self._value, error, self.figures)
         return losses
 
 
@@ -170,7 +170,7 @@ class AutogradGradient:
         total.backward()
         self._policy.pull_back(self._vector, self._dense_gradient, self.gradient)
         values = value_grid.reshape(count, 1)
-        _tell(*Losses(**parts), values, target.numpy() - values[:, 0], self.figures)
+        tell(*Losses(**parts), values, target.numpy() - values[:, 0], self.figures)
         return Losses(**parts)
 
     def _recurrent(self, trajectory: Trajectory) -> tuple[Any, Any, NDArray[np.float32]]:
@@ -215,11 +215,3 @@ def feed_forward(module: Any, trajectory: Trajectory) -> tuple[Any, Any, NDArray
         if cut[0].size:
             next_value[cut] = module(torch.from_numpy(trajectory.final_observation[cut]))[1].numpy()
     return policy_output, value, next_value
-
-
-def gradient_of(
-    policy: Policy, vector: NDArray[np.float32], steps: int, envs: int, options: Any, algorithm: type[ActorCriticLoss]
-) -> WrittenGradient | AutogradGradient:
-    """The fastest of the two that serves this policy, at the parameters vector [N], of rollouts [steps, envs]."""
-    kind = WrittenGradient if policy.light else AutogradGradient
-    return kind(policy, vector, steps, envs, options, algorithm)

@@ -60,6 +60,18 @@ def scale_of(moments: NDArray[np.float64]) -> float:
     return math.sqrt(max(squares / count - mean * mean, (LEAST * mean) ** 2))
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def divide(reward, moments, two):  # type: ignore[no-untyped-def]
+    """Divide reward[T, E] by `scale_of` moments[3], in place. `two` is no constant, so that x**2 has the bits of the C library's pow."""
+    scale = 1.0
+    if moments[2] > 0.0:
+        mean = moments[1] / moments[0]
+        scale = math.sqrt(max(moments[2] / moments[0] - mean * mean, math.pow(LEAST * mean, two)))
+    for t in range(reward.shape[0]):
+        for e in range(reward.shape[1]):
+            reward[t, e] /= np.float32(scale)
+
+
 class SharedReturnScale:
     """The scale of all actor-learners' returns. Each folds its own into its ledger record; everybody adds all of them up.
 
@@ -82,6 +94,7 @@ class SharedReturnScale:
         ledger, own = self._ledger, np.zeros(MOMENTS)
         ledger.add_newest("return_moments", worker, own, self._moments)
         ledger.add_entries("return_moments", np.zeros(ledger.workers, np.int64), 0, worker, own, self._moments)
+        divide(np.zeros((1, 1), np.float32), own, 2.0)
 
     def begin(self, draft: NDArray[np.float64], goes_on: Sequence[bool]) -> None:
         """Take over a ledger record, draft [columns].
@@ -99,7 +112,7 @@ class SharedReturnScale:
         own = ledger.column(draft, "return_moments")
         fold_returns(trajectory.reward, trajectory.ended, self._gamma, ledger.column(draft, "running_returns"), own)
         add_up("return_moments", own, moments)
-        trajectory.reward /= np.float32(scale_of(moments))
+        divide(trajectory.reward, moments, 2.0)
 
 
 class ReturnScale:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from asyncrl.heads.policy import Policy
 from asyncrl.learners.hyperparameters import GradientOptions
-from asyncrl.shared.optimizers import Adam, Optimizer, PartRates, Rmsprop, Sgd
+from asyncrl.shared.optimizers import Adam, Elementwise, Optimizer, PartRates, Rmsprop, Sgd
 
 
 def optimizer_of(options: GradientOptions, policy: Policy) -> Optimizer:
@@ -24,7 +24,7 @@ def optimizer_of(options: GradientOptions, policy: Policy) -> Optimizer:
     return PartRates(rule, (*parts, (slice(at, policy.size), 1.0)))
 
 
-def _rule(options: GradientOptions) -> Optimizer:
+def _rule(options: GradientOptions) -> Elementwise:
     if options.optimizer == "sgd":
         return Sgd(options.momentum)
     if options.optimizer == "adam":

@@ -44,6 +44,11 @@ def _lowest_live(words, base, live):  # type: ignore[no-untyped-def]
     return low
 
 
+@njit(cache=True)
+def _is_over(orders, steps):  # type: ignore[no-untyped-def]
+    return load_acquire(orders, REQUEST) > load_acquire(orders, OPENED) or steps >= load_acquire(orders, MARK)
+
+
 class Board:
     """Orders from the launcher to the workers, and where each worker stands.
 
@@ -102,6 +107,10 @@ class Board:
     def slowest(self, clocks: NDArray[np.int64]) -> int:
         """Rounds of this epoch that the slowest live worker has completed; clocks [W * padding] are the ledger's."""
         return _lowest_live(clocks, self.base, self.live)
+
+    def is_over(self, steps: float) -> bool:
+        """Whether the epoch is over after so many steps of all workers: they have reached its mark, or the next gate is requested."""
+        return bool(_is_over(self.orders, steps))
 
     def mode(self) -> Mode:
         """The mode of this epoch."""

@@ -75,6 +75,18 @@ def _add_finite(draft, at, figures):  # type: ignore[no-untyped-def]
         draft[at + i] += figures[i]
 
 
+@njit(cache=True)
+def _count_update(draft, at, lag, length, scale):  # type: ignore[no-untyped-def]
+    """Count an update; at [6]: the columns updates, lag_histogram, lag_sum, lag_count, lag_max and gradient_norm_sum of draft."""
+    draft[at[0]] += 1
+    draft[at[1] + min(lag, LAG_BINS - 1)] += 1
+    draft[at[2]] += lag
+    draft[at[3]] += 1
+    draft[at[4]] = max(draft[at[4]], lag)
+    draft[at[5]] += length
+    draft[at[5] + 1] += length * scale
+
+
 class Books:
     """The private draft of a worker's ledger record. A pace publishes it with every round."""
 
@@ -83,6 +95,8 @@ class Books:
         self.draft = ledger.draft_of(worker)
         self._positions = {name: ledger.position(name) for name in ledger.columns}
         self._figures_at = self._positions[f"{figures[0]}_sum"] if figures else 0
+        counted = ("updates", "lag_histogram", "lag_sum", "lag_count", "lag_max", "gradient_norm_sum")
+        self._update_at = np.array([self._positions.get(name, -1) for name in counted])
 
     def __getitem__(self, name: str) -> float:
         return float(self.draft[self._positions[name]])
@@ -113,6 +127,10 @@ class Books:
         at = self._positions["gradient_norm_sum"]
         self.draft[at] += length
         self.draft[at + 1] += length * scale
+
+    def updated(self, lag: int, length: float, scale: float) -> None:
+        """Count a worker's update by its own gradient: what `lag` and `applied` count, and one of ``updates``."""
+        _count_update(self.draft, self._update_at, lag, length, scale)
 
     def sampled(self, name: str, value: float) -> None:
         """Count one value of a figure that has a column for how many there are; none that is not finite."""

@@ -15,6 +15,8 @@ from numba.extending import intrinsic
 
 STEPPED = types.Tuple((types.float64, types.boolean))
 """(reward, whether the episode has ended)."""
+PAIR = types.UniTuple(types.float64, 2)
+"""Two numbers."""
 
 
 def address_of(function: Any, arguments: tuple[Any, ...], returned: Any) -> int:
@@ -68,3 +70,5 @@ says_number = _caller(types.int64)
 """(address, arguments) -> int64."""
 steps = _caller(STEPPED)
 """(address, arguments) -> (reward, whether the episode has ended)."""
+says_pair = _caller(PAIR)
+"""(address, arguments) -> two float64."""

@@ -58,6 +58,16 @@ def _sum_column(clocks, entries, column):  # type: ignore[no-untyped-def]
     return total
 
 
+@njit(cache=True, nogil=True)
+def _copy_between(clocks, entries, column, source, out):  # type: ignore[no-untyped-def]
+    """(total of a column, the same after source[N] has been copied to out[N])."""
+    before = _sum_column(clocks, entries, column)
+    for i in range(out.size):
+        out[i] = source[i]
+    fence()  # the copy was made before the second total is read
+    return before, _sum_column(clocks, entries, column)
+
+
 @njit(cache=True)
 def _add_newest(clocks, entries, start, worker, own, out, read):  # type: ignore[no-untyped-def]
     """out[n] = the sum over all workers of columns start to start + n, of `worker` own[n]; read[n] is its to write to."""
@@ -210,6 +220,16 @@ class Ledger:
         if self._totals is not None:
             return float(self._totals[self._slices[name].start])
         return _sum_column(self.clocks, self.entries, self._slices[name].start)
+
+
+    def copy_between(self, name: str, source: NDArray[np.float32], out: NDArray[np.float32]) -> tuple[float, float]:
+        """(`total`, the same once the first numbers of source [M] have been copied to out [N])."""
+        if self._totals is None:
+            before, after = _copy_between(self.clocks, self.entries, self._slices[name].start, source, out)
+            return before, after
+        total = self.total(name)
+        out[:] = source[: out.size]
+        return total, self.total(name)
 
 
 def _slices(columns: Mapping[str, int]) -> tuple[dict[str, slice], int]:

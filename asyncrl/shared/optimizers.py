@@ -7,9 +7,10 @@ worker's shard in rounds modes. In one process each equals the optimizer of the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ from asyncrl.shared.compiled import njit
 FloatArray = NDArray[np.float32]
 Place = tuple[FloatArray, FloatArray]
 """(parameters [N], statistics [S, N])"""
+FIRST, LAST, FACTOR = range(3)
+"""Columns of `parts` [P, 3]: elements FIRST, ..., LAST - 1 have the learning rate times FACTOR. Float64, which has room for them."""
+WHOLE = np.array([[0.0, 2.0**53, 1.0]])
+"""All elements alike."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
@@ -31,47 +36,68 @@ def norm(gradient):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sgd(vector, velocity, gradient, scale, rate, momentum, first):  # type: ignore[no-untyped-def]
-    if momentum == np.float32(0.0):
-        for i in range(vector.size):
-            vector[i] -= rate * (scale * gradient[i])
-        return
-    for i in range(vector.size):
-        v = scale * gradient[i] if first else momentum * velocity[i] + scale * gradient[i]
-        velocity[i] = v
-        vector[i] -= rate * v
+def _part(parts, p, start, stop):  # type: ignore[no-untyped-def]
+    """(first, last) of the elements start, ..., stop - 1 that are of parts[p]."""
+    return max(start, np.int64(parts[p, FIRST])), min(stop, np.int64(parts[p, LAST]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rmsprop(vector, square, gradient, scale, rate, decay, epsilon, inside):  # type: ignore[no-untyped-def]
+def _sgd(vector, statistics, gradient, parts, start, stop, scale, rate, numbers):  # type: ignore[no-untyped-def]
+    momentum, begins = np.float32(numbers[0]), numbers[1] > 0.0
+    for p in range(parts.shape[0]):
+        first, last = _part(parts, p, start, stop)
+        step, x, g = np.float32(rate * parts[p, FACTOR]), vector[first:last], gradient[first:last]
+        if momentum == np.float32(0.0):
+            for i in range(x.size):
+                x[i] -= step * (scale * g[i])
+            continue
+        velocity = statistics[0, first:last]
+        for i in range(x.size):
+            v = scale * g[i] if begins else momentum * velocity[i] + scale * g[i]
+            velocity[i] = v
+            x[i] -= step * v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rmsprop(vector, statistics, gradient, parts, start, stop, scale, rate, numbers):  # type: ignore[no-untyped-def]
+    decay, epsilon, inside = np.float32(numbers[0]), np.float32(numbers[1]), numbers[2] > 0.0
     rest = np.float32(1.0) - decay
-    if inside:
-        for i in range(vector.size):
-            g = scale * gradient[i]
-            s = decay * square[i] + rest * g * g
-            square[i] = s
-            vector[i] -= rate * g / np.sqrt(s + epsilon)
-    else:
-        for i in range(vector.size):
-            g = scale * gradient[i]
-            s = decay * square[i] + rest * g * g
-            square[i] = s
-            vector[i] -= rate * g / (np.sqrt(s) + epsilon)
+    for p in range(parts.shape[0]):
+        first, last = _part(parts, p, start, stop)
+        step, x, square = np.float32(rate * parts[p, FACTOR]), vector[first:last], statistics[0, first:last]
+        slope = gradient[first:last]
+        if inside:
+            for i in range(x.size):
+                g = scale * slope[i]
+                s = decay * square[i] + rest * g * g
+                square[i] = s
+                x[i] -= step * g / np.sqrt(s + epsilon)
+        else:
+            for i in range(x.size):
+                g = scale * slope[i]
+                s = decay * square[i] + rest * g * g
+                square[i] = s
+                x[i] -= step * g / (np.sqrt(s) + epsilon)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _adam(vector, mean, square, largest, gradient, scale, step, root, beta1, beta2, epsilon, amsgrad):  # type: ignore[no-untyped-def]
-    one = np.float32(1.0)
-    for i in range(vector.size):
-        g = scale * gradient[i]
-        m = beta1 * mean[i] + (one - beta1) * g
-        s = beta2 * square[i] + (one - beta2) * g * g
-        mean[i] = m
-        square[i] = s
-        if amsgrad:
-            s = max(s, largest[i])
-            largest[i] = s
-        vector[i] -= step * m / (np.sqrt(s) / root + epsilon)
+def _adam(vector, statistics, gradient, parts, start, stop, scale, rate, numbers):  # type: ignore[no-untyped-def]
+    one, root = np.float32(1.0), np.float32(numbers[1])
+    beta1, beta2, epsilon, amsgrad = np.float32(numbers[2]), np.float32(numbers[3]), np.float32(numbers[4]), numbers[5] > 0.0
+    for p in range(parts.shape[0]):
+        first, last = _part(parts, p, start, stop)
+        step, x, slope = np.float32(rate * parts[p, FACTOR] / numbers[0]), vector[first:last], gradient[first:last]
+        mean, square, largest = statistics[0, first:last], statistics[1, first:last], statistics[-1, first:last]
+        for i in range(x.size):
+            g = scale * slope[i]
+            m = beta1 * mean[i] + (one - beta1) * g
+            s = beta2 * square[i] + (one - beta2) * g * g
+            mean[i] = m
+            square[i] = s
+            if amsgrad:
+                s = max(s, largest[i])
+                largest[i] = s
+            x[i] -= step * m / (np.sqrt(s) / root + epsilon)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -104,8 +130,24 @@ class Optimizer(Protocol):
         """
 
 
+class Elementwise(Optimizer):
+    """Base of the rules that treat every element alone: each is one compiled pass, also over parts with rates of their own."""
+
+    def settings(self, count: int) -> tuple[Any, tuple[float, ...]]:
+        """(the compiled pass, what it is told of the rule's settings), for the update that is number `count` of its statistics."""
+        raise NotImplementedError
+
+    def step(
+        self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int, parts: NDArray[np.float64] = WHOLE
+    ) -> None:
+        """As `Optimizer.step`; parts [P, 3]: which elements have which multiple of the learning rate, the others none."""
+        kernel, numbers = self.settings(count)
+        start, stop, _ = part.indices(len(gradient))
+        kernel(*place, gradient, parts, start, stop, np.float32(scale), float(rate), numbers)
+
+
 @dataclass(frozen=True)
-class Sgd(Optimizer):
+class Sgd(Elementwise):
     """theta -= rate * v, with v = momentum * v + g (torch.optim.SGD; the first v is g)."""
 
     momentum: float = 0.0
@@ -114,14 +156,12 @@ class Sgd(Optimizer):
     def statistics(self) -> int:
         return 1 if self.momentum else 0
 
-    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        vector, statistics = place
-        f = np.float32
-        _sgd(vector[part], statistics[0, part], gradient[part], f(scale), f(rate), f(self.momentum), count == 1)
+    def settings(self, count: int) -> tuple[Any, tuple[float, ...]]:
+        return _sgd, (self.momentum, float(count == 1))
 
 
 @dataclass(frozen=True)
-class Rmsprop(Optimizer):
+class Rmsprop(Elementwise):
     """s = decay * s + (1 - decay) * g**2; theta -= rate * g / sqrt(s + epsilon).
 
     This is the form of the A3C paper (Mnih and others 2016, section 4, "Shared RMSProp"). torch.optim.RMSprop divides by
@@ -136,15 +176,12 @@ class Rmsprop(Optimizer):
     def statistics(self) -> int:
         return 1
 
-    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        vector, statistics = place
-        f = np.float32
-        numbers = (f(scale), f(rate), f(self.decay), f(self.epsilon))
-        _rmsprop(vector[part], statistics[0, part], gradient[part], *numbers, self.inside)
+    def settings(self, count: int) -> tuple[Any, tuple[float, ...]]:
+        return _rmsprop, (self.decay, self.epsilon, float(self.inside))
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(Elementwise):
     """torch.optim.Adam, with AMSGrad as an option. `count` corrects the bias, so it must be shared exactly if the statistics are."""
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -155,13 +192,10 @@ class Adam(Optimizer):
     def statistics(self) -> int:
         return 3 if self.amsgrad else 2
 
-    def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        vector, statistics = place
-        f = np.float32
+    def settings(self, count: int) -> tuple[Any, tuple[float, ...]]:
         beta1, beta2 = self.betas
-        numbers = (f(scale), f(rate / (1.0 - beta1**count)), f(np.sqrt(1.0 - beta2**count)), f(beta1), f(beta2), f(self.epsilon))
-        kept = (statistics[0, part], statistics[1, part], statistics[-1, part])
-        _adam(vector[part], *kept, gradient[part], *numbers, self.amsgrad)
+        root = float(np.sqrt(1.0 - beta2**count))
+        return _adam, (1.0 - beta1**count, root, beta1, beta2, self.epsilon, float(self.amsgrad))
 
 
 @dataclass(frozen=True)
@@ -186,13 +220,11 @@ class ClipUp(Optimizer):
         _clip_up(vector, statistics[0], gradient, scale, rate, self.momentum, self.max_speed * rate)
 
 
-
 @dataclass(frozen=True)
 class PartRates(Optimizer):
     """Another rule, with learning rates of their own for parts of the vector: the statistics and all else are that rule's."""
 
-    rule: Optimizer
-    """It must treat every element alone, as all but ClipUp do."""
+    rule: Elementwise
     parts: tuple[tuple[slice, float], ...]
     """(elements, factor of the learning rate): one after another, and together the whole vector."""
 
@@ -200,12 +232,12 @@ class PartRates(Optimizer):
     def statistics(self) -> int:
         return self.rule.statistics
 
+    @functools.cached_property
+    def _rows(self) -> NDArray[np.float64]:
+        return np.array([(elements.start, elements.stop, factor) for elements, factor in self.parts], np.float64)
+
     def step(self, place: Place, gradient: FloatArray, part: slice, scale: float, rate: float, count: int) -> None:
-        start, stop, _ = part.indices(len(gradient))
-        for elements, factor in self.parts:
-            first, last = max(start, elements.start), min(stop, elements.stop)
-            if first < last:
-                self.rule.step(place, gradient, slice(first, last), scale, rate * factor, count)
+        self.rule.step(place, gradient, part, scale, rate, count, self._rows)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": Rmsprop, "adam": Adam, "sgd": Sgd, "clipup": ClipUp}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncrl.scheduler.board import BOUND, MARK, OPENED, REQUEST, ROUNDS
+from asyncrl.scheduler.board import BOUND, ROUNDS
 from asyncrl.scheduler.modes import UNBOUNDED
 from asyncrl.scheduler.pace import Books, Clockwork, Ground, Pace
 from asyncrl.scheduler.staleness import OldCopies
@@ -48,8 +48,7 @@ class InPlacePace(Clockwork, Pace):
         return self._rounds_before + int(self.ground.ledger.total("updates"))
 
     def _is_over(self) -> bool:
-        board = self.ground.board
-        return board.order(REQUEST) > board.order(OPENED) or self.ground.ledger.total("steps") >= board.order(MARK)
+        return self.ground.board.is_over(self.ground.ledger.total("steps"))
 
     def _may_start(self) -> bool:
         board, clocks = self.ground.board, self.ground.ledger.clocks
@@ -67,10 +66,10 @@ class InPlacePace(Clockwork, Pace):
 
     def _copy(self, local: NDArray[np.float32]) -> int:
         """Copy the newest parameters into local [N]; returns their version."""
-        version = self.version()
-        local[:] = self._vector[: local.size]
-        self.books.add("torn", self.version() - version)
-        return version
+        before, after = self.ground.ledger.copy_between("updates", self._vector, local)
+        if after > before:
+            self.books.add("torn", after - before)
+        return self._rounds_before + int(before)
 
     def records(self) -> Sequence[NDArray[np.float64]]:
         """The newest ledger records [columns] of all workers."""
@@ -123,9 +122,7 @@ class InPlacePace(Clockwork, Pace):
 
     def _used(self, length: float, lag: int, scale: float) -> None:
         """Enter an update into the books."""
-        self.books.lag(lag)
-        self.books.add("updates", 1)
-        self.books.applied(length, scale)
+        self.books.updated(lag, length, scale)
 
     def _refresh(self, target: NDArray[np.float32], vector: NDArray[np.float32]) -> None:
         """Make vector [N] the target network [N]."""

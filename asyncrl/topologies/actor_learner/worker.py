@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from asyncrl.actors.exploration import entropy_weight
 from asyncrl.algos import ALGORITHMS
 from asyncrl.heads.tables import attach_tables
-from asyncrl.learners.gradients import gradient_of
+from asyncrl.learners.fused import gradient_of
 from asyncrl.learners.return_scale import SharedReturnScale
 from asyncrl.learners.value_gradients import value_gradient_of
 from asyncrl.scheduler.board import DELAY, HEARTBEAT, IN_PLACE, PHASE, PHASES
