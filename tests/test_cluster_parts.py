@@ -89,7 +89,7 @@ def test_a_site_takes_what_ends_sooner_there(latency, left, has, workers, others
 
 def test_tickets_on_their_way_hide_the_latency():
     assert depth(1, 0.005, 0.0) == 2
-    assert depth(2, 0.005, 0.010) == 4
+    assert depth(2, 0.005, 0.010) == 6
     assert depth(1, 0.005, 1e-6) == 65, "not without end"
 
 

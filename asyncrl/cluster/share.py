@@ -21,7 +21,7 @@ def depth(workers: int, latency: float, each: float) -> int:
 
     `latency`: seconds from an offer until its acknowledgement; `each`: seconds of an evaluation, 0 where that is not known.
     """
-    return workers + (min(round(workers * 2 * latency / each), MOST_AHEAD * workers) if each else 1)
+    return workers + (min(round(workers * 4 * latency / each), MOST_AHEAD * workers) if each else 1)
 
 
 def sooner_there(left: int, has: int, workers: int, others: int, latency: float, each: float) -> int:

@@ -64,8 +64,8 @@ class SearchTopology(Topology):
         the experiment, which come after them."""
         check_search(experiment)
         search = search_task(experiment) if function is None else function_task(experiment, function)
-        if more:
-            search = replace(search, common=replace(search.common, workers=experiment.workers + more))
+        if more:  # whoever holds a place takes time of the workers' cores, so nobody has one alone
+            search = replace(search, common=replace(search.common, workers=experiment.workers + more, a_core_each=False))
         self._search = search
         self.task, self.head_name, self.size = search.common, head_of(search.common), search.size
         check_memory(search, self.size)
