@@ -1,7 +1,9 @@
 """Every process body, and what they load at first use. The fork server imports this once, for all processes of a program.
 
 Kernels are shown to Numba here, and one is called: the first call of any makes Numba import half of itself (and scipy.linalg), which
-takes """
+takes longer than all the rest of a worker's start. Those of shared memory, which every process calls, are loaded if they were compiled
+before. A process that is forked after that has all this already.
+"""
 
 from __future__ import annotations
 
