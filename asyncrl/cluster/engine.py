@@ -28,8 +28,6 @@ class Node:
     name: str
     """What the user calls it: its host's name or address."""
     cores: int
-    here: bool = False
-    """Whether it is on this process's machine, whose cores it shares with others."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,6 @@ class SiteTask:
     """Contents of the tables of the policy's head."""
     max_failures: int | None
     """As in `RunOptions`."""
-    a_core_each: bool
-    """Whether a worker may have a core for itself, where there are enough: not where others are at work on the machine."""
 
 
 @dataclass(frozen=True)

@@ -59,12 +59,11 @@ def has_token() -> bool:
 
 def nodes_of(ray: Any) -> list[Node]:
     """The nodes that are alive, with cores, in an order that is always the same: without the one that this process is on."""
-    here, alive = ray.get_runtime_context().get_node_id(), [one for one in ray.nodes() if one["Alive"]]
-    ours = {one["NodeManagerAddress"] for one in alive if one["NodeID"] == here}
+    here = ray.get_runtime_context().get_node_id()
     found = [
-        Node(one["NodeID"], one["NodeManagerHostname"], int(one["Resources"].get("CPU", 0)), one["NodeManagerAddress"] in ours)
-        for one in alive
-        if one["NodeID"] != here
+        Node(one["NodeID"], one["NodeManagerHostname"], int(one["Resources"].get("CPU", 0)))
+        for one in ray.nodes()
+        if one["Alive"] and one["NodeID"] != here
     ]
     return sorted((node for node in found if node.cores), key=lambda node: node.key)
 
@@ -88,7 +87,7 @@ class RayEngine(Engine):
         if not shared_by:
             return found
         each = max(int(here["Resources"].get("CPU", 1)) // shared_by, 1)
-        return [Node(f"{here['NodeID']}/{i}", here["NodeManagerHostname"], each, here=True) for i in range(shared_by)]
+        return [Node(f"{here['NodeID']}/{i}", here["NodeManagerHostname"], each) for i in range(shared_by)]
 
     def start(self, node: Node, task: SiteTask, told: Callable[[str, Any], None]) -> Site:
         ray = self._connected()

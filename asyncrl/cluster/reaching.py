@@ -132,7 +132,7 @@ class Reaching:
         if self._task is None:
             self._task = pickled(task)
         workers = self.workers = self._given.workers or node.cores
-        told = SiteTask(self._task, workers, copied_tables(memory), self._given.max_failures, not node.here)
+        told = SiteTask(self._task, workers, copied_tables(memory), self._given.max_failures)
         site = self._engine.start(node, told, lambda kind, outcome: self._tell(number, kind, outcome))
         self._digest = self._digest or digest_of(task, memory)
         if site.begun.digest != self._digest:

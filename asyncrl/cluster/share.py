@@ -19,6 +19,7 @@ TRIAL_SECONDS = 1.0
 def depth(workers: int, latency: float, each: float) -> int:
     """Tickets that a site should have: one for each of its workers, and what they do while an answer and an offer are on their way.
 
+    An answer gathers for one latency and travels for half of one, as the offer after it does; as much again is kept for what jitters.
     `latency`: seconds from an offer until its acknowledgement; `each`: seconds of an evaluation, 0 where that is not known.
     """
     return workers + (min(round(workers * 4 * latency / each), MOST_AHEAD * workers) if each else 1)

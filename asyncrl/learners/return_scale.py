@@ -51,25 +51,24 @@ def fold_returns(reward, ended, gamma, running, moments):  # type: ignore[no-unt
                 running[e] = 0.0
 
 
-def scale_of(moments: NDArray[np.float64]) -> float:
+@njit(cache=True, nogil=True, error_model="numpy")
+def scale_of(moments):  # type: ignore[no-untyped-def]
     """The scale of the returns in moments[3]; 1 while all of them are 0."""
     count, total, squares = moments
     if not squares > 0.0:
         return 1.0
     mean = total / count
-    return math.sqrt(max(squares / count - mean * mean, (LEAST * mean) ** 2))
+    least = LEAST * mean
+    return math.sqrt(max(squares / count - mean * mean, least * least))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def divide(reward, moments, two):  # type: ignore[no-untyped-def]
-    """Divide reward[T, E] by `scale_of` moments[3], in place. `two` is no constant, so that x**2 has the bits of the C library's pow."""
-    scale = 1.0
-    if moments[2] > 0.0:
-        mean = moments[1] / moments[0]
-        scale = math.sqrt(max(moments[2] / moments[0] - mean * mean, math.pow(LEAST * mean, two)))
+def divide(reward, moments):  # type: ignore[no-untyped-def]
+    """Divide reward[T, E] by `scale_of` moments[3], in place."""
+    scale = np.float32(scale_of(moments))
     for t in range(reward.shape[0]):
         for e in range(reward.shape[1]):
-            reward[t, e] /= np.float32(scale)
+            reward[t, e] /= scale
 
 
 class SharedReturnScale:
@@ -94,7 +93,7 @@ class SharedReturnScale:
         ledger, own = self._ledger, np.zeros(MOMENTS)
         ledger.add_newest("return_moments", worker, own, self._moments)
         ledger.add_entries("return_moments", np.zeros(ledger.workers, np.int64), 0, worker, own, self._moments)
-        divide(np.zeros((1, 1), np.float32), own, 2.0)
+        divide(np.zeros((1, 1), np.float32), own)
 
     def begin(self, draft: NDArray[np.float64], goes_on: Sequence[bool]) -> None:
         """Take over a ledger record, draft [columns].
@@ -112,7 +111,7 @@ class SharedReturnScale:
         own = ledger.column(draft, "return_moments")
         fold_returns(trajectory.reward, trajectory.ended, self._gamma, ledger.column(draft, "running_returns"), own)
         add_up("return_moments", own, moments)
-        divide(trajectory.reward, moments, 2.0)
+        divide(trajectory.reward, moments)
 
 
 class ReturnScale:

@@ -221,7 +221,6 @@ class Ledger:
             return float(self._totals[self._slices[name].start])
         return _sum_column(self.clocks, self.entries, self._slices[name].start)
 
-
     def copy_between(self, name: str, source: NDArray[np.float32], out: NDArray[np.float32]) -> tuple[float, float]:
         """(`total`, the same once the first numbers of source [M] have been copied to out [N])."""
         if self._totals is None:
