@@ -58,6 +58,11 @@ class RayCluster:
         alive = [raylet for raylet in self.raylets if raylet.is_running() and raylet.status() != psutil.STATUS_ZOMBIE]
         return [one for raylet in alive for one in raylet.children() if "Asyncrl" in " ".join(one.cmdline())]
 
+    def head_seconds(self) -> float:
+        """Of a processor, that the head's own server has used."""
+        family = psutil.Process(self._process.pid).children(recursive=True)
+        return sum(one.cpu_times().user + one.cpu_times().system for one in family if one.name() == "gcs_server")
+
     def close(self) -> None:
         """End it."""
         self._process.communicate()

@@ -16,7 +16,7 @@ from asyncrl.cluster.bridge import Window
 from asyncrl.cluster.engine import pickled
 from asyncrl.cluster.lending import Lending
 from asyncrl.cluster.on_ray import check_versions
-from asyncrl.cluster.share import Share, depth, sooner_there
+from asyncrl.cluster.share import MOST_AHEAD, Share, sooner_there, stock
 from asyncrl.cluster.words import SiteWords
 from asyncrl.errors import UserError
 from asyncrl.monitor.tables import sites_told
@@ -88,9 +88,16 @@ def test_a_site_takes_what_ends_sooner_there(latency, left, has, workers, others
 
 
 def test_tickets_on_their_way_hide_the_latency():
-    assert depth(1, 0.005, 0.0) == 2
-    assert depth(2, 0.005, 0.010) == 6
-    assert depth(1, 0.005, 1e-6) == 65, "not without end"
+    assert stock(1, 0.005, 0.0) == (1, 2)
+    assert stock(2, 0.005, 0.010) == (5, 9)
+    assert stock(1, 0.008, 0.1) == (2, 3), "a part of a ticket is one: else the site's worker waits after each"
+    assert stock(1, 0.005, 1e-6) == (1 + MOST_AHEAD, 1 + 2 * MOST_AHEAD), "not without end"
+
+
+def test_a_site_that_has_enough_is_offered_nothing(shared):
+    """A message costs more than a short evaluation: not one for each ticket that is done."""
+    _, share, _ = shared
+    assert [share.more(has, 1) for has in (0, 1, 2)] == [2, 1, 0]
 
 
 @pytest.fixture

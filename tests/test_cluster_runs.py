@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,29 @@ def test_the_same_bits_through_every_death(tmp_path, cluster):
     run = searched(tmp_path / "sites", held, disturb, workers=1, engine="ray", address=cluster.address, sites=2)
     assert learned(run) == learned(alone)
     assert sum(run.column("steps")) == run.summary["steps"]
+
+
+SUBSCRIBER = """
+import random, sys
+from asyncrl.cluster.on_ray import connect
+random.seed(1)
+connect(sys.argv[1])
+print("there", flush=True)
+input()
+"""
+
+
+def test_processes_with_the_same_seed_are_two_to_ray(cluster):
+    """One name for both makes each take the other's place, without end: a third of a core of the head, all the time."""
+    ends: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", SUBSCRIBER, cluster.address], **ends) for _ in range(2)]
+    assert [one.stdout.readline() if one.stdout else "" for one in both] == ["there\n"] * 2
+    before = cluster.head_seconds()
+    time.sleep(2.0)
+    spent = cluster.head_seconds() - before
+    for one in both:
+        one.communicate("\n", timeout=60)
+    assert 0.0 < before and spent < 0.2, f"{spent} s of a processor in two idle seconds"
 
 
 def test_a_function_is_minimised_with_the_same_bits(cluster):

@@ -119,7 +119,7 @@ class SitePlace:
         elif "offer" not in self._calls:
             self._offer()
         if len(self._lending) and "records" not in self._calls:
-            self._call("records", POLL_SECONDS, self._share.latency)
+            self._call("records", POLL_SECONDS, self._share.gather)
         self._wants = not over and "offer" not in self._calls
 
     def _offer(self) -> None:

@@ -10,19 +10,26 @@ from asyncrl.topologies.search.generations import SearchGround
 
 FIRST_LATENCY = 0.01
 """The first offer to a site takes longer than all that follow: what is used there for the first time is loaded."""
+GATHER = 4.0
+"""Latencies for which what is done on a site gathers before it is sent: a message costs both ends more than a short evaluation does."""
 MOST_AHEAD = 64
 """Tickets that wait on a site for each of its workers, at most."""
 TRIAL_SECONDS = 1.0
 """After so long without an offer a site takes a ticket in any case, so that what is known of it stays true."""
 
 
-def depth(workers: int, latency: float, each: float) -> int:
-    """Tickets that a site should have: one for each of its workers, and what they do while an answer and an offer are on their way.
+def stock(workers: int, latency: float, each: float) -> tuple[int, int]:
+    """Tickets (least, most) that a site should have: it is offered more once it has no more than the least, and then as many as the most.
 
-    An answer gathers for one latency and travels for half of one, as the offer after it does; as much again is kept for what jitters.
+    The least is one for each of its workers, and what they do while an answer and an offer are on their way: half a latency each, and two
+    more for what jitters. A part of a ticket counts as a whole one: without it a worker would be idle after every evaluation, however
+    long. The most is what they do beside that while an answer gathers.
     `latency`: seconds from an offer until its acknowledgement; `each`: seconds of an evaluation, 0 where that is not known.
     """
-    return workers + (min(round(workers * 4 * latency / each), MOST_AHEAD * workers) if each else 1)
+    if not each:
+        return workers, workers + 1
+    least, more = (min(math.ceil(workers * latencies * latency / each), MOST_AHEAD * workers) for latencies in (3.0, GATHER))
+    return workers + least, workers + least + more
 
 
 def sooner_there(left: int, has: int, workers: int, others: int, latency: float, each: float) -> int:
@@ -56,6 +63,11 @@ class Share:
         """Seconds from an offer until its acknowledgement, smoothed."""
         return self._latency
 
+    @property
+    def gather(self) -> float:
+        """Seconds for which what is done there may wait for more."""
+        return GATHER * self._latency
+
     def offered(self) -> None:
         """Tickets are on their way to the site."""
         self._offered = time.monotonic()
@@ -71,10 +83,10 @@ class Share:
         if not left:
             return 0
         each = self._seconds_each()
-        room = depth(workers, self._latency, each) - has
-        if room <= 0:
+        least, most = stock(workers, self._latency, each)
+        if has > least:
             return 0
-        found = min(room, sooner_there(left, has, workers, self._others(), self._latency, each))
+        found = min(most - has, sooner_there(left, has, workers, self._others(), self._latency, each))
         tries = not has and time.monotonic() > self._offered + TRIAL_SECONDS
         return max(found, int(tries))
 
