@@ -92,7 +92,7 @@ def test_processes_with_the_same_seed_are_two_to_ray(cluster):
     spent = cluster.head_seconds() - before
     for one in both:
         one.communicate("\n", timeout=60)
-    assert 0.0 < before and spent < 0.2, f"{spent} s of a processor in two idle seconds"
+    assert before > 0.0 and spent < 0.2, f"{spent} s of a processor in two idle seconds"
 
 
 def test_a_function_is_minimised_with_the_same_bits(cluster):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import pickle
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import pytest
 
+from asyncrl.shared import compiled
 from asyncrl.shared.compiled import Kernel, intrinsic, njit, ready
 
 
@@ -89,6 +93,43 @@ print(json.dumps([sum(isinstance(one, Kernel) for names in ours for one in names
 """
     left, modules = after(program)
     assert left == 0 and modules > 100
+
+
+AT_ONCE = """
+import json, sys
+import numpy as np
+from asyncrl.shared import tickets
+from asyncrl.shared.compiled import make_all
+make_all()
+print(flush=True)
+input()
+tickets._use_up(np.zeros(3, np.int64), np.zeros(8, np.int64), np.zeros(1, np.int64))
+print(json.dumps([sum(tickets._use_up.stats.cache_hits.values()), sum(tickets._use_up.stats.cache_misses.values())]))
+"""
+
+
+def test_of_processes_that_need_a_kernel_at_the_same_time_one_compiles_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    ends: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    all_of_them = [subprocess.Popen([sys.executable, "-c", AT_ONCE], **ends) for _ in range(4)]
+    for one in all_of_them:
+        assert one.stdout is not None and one.stdout.readline()
+    for one in all_of_them:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    found = [json.loads(one.communicate(timeout=60)[0]) for one in all_of_them]
+    assert sorted(found) == [[0, 1], [1, 0], [1, 0], [1, 0]]
+
+
+def test_nobody_waits_for_ever_for_who_compiles(monkeypatch):
+    """Who has the lock may have been stopped."""
+    monkeypatch.setattr(compiled, "WAIT_SECONDS", 0.3)
+    with open(compiled.__file__, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        began = time.monotonic()
+        with compiled._alone(Path(compiled.__file__)):
+            assert 0.3 <= time.monotonic() - began < 5.0
 
 
 TICKETS = """

@@ -22,10 +22,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import asyncrl
 from asyncrl.errors import UserError
-from asyncrl.studies.comparison import tasks_of
+from asyncrl.studies.comparison import Reach, tasks_of
 from asyncrl.studies.files import study_of
 from asyncrl.studies.results import age_of, results_of
 from asyncrl.studies.running import run_trials
+from asyncrl.studies.tables import reached
 from asyncrl.studies.trials import cores_of, experiment_for
 
 SMALL = {"algo": "a3c", "env": "CartPole-v1", "steps": 3000, "workers": 1, "evaluation_episodes": 0}
@@ -308,6 +309,10 @@ def test_seconds_of_a_simulated_run_are_virtual_and_it_keeps_one_core_busy(tmp_p
     assert run.rate == pytest.approx(80, rel=0.1)
     assert run.curve["seconds"][-1] == pytest.approx(3000 / 80, rel=0.2)
     assert cores_of(experiment_for(run.trial, tmp_path), 2) == 1
+
+
+def test_seconds_of_an_easy_problem_are_not_zero():
+    assert [reached(Reach.of([seconds]), "seconds") for seconds in (0.273, 42.16, 300.0)] == ["0.273 s", "42.2 s", "5 min"]
 
 
 def test_a_threshold_that_is_not_reached_is_censored(made):

@@ -10,15 +10,23 @@ incomplete: later calls fail, and finalisers print tracebacks of their own. So s
 What is compiled is kept for the next start, under the time and size of the function's own file. But it holds the functions that it calls
 and the numbers that it names, and these are often another file's: after an update of that one the old code would go on. So it is kept
 under the contents of its file and of all of ours that this one imports.
+
+Processes of a run come to the same kernel at the same time. Where it is not kept yet one of them compiles it, and the others wait and
+load it: so a first run on a machine takes as long with many workers as with one. Nobody waits for longer than `WAIT_SECONDS`, whatever
+becomes of who compiles; a process that ends lets go of the lock.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
+import os
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -26,6 +34,9 @@ from typing import Any
 from asyncrl.processes.interrupts import held
 
 _PACKAGE = Path(__file__).parents[1]
+WAIT_SECONDS = 30.0
+"""For another process that compiles kernels of the same file; then they are compiled twice."""
+LOOK_SECONDS = 0.005
 _IMPORTED = re.compile(rf"^\s*(?:from|import)\s+({_PACKAGE.name}[\w.]*)(?:\s+import\s+(\([^)]*\)|[^\n]*))?", re.MULTILINE)
 """A module, and the names that are imported of it, which may be modules too."""
 
@@ -137,20 +148,49 @@ def _make_named(code: CodeType, names: dict[str, Any]) -> None:
 
 def _mended(dispatcher: Any, function: Any) -> Any:
     if hasattr(dispatcher, "_compile_for_args"):  # with NUMBA_DISABLE_JIT set it is the plain function, without this attribute
-        dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args)  # what Numba calls for new argument types
         kept, file = getattr(dispatcher._cache, "_cache_file", None), Path(function.__code__.co_filename)
-        if kept is not None and file.is_file():  # without `cache` there is none; a notebook's function has no file
+        kept_of = file if kept is not None and file.is_file() else None  # without `cache` nothing is; a notebook's function has no file
+        if kept is not None and kept_of is not None:
             kept._source_stamp = contents_of(file)
+        dispatcher._compile_for_args = _with_signals_held(dispatcher._compile_for_args, kept_of)  # what Numba calls for new types
     return dispatcher
 
 
-def _with_signals_held(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+def _with_signals_held(compile_for: Callable[..., Any], file: Path | None) -> Callable[..., Any]:
     @functools.wraps(compile_for)
     def compile_held(*arguments: Any) -> Any:
-        with held():
+        with _alone(file), held():
             return compile_for(*arguments)
 
     return compile_held
+
+
+@contextmanager
+def _alone(file: Path | None) -> Iterator[None]:
+    """Meanwhile no other process compiles kernels of this file, whose lock this takes; None: of no file, and no lock.
+
+    A lock of the system's on an open file, so it needs no file of its own and no right to write. It is gone with the process.
+    """
+    if file is None:
+        yield
+        return
+    descriptor, deadline = os.open(file, os.O_RDONLY | os.O_CLOEXEC), time.monotonic() + WAIT_SECONDS
+    try:
+        while not _is_locked(descriptor) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: who compiles twice loses time alone
+        return True
+    return True
 
 
 @functools.cache

@@ -64,8 +64,13 @@ def estimated(estimate: Estimate | None) -> str:
 def reached(reach: Reach, unit: str = "") -> str:
     """The median, and how many reached it where not all did."""
     all_did = "" if reach.reached == reach.runs else f" ({reach.reached} of {reach.runs} runs)"
-    said = "not reached" if reach.median is None else duration(reach.median) if unit == "seconds" else short(reach.median)
+    said = "not reached" if reach.median is None else _seconds(reach.median) if unit == "seconds" else short(reach.median)
     return said + all_did
+
+
+def _seconds(seconds: float) -> str:
+    """Below a minute with three digits: an easy problem takes less than a second."""
+    return f"{short(seconds)} s" if seconds < 60.0 else duration(seconds)
 
 
 def cells(row: Row, task: Task) -> dict[str, str]:
