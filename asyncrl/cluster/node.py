@@ -27,7 +27,7 @@ from asyncrl.errors import Hopeless, UserError
 from asyncrl.experiment.experiment import RunOptions
 from asyncrl.heads.tables import attach_tables, set_tables
 from asyncrl.launcher import Launcher, Watch
-from asyncrl.processes.starting import usable_cores, warm_up
+from asyncrl.processes.starting import warm_up
 from asyncrl.scheduler.board import HEARTBEAT, PHASE, PHASES
 from asyncrl.scheduler.modes import parse_mode
 from asyncrl.topologies import run_context
