@@ -30,6 +30,8 @@ TINY = {
 }
 ENVIRONMENTS = {"impala": "CartPole-v1", "ppo": "CartPole-v1", "td3": "Pendulum-v1"}
 ANNEALED = {"impala": "epsilon:0.1@1000", "ppo": "epsilon:0.1@1000", "td3": "gaussian:0.1+epsilon:0.1@1000"}
+SOME = [pytest.param(algo, marks=[] if algo != "ppo" else pytest.mark.slow) for algo in TINY]
+"""`ppo` is `impala`'s kind of stream, with shuffled minibatches, of which test_ppo.py tells."""
 OTHERS = {"npg": {"t_max": 10}, "ddpg": TINY["td3"], "sac": TINY["td3"]}
 """Of these only what is refused is looked at here."""
 
@@ -63,7 +65,7 @@ def jittery(env: str) -> Any:
     return lambda: Jitter(gymnasium.make(env), 0.002, 0.05)
 
 
-@pytest.mark.parametrize("algo", TINY)
+@pytest.mark.parametrize("algo", SOME)
 def test_sync_and_pipelined_give_the_same_bits_however_actors_are_timed(tmp_path, algo):
     for mode in ("sync", "pipelined"):
         one = stream(tmp_path, algo, mode=mode, steps=400, explore=ANNEALED[algo])
@@ -74,7 +76,7 @@ def test_sync_and_pipelined_give_the_same_bits_however_actors_are_timed(tmp_path
     assert learned(one) != learned(stream(tmp_path, algo, mode="pipelined", steps=400, explore=ANNEALED[algo], seed=1))
 
 
-@pytest.mark.parametrize("algo", TINY)
+@pytest.mark.parametrize("algo", SOME)
 def test_bounded_keeps_its_bound(tmp_path, algo):
     run = stream(tmp_path, algo, mode="bounded:2", workers=3, steps=600, env=jittery(ENVIRONMENTS[algo]))
     assert 0 < run.summary["lag"]["max"] <= 2
@@ -98,7 +100,7 @@ def test_a_resumed_run_continues_with_the_same_bits(tmp_path, algo):
     assert figures(second) == figures(whole)
 
 
-@pytest.mark.parametrize("mode", ["sync", "pipelined"])
+@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "pipelined"])
 def test_what_is_told_does_not_depend_on_when_it_is_collected(tmp_path, mode):
     one, other = (stream(tmp_path, "impala", mode=mode, steps=6000, report_seconds=every, workers=3) for every in (0.02, 5.0))
     assert learned(one) == learned(other)
@@ -106,7 +108,14 @@ def test_what_is_told_does_not_depend_on_when_it_is_collected(tmp_path, mode):
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize(("algo", "mode"), [("impala", "sync"), ("impala", "async"), ("td3", "sync"), ("td3", "async")])
+@pytest.mark.parametrize(
+    ("algo", "mode"),
+    [
+        ("impala", "async"),
+        ("td3", "sync"),
+        *(pytest.param(algo, mode, marks=pytest.mark.slow) for algo, mode in (("impala", "sync"), ("td3", "async"))),
+    ],
+)
 def test_a_run_survives_the_death_of_actors(tmp_path, algo, mode):
     def kill_some(run: Run) -> None:
         launcher = wait_for(lambda: run.launcher)

@@ -457,7 +457,7 @@ def test_all_modes_in_one_run(tmp_path):
     run.check_books(5)
 
 
-@pytest.mark.parametrize("algo", VALUE_BASED)
+@pytest.mark.parametrize("algo", [pytest.param(algo, marks=[] if algo == "nq" else pytest.mark.slow) for algo in VALUE_BASED])
 def test_the_better_arm_is_learned(tmp_path, algo):
     run = train(tmp_path, BanditEnv, algo=algo, workers=2, steps=4000, evaluation_episodes=5)
     assert run.summary["evaluation_return"] == 1.0 and run.summary["head"] == "action-values"
