@@ -94,12 +94,6 @@ def test_tickets_on_their_way_hide_the_latency():
     assert stock(1, 0.005, 1e-6) == (1 + MOST_AHEAD, 1 + 2 * MOST_AHEAD), "not without end"
 
 
-def test_a_site_that_has_enough_is_offered_nothing(shared):
-    """A message costs more than a short evaluation: not one for each ticket that is done."""
-    _, share, _ = shared
-    assert [share.more(has, 1) for has in (0, 1, 2)] == [2, 1, 0]
-
-
 @pytest.fixture
 def shared(hands, monkeypatch):  # noqa: F811
     """A share of a search of three workers, the last of which is the place of a site; and its clock, in seconds."""
@@ -129,6 +123,19 @@ def test_a_site_that_is_slower_than_everybody_else_is_tried_now_and_then(shared)
     books.add("act_seconds", P * 1.0)
     ledger.publish(0, books.draft)
     assert share.more(0, 1) > 0, "evaluations have grown longer"
+
+
+def test_a_site_that_has_enough_is_offered_nothing(shared, monkeypatch):
+    """A message costs more than a short evaluation: not one for each ticket that is done."""
+    made, share, _ = shared
+    books = Books(made.ground.ledger, 0)
+    books.add("rounds", P)
+    books.add("act_seconds", P * 0.02)
+    made.ground.ledger.publish(0, books.draft)
+    monkeypatch.setattr(made.ground.tickets, "free", lambda: 100)
+    share.acknowledged(0.01)
+    assert stock(1, 0.01, 0.02) == (3, 5)
+    assert [share.more(has, 1) for has in (0, 3, 4, 5)] == [5, 2, 0, 0]
 
 
 @pytest.fixture

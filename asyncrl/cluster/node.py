@@ -49,7 +49,7 @@ class Node:
     def __init__(self, given: SiteTask):
         """Starts the workers. Raises whatever they raise, and what is wrong with the environment on this machine."""
         task: SearchTask = cloudpickle.loads(given.search)
-        common = replace(task.common, workers=given.workers, a_core_each=False, delay="")
+        common = replace(task.common, workers=given.workers, delay="")
         self._task = task = replace(task, common=common)
         self._search = task.search(task.size)
         self._context = run_context()

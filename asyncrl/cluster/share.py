@@ -59,11 +59,6 @@ class Share:
         self._latency, self._offered = 0.0, time.monotonic()
 
     @property
-    def latency(self) -> float:
-        """Seconds from an offer until its acknowledgement, smoothed."""
-        return self._latency
-
-    @property
     def gather(self) -> float:
         """Seconds for which what is done there may wait for more."""
         return GATHER * self._latency

@@ -12,8 +12,8 @@ and the numbers that it names, and these are often another file's: after an upda
 under the contents of its file and of all of ours that this one imports.
 
 Processes of a run come to the same kernel at the same time. Where it is not kept yet one of them compiles it, and the others wait and
-load it: so a first run on a machine takes as long with many workers as with one. Nobody waits for longer than `WAIT_SECONDS`, whatever
-becomes of who compiles; a process that ends lets go of the lock.
+load it: so a first run on a machine takes as long with many workers as with one. Whatever becomes of who compiles, a process waits in
+vain once for a file's kernels, `WAIT_SECONDS` at most; one that ends lets go of the lock.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _PACKAGE = Path(__file__).parents[1]
 WAIT_SECONDS = 30.0
 """For another process that compiles kernels of the same file; then they are compiled twice."""
 LOOK_SECONDS = 0.005
+_given_up: set[Path] = set()
+"""Files whose lock this process has waited for in vain."""
 _IMPORTED = re.compile(rf"^\s*(?:from|import)\s+({_PACKAGE.name}[\w.]*)(?:\s+import\s+(\([^)]*\)|[^\n]*))?", re.MULTILINE)
 """A module, and the names that are imported of it, which may be modules too."""
 
@@ -125,7 +127,7 @@ def load_kept(*packages: str) -> int:
 def _load(kernel: Any) -> int:
     """Load whatever is kept of one kernel, for each combination of argument types that it was called with on such a processor."""
     kept, file = kernel._cache, getattr(kernel._cache, "_cache_file", None)
-    if file is None:
+    if file is None or file in _given_up:
         return 0
     index, codegen = file._load_index(), kernel.targetctx.codegen()
     signatures = [key[0] for key in index if key == kept._index_key(key[0], codegen) and key[0] not in kernel.overloads]
@@ -171,12 +173,15 @@ def _alone(file: Path | None) -> Iterator[None]:
 
     A lock of the system's on an open file, so it needs no file of its own and no right to write. It is gone with the process.
     """
-    if file is None:
+    if file is None or file in _given_up:
         yield
         return
     descriptor, deadline = os.open(file, os.O_RDONLY | os.O_CLOEXEC), time.monotonic() + WAIT_SECONDS
     try:
-        while not _is_locked(descriptor) and time.monotonic() < deadline:
+        while not _is_locked(descriptor):
+            if time.monotonic() > deadline:  # not once more for each of its kernels
+                _given_up.add(file)
+                break
             time.sleep(LOOK_SECONDS)
         yield
     finally:
